@@ -1,0 +1,1 @@
+"""Content-addressed store, manifests, the catalogue."""

@@ -1,0 +1,25 @@
+"""Typed settings, and their loading from YAML."""
+
+from bdpo.config.loading import load_config
+from bdpo.config.settings import (
+    BenchmarkSettings,
+    Config,
+    EvaluateSettings,
+    IngestSettings,
+    ModelSettings,
+    ScoreSettings,
+    SourceSettings,
+    TrainSettings,
+)
+
+__all__ = [
+    "BenchmarkSettings",
+    "Config",
+    "EvaluateSettings",
+    "IngestSettings",
+    "ModelSettings",
+    "ScoreSettings",
+    "SourceSettings",
+    "TrainSettings",
+    "load_config",
+]

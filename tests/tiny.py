@@ -1,0 +1,74 @@
+"""Tiny random models with a byte-level tokenizer and a chat template, for tests."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+
+_SMALL: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "qwen2": {},
+    "qwen3": {"head_dim": 8},
+    "mistral": {"sliding_window": None},
+    "gemma2": {"head_dim": 8, "sliding_window": 16},
+    "gemma3_text": {"head_dim": 8, "sliding_window": 16},
+    "phi3": {"pad_token_id": 0},
+    "gpt_neox": {},
+    "gpt2": {},
+}
+
+
+def tiny_tokenizer(chat_template: str = CHATML) -> PreTrainedTokenizerFast:
+    """One token a byte, pad = eos = `<|im_end|>` as in many real models."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: i for i, token in enumerate([*SPECIALS, *alphabet])}
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|im_end|>", bos_token="<|im_start|>"
+    )
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|endoftext|>"]})
+    tokenizer.chat_template = chat_template
+    return tokenizer
+
+
+def tiny_model(architecture: str = "llama", seed: int = 0, layers: int = 2) -> PreTrainedModel:
+    """A random model of 259 tokens, 32 wide, with weights large enough for peaked distributions."""
+    settings: dict[str, Any] = {
+        "vocab_size": 259,
+        "hidden_size": 32,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 2048,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 2,
+        "initializer_range": 0.2,
+    }
+    if architecture in ("gpt2", "gpt_neox"):
+        del settings["num_key_value_heads"]
+    if architecture == "gpt2":
+        settings |= {"n_embd": 32, "n_layer": layers, "n_head": 4, "n_positions": 2048}
+        for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"):
+            del settings[key]
+    config = AutoConfig.for_model(architecture, **(settings | _SMALL[architecture]))
+    torch.manual_seed(seed)
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+def save_tiny(folder: Path, architecture: str = "llama", seed: int = 0) -> Path:
+    """Save a tiny model and its tokenizer as a model folder."""
+    tiny_model(architecture, seed).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
