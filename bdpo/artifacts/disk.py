@@ -1,0 +1,39 @@
+"""Telling a disk that cannot be written to from a bug."""
+
+import errno
+from pathlib import Path
+
+from bdpo.errors import UserError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission is denied",
+    errno.EPERM: "the operation is not permitted",
+}
+_PHRASES = {
+    "no space left on device": errno.ENOSPC,
+    "disk quota exceeded": errno.EDQUOT,
+    "read-only file system": errno.EROFS,
+    "permission denied": errno.EACCES,
+}
+
+
+def explain_disk_error(error: BaseException, root: Path) -> UserError | None:
+    """The sentence for an error that the disk caused, else None.
+
+    Arrow, DuckDB, safetensors and torch wrap the system's error in types of
+    their own, so where the number is missing the system's words are looked for.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number not in _REASONS:
+        text = str(error).lower()
+        number = next((code for phrase, code in _PHRASES.items() if phrase in text), None)
+    if number is None:
+        return None
+    place = getattr(error, "filename", None) or root
+    return UserError(
+        f"{place}: {_REASONS[number]}; nothing finished is lost: free or change the place of the artifacts "
+        f"(`artifacts:` is {root}), then run the same command again."
+    )

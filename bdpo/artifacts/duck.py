@@ -1,0 +1,58 @@
+"""The one place that opens DuckDB."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from bdpo.errors import UserError
+
+_FIRST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 0.5
+
+
+@contextmanager
+def connect(path: Path, *, read_only: bool = False, timeout_s: float = 10.0) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a DuckDB file for the length of a `with` block.
+
+    DuckDB lets one process write, and none read beside it, so a busy file is
+    tried again until `timeout_s` seconds have passed.
+
+    Raises:
+        UserError: the file stays busy, is missing (read-only), or is no DuckDB file.
+    """
+    if read_only and not path.is_file():
+        raise UserError(f"{path}: there is no such DuckDB file.")
+    connection = _open(path, read_only, timeout_s)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _open(path: Path, read_only: bool, timeout_s: float) -> duckdb.DuckDBPyConnection:
+    deadline = time.monotonic() + timeout_s
+    pause = _FIRST_PAUSE_S
+    while True:
+        try:
+            return duckdb.connect(str(path), read_only=read_only)
+        except duckdb.IOException as error:
+            reason = str(error).splitlines()[0]
+            if "lock" not in reason.lower():
+                raise UserError(f"{path}: DuckDB cannot open this file: {reason}") from error
+            if time.monotonic() >= deadline:
+                raise UserError(
+                    f"{path}: another process has held this DuckDB file for {timeout_s:g} seconds; "
+                    "close it there, then try again."
+                ) from error
+        except duckdb.Error as error:
+            raise UserError(f"{path}: DuckDB cannot open this file: {str(error).splitlines()[0]}") from error
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+def literal(text: object) -> str:
+    """A SQL string literal."""
+    return "'" + str(text).replace("'", "''") + "'"

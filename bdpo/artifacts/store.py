@@ -1,0 +1,214 @@
+"""The content-addressed store: an artifact exists whole or not at all.
+
+<root>/<stage>/<fingerprint>/           whole: manifest.json was written last
+<root>/<stage>/<fingerprint>.partial/   work so far; a killed stage carries on here
+<root>/<stage>/<fingerprint>.lock       held by the process that works on it
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from bdpo.artifacts.manifest import (
+    MANIFEST,
+    Manifest,
+    content_digest,
+    describe_machine,
+    find_damage,
+    list_files,
+    package_versions,
+    read_manifest,
+)
+
+SCRATCH = "scratch"
+"""Folder in a workspace for what a restart needs and the finished artifact does not."""
+_PROGRESS = "progress.json"
+
+
+class State(Enum):
+    """What the store holds of an artifact."""
+
+    WHOLE = "whole"
+    DAMAGED = "damaged"
+    PARTIAL = "partial"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The state of one artifact, with the reason where it is not whole."""
+
+    state: State
+    folder: Path
+    manifest: Manifest | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What an artifact is called and why."""
+
+    stage: str
+    fingerprint: str
+    run: str
+    reads: dict[str, Any]
+    inputs: dict[str, str]
+
+
+class ArtifactStore:
+    """Artifacts below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, stage: str, fingerprint: str) -> Path:
+        """Where a whole artifact lies."""
+        return self.root / stage / fingerprint
+
+    def workspace(self, stage: str, fingerprint: str) -> Path:
+        """Where an artifact is worked on."""
+        return self.root / stage / f"{fingerprint}.partial"
+
+    def cache(self, name: str) -> Path:
+        """A folder for pieces of work that several artifacts share; their names are their content."""
+        return self.root / "cache" / name
+
+    def inspect(self, stage: str, fingerprint: str) -> Inspection:
+        """Look at an artifact, reading every file of it that has changed since this process last did."""
+        folder = self.folder(stage, fingerprint)
+        manifest = read_manifest(folder)
+        if manifest is None:
+            if folder.exists():
+                return Inspection(State.DAMAGED, folder, None, f"{MANIFEST} is missing or cannot be read")
+            if self.workspace(stage, fingerprint).is_dir():
+                return Inspection(State.PARTIAL, folder, None, describe_progress(self.workspace(stage, fingerprint)))
+            return Inspection(State.ABSENT, folder, None, "not computed yet")
+        damage = find_damage(folder, manifest)
+        if damage is not None:
+            return Inspection(State.DAMAGED, folder, manifest, damage)
+        return Inspection(State.WHOLE, folder, manifest, "")
+
+    def manifests(self, stage: str) -> list[Manifest]:
+        """Manifests of a stage's artifacts, the newest first."""
+        found = [read_manifest(path.parent) for path in (self.root / stage).glob(f"*/{MANIFEST}")]
+        return sorted((m for m in found if m is not None), key=lambda m: m.finished, reverse=True)
+
+    @contextmanager
+    def lock(self, stage: str, fingerprint: str, waiting: Callable[[], None]) -> Iterator[None]:
+        """Hold an artifact's lock; the system frees it when the process ends, however it ends.
+
+        Args:
+            stage: the stage.
+            fingerprint: the artifact's name.
+            waiting: called once if another process holds it.
+        """
+        self.folder(stage, fingerprint).parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.root / stage / f"{fingerprint}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def begin(self, identity: Identity, *, afresh: bool) -> Path:
+        """The workspace of an artifact; what an earlier attempt left there is kept unless `afresh`.
+
+        A workspace that only lacked its renaming is put into place by `commit` again.
+        """
+        workspace = self.workspace(identity.stage, identity.fingerprint)
+        if afresh and workspace.exists():
+            shutil.rmtree(workspace)
+        (workspace / SCRATCH).mkdir(parents=True, exist_ok=True)
+        (workspace / MANIFEST).unlink(missing_ok=True)
+        return workspace
+
+    def commit(self, identity: Identity, summary: dict[str, Any], started: float) -> Manifest:
+        """Write the manifest and rename the workspace into place.
+
+        Args:
+            identity: the artifact.
+            summary: the stage's figures.
+            started: `time.monotonic()` at the beginning.
+        """
+        workspace = self.workspace(identity.stage, identity.fingerprint)
+        folder = self.folder(identity.stage, identity.fingerprint)
+        shutil.rmtree(workspace / SCRATCH)
+        (workspace / _PROGRESS).unlink(missing_ok=True)
+        files = list_files(workspace)
+        manifest = Manifest(
+            stage=identity.stage,
+            fingerprint=identity.fingerprint,
+            run=identity.run,
+            reads=identity.reads,
+            inputs=identity.inputs,
+            files=files,
+            content=content_digest(files),
+            summary=summary,
+            versions=package_versions(),
+            machine=describe_machine(),
+            finished=datetime.now(UTC).isoformat(timespec="microseconds"),
+            seconds=round(time.monotonic() - started, 3),
+        )
+        for name in files:
+            _sync(workspace / name)
+        write_atomically(workspace / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+        if folder.exists():
+            discarded = folder.with_name(f"{folder.name}.discarded")
+            shutil.rmtree(discarded, ignore_errors=True)
+            folder.rename(discarded)
+            workspace.rename(folder)
+            shutil.rmtree(discarded)
+        else:
+            workspace.rename(folder)
+        _sync(folder.parent)
+        return manifest
+
+
+def note_progress(workdir: Path, done: int, total: int, unit: str) -> None:
+    """Leave word in a workspace of how far its stage has come, for `bdpo plan`."""
+    write_atomically(workdir / _PROGRESS, json.dumps({"done": done, "total": total, "unit": unit}))
+
+
+def describe_progress(workdir: Path) -> str:
+    """What `note_progress` last left, in words."""
+    try:
+        noted = json.loads((workdir / _PROGRESS).read_text(encoding="utf-8"))
+        return f"{noted['done']} of {noted['total']} {noted['unit']} done"
+    except FileNotFoundError:
+        return "begun"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small text file so that it is there whole or as it was."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
