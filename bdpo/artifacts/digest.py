@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -21,7 +20,7 @@ def digest_file(path: Path) -> str:
 
     Within one process a file is read once as long as its inode, size and change time stay.
     """
-    stat = os.stat(path)
+    stat = path.stat()
     return _digest(path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 

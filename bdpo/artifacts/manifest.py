@@ -53,11 +53,12 @@ class Manifest(BaseModel):
     """Time of the attempt that finished it."""
 
 
-def list_files(folder: Path) -> dict[str, FileEntry]:
-    """Size and digest of every file below a folder, the manifest apart."""
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+def list_files(folder: Path, *, without: str) -> dict[str, FileEntry]:
+    """Size and digest of every file below a folder, the manifest and the subfolder `without` apart."""
+    names = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+    kept = sorted(name for name in names if str(name) != MANIFEST and name.parts[0] != without)
     return {
-        str(path.relative_to(folder)): FileEntry(sha256=digest_file(path), size=path.stat().st_size) for path in paths
+        str(name): FileEntry(sha256=digest_file(folder / name), size=(folder / name).stat().st_size) for name in kept
     }
 
 

@@ -125,15 +125,11 @@ class ArtifactStore:
             lock.release()
 
     def begin(self, identity: Identity, *, afresh: bool) -> Path:
-        """The workspace of an artifact; what an earlier attempt left there is kept unless `afresh`.
-
-        A workspace that only lacked its renaming is put into place by `commit` again.
-        """
+        """The workspace of an artifact; what an earlier attempt left there is kept unless `afresh`."""
         workspace = self.workspace(identity.stage, identity.fingerprint)
         if afresh and workspace.exists():
             shutil.rmtree(workspace)
         (workspace / SCRATCH).mkdir(parents=True, exist_ok=True)
-        (workspace / MANIFEST).unlink(missing_ok=True)
         return workspace
 
     def commit(self, identity: Identity, summary: dict[str, Any], started: float) -> Manifest:
@@ -145,10 +141,8 @@ class ArtifactStore:
             started: `time.monotonic()` at the beginning.
         """
         workspace = self.workspace(identity.stage, identity.fingerprint)
-        folder = self.folder(identity.stage, identity.fingerprint)
-        shutil.rmtree(workspace / SCRATCH)
         (workspace / _PROGRESS).unlink(missing_ok=True)
-        files = list_files(workspace)
+        files = list_files(workspace, without=SCRATCH)
         manifest = Manifest(
             stage=identity.stage,
             fingerprint=identity.fingerprint,
@@ -166,16 +160,31 @@ class ArtifactStore:
         for name in files:
             _sync(workspace / name)
         write_atomically(workspace / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
-        if folder.exists():
-            discarded = folder.with_name(f"{folder.name}.discarded")
-            shutil.rmtree(discarded, ignore_errors=True)
-            folder.rename(discarded)
-            workspace.rename(folder)
-            shutil.rmtree(discarded)
-        else:
-            workspace.rename(folder)
-        _sync(folder.parent)
+        self._put_in_place(identity.stage, identity.fingerprint)
         return manifest
+
+    def recover(self, stage: str, fingerprint: str) -> bool:
+        """Finish a `commit` that was killed after it wrote the manifest; whether there was one."""
+        workspace = self.workspace(stage, fingerprint)
+        manifest = read_manifest(workspace)
+        if manifest is None:
+            return False
+        if find_damage(workspace, manifest) is not None:
+            (workspace / MANIFEST).unlink()
+            return False
+        self._put_in_place(stage, fingerprint)
+        return True
+
+    def _put_in_place(self, stage: str, fingerprint: str) -> None:
+        workspace, folder = self.workspace(stage, fingerprint), self.folder(stage, fingerprint)
+        shutil.rmtree(workspace / SCRATCH, ignore_errors=True)
+        discarded = folder.with_name(f"{folder.name}.discarded")
+        shutil.rmtree(discarded, ignore_errors=True)
+        if folder.exists():
+            folder.rename(discarded)
+        workspace.rename(folder)
+        _sync(folder.parent)
+        shutil.rmtree(discarded, ignore_errors=True)
 
 
 def note_progress(workdir: Path, done: int, total: int, unit: str) -> None:

@@ -21,6 +21,7 @@ class LocatedStr(str):
     folder: Path
 
     def __new__(cls, text: str, folder: Path) -> "LocatedStr":
+        """`text`, found in a file of `folder`."""
         located = super().__new__(cls, text)
         located.folder = folder
         return located

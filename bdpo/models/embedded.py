@@ -81,6 +81,6 @@ def _convert(gguf: Path, folder: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        print(embedded_model())
+        sys.stdout.write(f"{embedded_model()}\n")
     except UserError as error:
         sys.exit(f"error: {error}")

@@ -1,0 +1,120 @@
+"""The catalogue: one DuckDB file with views over every artifact.
+
+It holds no data of its own.  After every stage it is built anew beside the old
+one and renamed over it, so a reader never meets a writer, and a lost or damaged
+catalogue costs nothing.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bdpo.artifacts.duck import connect, literal
+from bdpo.artifacts.manifest import MANIFEST
+from bdpo.artifacts.store import write_atomically
+
+CATALOGUE = "bdpo.duckdb"
+_RUNS = "runs"
+
+
+@dataclass(frozen=True)
+class View:
+    """A view of the catalogue over one file of every artifact of a stage."""
+
+    name: str
+    stage: str
+    file: str
+    select: str = "*"
+    """Select list over the file's columns."""
+
+
+VIEWS = (
+    View("pairs", "ingest", "pairs.parquet"),
+    View("quarantine", "ingest", "quarantine.parquet"),
+    View("scored_pairs", "score", "scored_pairs.parquet"),
+    View("train_metrics", "train", "metrics.parquet"),
+    View("generations", "evaluate", "generations.parquet"),
+    View("judgements", "evaluate", "judgements.parquet"),
+    View("eval_summary", "evaluate", "eval_summary.parquet"),
+)
+
+
+def note_run(root: Path, run_id: str, record: Mapping[str, Any]) -> None:
+    """Write or renew the record of a run, one row of the view `runs`."""
+    folder = root / _RUNS
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / f"{run_id}.json", json.dumps({"run_id": run_id, **record}, indent=2) + "\n")
+
+
+def new_run_id(name: str) -> str:
+    """An id that sorts by time: `20261124T123456.123456Z-demo`."""
+    return f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%S.%fZ')}-{name}"
+
+
+def rebuild_catalogue(root: Path, current: Mapping[str, str], select: Mapping[str, str]) -> Path:
+    """Build the catalogue from what lies below `root` and rename it into place.
+
+    Args:
+        root: the folder of artifacts.
+        current: stage to the fingerprint that the plain views show (`scored_pairs`); the views `all_*`
+            show every whole artifact, with its fingerprint in a column `artifact`.
+        select: view to the select list that it needs instead of `*`.
+
+    Returns:
+        The catalogue's path.
+    """
+    path = root / CATALOGUE
+    temporary = root / f".{CATALOGUE}.{os.getpid()}.tmp"
+    temporary.unlink(missing_ok=True)
+    try:
+        with connect(temporary) as connection:
+            for view in VIEWS:
+                columns = select.get(view.name, view.select)
+                whole = sorted(p.parent for p in (root / view.stage).glob(f"*/{MANIFEST}") if p.parent.suffix == "")
+                files = [folder / view.file for folder in whole if (folder / view.file).is_file()]
+                shown = root / view.stage / current.get(view.stage, "-") / view.file
+                if shown in files:
+                    connection.execute(f"create view {view.name} as select {columns} from {_parquet([shown])}")
+                if files:
+                    artifact = f"parse_path(filename)[-2] as artifact, {columns}"
+                    hidden = "" if columns != "*" else " exclude (filename)"
+                    source = _parquet(files)
+                    connection.execute(f"create view all_{view.name} as select {artifact}{hidden} from {source}")
+            runs = sorted((root / _RUNS).glob("*.json"))
+            if runs:
+                columns = ", ".join(f"{name}: '{kind}'" for name, kind in _RUN_COLUMNS.items())
+                source = f"read_json({_list(runs)}, columns = {{{columns}}})"
+                connection.execute(f"create view runs as select * from {source} order by run_id desc")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
+    return path
+
+
+_RUN_COLUMNS = {
+    "run_id": "VARCHAR",
+    "name": "VARCHAR",
+    "started": "TIMESTAMPTZ",
+    "finished": "TIMESTAMPTZ",
+    "status": "VARCHAR",
+    "ingest": "VARCHAR",
+    "score": "VARCHAR",
+    "train": "VARCHAR",
+    "evaluate": "VARCHAR",
+    "cached": "VARCHAR[]",
+    "error": "VARCHAR",
+    "config": "JSON",
+}
+
+
+def _parquet(files: list[Path]) -> str:
+    return f"read_parquet({_list(files)}, union_by_name = true, filename = true)"
+
+
+def _list(files: list[Path]) -> str:
+    return "[" + ", ".join(literal(file.resolve()) for file in files) + "]"
