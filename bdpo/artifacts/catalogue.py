@@ -78,11 +78,12 @@ def rebuild_catalogue(root: Path, current: Mapping[str, str], select: Mapping[st
                 files = [folder / view.file for folder in whole if (folder / view.file).is_file()]
                 shown = root / view.stage / current.get(view.stage, "-") / view.file
                 if shown in files:
-                    connection.execute(f"create view {view.name} as select {columns} from {_parquet([shown])}")
+                    source = f"read_parquet({_list([shown])})"
+                    connection.execute(f"create view {view.name} as select {columns} from {source}")
                 if files:
                     artifact = f"parse_path(filename)[-2] as artifact, {columns}"
                     hidden = "" if columns != "*" else " exclude (filename)"
-                    source = _parquet(files)
+                    source = f"read_parquet({_list(files)}, union_by_name = true, filename = true)"
                     connection.execute(f"create view all_{view.name} as select {artifact}{hidden} from {source}")
             runs = sorted((root / _RUNS).glob("*.json"))
             if runs:
@@ -110,10 +111,6 @@ _RUN_COLUMNS = {
     "error": "VARCHAR",
     "config": "JSON",
 }
-
-
-def _parquet(files: list[Path]) -> str:
-    return f"read_parquet({_list(files)}, union_by_name = true, filename = true)"
 
 
 def _list(files: list[Path]) -> str:

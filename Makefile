@@ -1,0 +1,39 @@
+# make setup   the virtual environment .venv with bdpo in it, and the embedded model
+# make demo    the four stages on the embedded model and the project's own data
+# make test    the fast suite
+# make check   ruff and mypy
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.setup-done
+
+.PHONY: setup demo test slow-test check lock
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml .ci/preflight.sh
+	@sh .ci/preflight.sh "$(PYTHON)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m bdpo.models.embedded
+	@touch $(STAMP)
+
+demo: setup
+	$(BIN)/bdpo run configs/demo.yaml
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+slow-test: setup
+	$(BIN)/python -m pytest -m slow
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The exact versions of everything, resolved anew in a clean environment.
+lock:
+	@sh .ci/lock.sh "$(PYTHON)"

@@ -1,0 +1,117 @@
+"""What each stage reads, and the fingerprint that follows from it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from bdpo import versions
+from bdpo.artifacts.digest import digest_file, digest_value
+from bdpo.config import Config
+from bdpo.errors import UserError
+from bdpo.models.source import ModelSource
+
+Stage = Literal["ingest", "score", "train", "evaluate"]
+STAGES: tuple[Stage, ...] = ("ingest", "score", "train", "evaluate")
+
+INPUTS: Mapping[Stage, tuple[Stage, ...]] = {
+    "ingest": (),
+    "score": ("ingest",),
+    "train": ("ingest", "score"),
+    "evaluate": ("ingest", "score", "train"),
+}
+"""The stages whose artifacts a stage is given."""
+
+_LENGTH = 24
+
+
+def stage_reads(stage: Stage, config: Config, source: ModelSource) -> dict[str, Any]:
+    """Every setting and outside file that a stage reads.
+
+    Args:
+        stage: the stage.
+        config: the run's settings.
+        source: the model that `config.model` names.
+
+    Returns:
+        Dotted name to value; a file stands as the digest of its content, so that its place is free.
+
+    Raises:
+        UserError: a file that the settings name is missing.
+    """
+    reads: dict[str, Any] = {"code": versions.STAGES[stage]}
+    if stage != "ingest":
+        reads["code.logprobs"] = versions.LOGPROBS
+    _flatten(stage, getattr(config, stage), reads)
+    model = config.model
+    reads |= {
+        "model tokenizer": source.tokenizer_digest,
+        "model.max_length": model.max_length,
+        "model.max_prompt_length": model.max_prompt_length,
+        "model.trust_remote_code": model.trust_remote_code,
+    }
+    if stage != "ingest":
+        reads |= {
+            "model weights": source.weights_digest,
+            "model.dtype": model.dtype,
+            "model.attention": model.attention,
+        }
+    if stage == "evaluate":
+        reads["code.generation"] = versions.GENERATION
+    return reads
+
+
+def fingerprints(reads_of: Callable[[Stage], dict[str, Any]]) -> dict[Stage, str]:
+    """The name of each stage's artifact: digest of what it reads and of its inputs' names."""
+    names: dict[Stage, str] = {}
+    for stage in STAGES:
+        identity = {"stage": stage, "reads": reads_of(stage), "inputs": [names[above] for above in INPUTS[stage]]}
+        names[stage] = digest_value(identity)[:_LENGTH]
+    return names
+
+
+def compare_reads(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The differences between two results of `stage_reads`, one phrase each, for people."""
+    differences = []
+    for name in sorted(old.keys() | new.keys()):
+        if name not in new:
+            differences.append(f"{name} is gone (was {old[name]!r})")
+        elif name not in old:
+            differences.append(f"{name} is new ({_shown(new[name])})")
+        elif old[name] != new[name]:
+            if _is_digest(new[name]):
+                differences.append(f"{name}: the content changed")
+            else:
+                differences.append(f"{name}: {old[name]!r} -> {new[name]!r}")
+    return differences
+
+
+def _flatten(name: str, value: Any, into: dict[str, Any]) -> None:
+    if hasattr(type(value), "model_fields"):
+        for field in type(value).model_fields:
+            _flatten(f"{name}.{field}", getattr(value, field), into)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            _flatten(f"{name}.{i}", item, into)
+    elif isinstance(value, Path):
+        into[name] = _digest(name, value)
+    else:
+        into[name] = value
+
+
+def _digest(name: str, path: Path) -> str:
+    try:
+        return f"sha256:{digest_file(path)}"
+    except FileNotFoundError:
+        raise UserError(f"field `{name}`: there is no file {path}.") from None
+    except IsADirectoryError:
+        raise UserError(f"field `{name}`: {path} is a folder where a file is expected.") from None
+    except OSError as error:
+        raise UserError(f"field `{name}`: the file {path} cannot be read: {error.strerror}.") from error
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and (value.startswith("sha256:") or len(value) == 64)
+
+
+def _shown(value: Any) -> str:
+    return "a file" if _is_digest(value) else repr(value)

@@ -1,0 +1,313 @@
+"""The four stages as a graph: plan a run, run a stage, say why.
+
+    ingest -> score -> train -> evaluate
+
+A notebook uses it like this:
+
+    pipeline = Pipeline(load_config("configs/demo.yaml"), checks=GreatExpectationsChecks())
+    for planned in pipeline.plan():
+        print(planned.stage, planned.state, planned.reasons)
+    results = pipeline.run()
+"""
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from bdpo import fingerprints as graph
+from bdpo.artifacts.catalogue import new_run_id, note_run, rebuild_catalogue
+from bdpo.artifacts.disk import explain_disk_error
+from bdpo.artifacts.manifest import Manifest
+from bdpo.artifacts.store import ArtifactStore, Identity, Inspection, State, describe_progress
+from bdpo.balance import settings_forms, weights_sql
+from bdpo.config import Config
+from bdpo.errors import UserError
+from bdpo.fingerprints import INPUTS, STAGES, Stage
+from bdpo.models.source import ModelSource, resolve_model
+from bdpo.progress import Progress, Silent
+from bdpo.schemas import Checks
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What a run would do with one stage."""
+
+    stage: Stage
+    state: Literal["cached", "partial", "stale"]
+    """`partial`: begun and not finished; `stale`: to be computed."""
+    reasons: list[str]
+    """Why it is not cached, one phrase each; empty when it is."""
+    fingerprint: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a run did with one stage."""
+
+    stage: Stage
+    artifact: Path
+    cached: bool
+    reasons: list[str]
+    """Why it was computed; empty when cached."""
+    summary: dict[str, Any]
+    seconds: float
+
+
+@dataclass
+class _Run:
+    id: str
+    started: str
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    cached: list[str] = field(default_factory=list)
+
+
+class Pipeline:
+    """The stages of one config.  Outside files are looked at once, when first needed."""
+
+    def __init__(self, config: Config, *, checks: Checks) -> None:
+        """Take the settings and the validation that stages ask for."""
+        self.config = config
+        self._checks = checks
+        self._store = ArtifactStore(config.artifacts)
+        self._run = _Run(new_run_id(config.name), datetime.now(UTC).isoformat())
+
+    @cached_property
+    def source(self) -> ModelSource:
+        """The reference model's own files."""
+        return resolve_model(self.config.model.path, self.config.model.revision)
+
+    @cached_property
+    def _reads(self) -> dict[Stage, dict[str, Any]]:
+        return {stage: graph.stage_reads(stage, self.config, self.source) for stage in STAGES}
+
+    @cached_property
+    def fingerprints(self) -> dict[Stage, str]:
+        """Each stage's artifact, by name."""
+        return graph.fingerprints(self._reads.__getitem__)
+
+    def plan(self) -> list[StagePlan]:
+        """What a run would do with each stage, and why."""
+        plans: dict[Stage, StagePlan] = {}
+        for stage in STAGES:
+            inspection = self._inspect(stage)
+            waiting = [above for above in INPUTS[stage] if plans[above].state != "cached"]
+            reasons = self._reasons(stage, inspection)
+            if inspection.state is State.WHOLE and not reasons:
+                state: Literal["cached", "partial", "stale"] = "cached"
+            else:
+                workspace = self._store.workspace(stage, self.fingerprints[stage])
+                state = "partial" if workspace.is_dir() else "stale"
+                if state == "partial":
+                    reasons = [describe_progress(workspace), *reasons]
+                elif waiting:
+                    reasons = [*reasons, f"needs {', '.join(waiting)} first"]
+            plans[stage] = StagePlan(stage, state, reasons, self.fingerprints[stage], inspection.folder)
+        return list(plans.values())
+
+    def run(
+        self, only: Stage | None = None, force: Collection[Stage] = (), progress: Progress | None = None
+    ) -> list[StageResult]:
+        """Run all stages, or one whose inputs are there.
+
+        Args:
+            only: run this stage alone.
+            force: stages to compute though they are cached.
+            progress: where to show what happens; nowhere by default.
+        """
+        stages = STAGES if only is None else (only,)
+        return [self.run_stage(stage, force=stage in force, progress=progress) for stage in stages]
+
+    def run_stage(self, stage: Stage, *, force: bool = False, progress: Progress | None = None) -> StageResult:
+        """Run one stage, or find that its artifact is whole.
+
+        Args:
+            stage: the stage; the artifacts that it is given must be whole.
+            force: compute it though it is cached.
+            progress: where to show what happens; nowhere by default.
+
+        Raises:
+            UserError: an input is missing, or the user's data, settings or disk are at fault.
+        """
+        try:
+            result = self._run_stage(stage, force, progress or Silent())
+        except Exception as error:
+            explained = None if isinstance(error, UserError) else explain_disk_error(error, self.config.artifacts)
+            if explained is not None:
+                raise explained from error
+            if "fingerprints" in self.__dict__:
+                self._note("failed", str(error) if isinstance(error, UserError) else type(error).__name__)
+            raise
+        self._run.fingerprints[stage] = self.fingerprints[stage]
+        if result.cached:
+            self._run.cached.append(stage)
+        self._note("finished", None)
+        return result
+
+    def missing_inputs(self, stage: Stage) -> list[Stage]:
+        """The stages before `stage` whose artifacts are not whole, in the order to run them."""
+        return [above for above in INPUTS[stage] if self._is_missing(above)]
+
+    def _is_missing(self, stage: Stage) -> bool:
+        inspection = self._inspect(stage)
+        return inspection.state is not State.WHOLE or bool(self._reasons(stage, inspection))
+
+    def _run_stage(self, stage: Stage, force: bool, progress: Progress) -> StageResult:
+        fingerprint = self.fingerprints[stage]
+        started = time.monotonic()
+
+        def waiting() -> None:
+            progress.say(f"{stage}: another process is working on this artifact; waiting for it to end")
+
+        with self._store.lock(stage, fingerprint, waiting):
+            self._store.recover(stage, fingerprint)
+            inspection = self._inspect(stage)
+            reasons = self._reasons(stage, inspection)
+            if inspection.manifest is not None and not reasons and not force:
+                summary = inspection.manifest.summary
+                return StageResult(stage, inspection.folder, True, [], summary, time.monotonic() - started)
+            missing = self.missing_inputs(stage)
+            if missing:
+                raise UserError(
+                    f"Stage {stage} needs the artifact of {missing[0]}, which is not there for these settings: "
+                    f"run {missing[0]} first, or ask for the missing stages to be run too."
+                )
+            reasons = reasons or ["forced"]
+            progress.say(f"{stage}: computing, because {'; '.join(reasons)}")
+            identity = Identity(
+                stage=stage,
+                fingerprint=fingerprint,
+                run=self.config.name,
+                reads=self._reads[stage],
+                inputs={above: self._whole(above).content for above in INPUTS[stage]},
+            )
+            workdir = self._store.begin(identity, afresh=force)
+            summary = self._compute(stage, workdir, progress)
+            manifest = self._store.commit(identity, summary, started)
+            return StageResult(stage, inspection.folder, False, reasons, manifest.summary, manifest.seconds)
+
+    def _compute(self, stage: Stage, workdir: Path, progress: Progress) -> dict[str, Any]:
+        # Stages import torch and more, which takes seconds that a cached run should not spend.
+        config, source = self.config, self.source
+        folder = {above: self._store.folder(above, self.fingerprints[above]) for above in INPUTS[stage]}
+        match stage:
+            case "ingest":
+                from bdpo.data.stage import ingest
+                from bdpo.models.loading import load_tokenizer
+
+                return ingest(
+                    settings=config.ingest,
+                    model=config.model,
+                    tokenizer=load_tokenizer(source.folder, trust_remote_code=config.model.trust_remote_code),
+                    workdir=workdir,
+                    checks=self._checks,
+                    progress=progress,
+                )
+            case "score":
+                from bdpo.scoring.stage import score
+
+                return score(
+                    settings=config.score,
+                    model=config.model,
+                    source=source,
+                    pairs=folder["ingest"],
+                    cache=self._store.cache("sequences"),
+                    workdir=workdir,
+                    checks=self._checks,
+                    progress=progress,
+                )
+            case "train":
+                from bdpo.training.stage import train
+
+                return train(
+                    settings=config.train,
+                    model=config.model,
+                    source=source,
+                    pairs=folder["ingest"],
+                    scores=folder["score"],
+                    workdir=workdir,
+                    progress=progress,
+                )
+            case "evaluate":
+                from bdpo.evaluation.stage import evaluate
+
+                return evaluate(
+                    settings=config.evaluate,
+                    model=config.model,
+                    source=source,
+                    policy=folder["train"] / "policy",
+                    pairs=folder["ingest"],
+                    scores=folder["score"],
+                    cache=self._store.cache("generations"),
+                    workdir=workdir,
+                    progress=progress,
+                )
+
+    def _inspect(self, stage: Stage) -> Inspection:
+        return self._store.inspect(stage, self.fingerprints[stage])
+
+    def _whole(self, stage: Stage) -> Manifest:
+        manifest = self._inspect(stage).manifest
+        assert manifest is not None, f"{stage} was whole a moment ago"
+        return manifest
+
+    def _reasons(self, stage: Stage, inspection: Inspection) -> list[str]:
+        """Why a stage has to be computed; empty when its artifact can be used."""
+        if inspection.state is State.DAMAGED:
+            return [inspection.reason]
+        if inspection.state is State.WHOLE and inspection.manifest is not None:
+            return self._rebuilt_inputs(stage, inspection.manifest)
+        earlier = self._nearest(stage)
+        if earlier is None:
+            return ["never computed"]
+        differences = graph.compare_reads(earlier.reads, self._reads[stage])
+        changed = [above for above in INPUTS[stage] if self._differs(above)]
+        return [*differences, *(f"its input from {above} changed" for above in changed)] or ["its artifact is gone"]
+
+    def _rebuilt_inputs(self, stage: Stage, manifest: Manifest) -> list[str]:
+        """Inputs that were computed again since, with another content."""
+        rebuilt = []
+        for above in INPUTS[stage]:
+            now = self._inspect(above).manifest
+            if now is not None and manifest.inputs.get(above) != now.content:
+                rebuilt.append(f"its input from {above} was computed again and differs")
+        return rebuilt
+
+    def _nearest(self, stage: Stage) -> Manifest | None:
+        """The artifact to explain against: the last of the same run name, else the last of all."""
+        manifests = self._store.manifests(stage)
+        return next((m for m in manifests if m.run == self.config.name), manifests[0] if manifests else None)
+
+    def _differs(self, stage: Stage) -> bool:
+        earlier = self._nearest(stage)
+        return earlier is None or earlier.fingerprint != self.fingerprints[stage]
+
+    def _note(self, status: str, error: str | None) -> None:
+        """Record the run and bring the catalogue up to date."""
+        record: Mapping[str, Any] = {
+            "name": self.config.name,
+            "started": self._run.started,
+            "finished": datetime.now(UTC).isoformat(),
+            "status": status,
+            **{stage: self._run.fingerprints.get(stage) for stage in STAGES},
+            "cached": self._run.cached,
+            "error": error,
+            "config": self.config.model_dump(mode="json"),
+        }
+        try:
+            note_run(self.config.artifacts, self._run.id, record)
+            train = self.config.train
+            forms = weights_sql(**settings_forms(train.method, train.balance, train.scale, train.mi_floor, train.tau))
+            rebuild_catalogue(self.config.artifacts, self.fingerprints, {"scored_pairs": SCORED_COLUMNS + forms})
+        except OSError as failure:
+            raise explain_disk_error(failure, self.config.artifacts) or failure from failure
+
+
+SCORED_COLUMNS = (
+    "pair_id, prompt, chosen, rejected, split, source, category, chosen_tokens, rejected_tokens, "
+    "ref_chosen_logps, ref_rejected_logps, null_chosen_logps, null_rejected_logps, mi_chosen, mi_rejected, imbalance, "
+)

@@ -1,0 +1,11 @@
+"""Code versions: part of every fingerprint and key that the code's output depends on.
+
+Raise a number when the same input and settings would give another output.
+Kept apart from the code so that planning a run imports no model library.
+"""
+
+from typing import Final
+
+LOGPROBS: Final = "1"
+GENERATION: Final = "1"
+STAGES: Final = {"ingest": "1", "score": "1", "train": "1", "evaluate": "1"}
