@@ -1,0 +1,75 @@
+"""The catalogue: views over every artifact, never between a reader and a writer."""
+
+import json
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bdpo.artifacts.catalogue import CATALOGUE, new_run_id, note_run, rebuild_catalogue
+from bdpo.artifacts.manifest import MANIFEST
+
+
+def add(root: Path, fingerprint: str, reasons: list[str]) -> None:
+    folder = root / "ingest" / fingerprint
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"reason": reasons}), folder / "quarantine.parquet")
+    (folder / MANIFEST).write_text("{}")
+
+
+def query(root: Path, sql: str) -> list[tuple[object, ...]]:
+    with duckdb.connect(str(root / CATALOGUE), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_plain_views_show_the_current_artifact_and_all_views_every_one(tmp_path: Path) -> None:
+    root = tmp_path / "it's here"
+    add(root, "aa", ["x"])
+    add(root, "bb", ["y", "z"])
+    rebuild_catalogue(root, {"ingest": "bb"}, {"quarantine": "reason, 1 as one"})
+    assert query(root, "select * from quarantine order by 1") == [("y", 1), ("z", 1)]
+    assert query(root, "select * from all_quarantine order by all") == [("aa", "x", 1), ("bb", "y", 1), ("bb", "z", 1)]
+    rebuild_catalogue(root, {"ingest": "bb"}, {})
+    assert query(root, "select * from all_quarantine order by all limit 1") == [("aa", "x")]
+    assert query(root, "select * from quarantine order by 1 limit 1") == [("y",)]
+
+
+def test_an_artifact_without_manifest_or_in_work_is_not_shown(tmp_path: Path) -> None:
+    add(tmp_path, "aa", ["x"])
+    add(tmp_path, "bb", ["y"])
+    (tmp_path / "ingest" / "bb" / MANIFEST).unlink()
+    add(tmp_path, "cc.partial", ["z"])
+    rebuild_catalogue(tmp_path, {"ingest": "bb"}, {})
+    assert query(tmp_path, "select * from all_quarantine") == [("aa", "x")]
+    assert query(tmp_path, "select view_name from duckdb_views() where not internal") == [("all_quarantine",)]
+
+
+def test_runs_are_rows(tmp_path: Path) -> None:
+    record = {"name": "demo", "started": "2026-11-24T00:00:00+00:00", "finished": None, "status": "failed"}
+    first, second = new_run_id("demo"), new_run_id("demo")
+    assert first < second
+    note_run(tmp_path, first, record)
+    note_run(tmp_path, second, record | {"status": "finished", "cached": ["ingest"], "config": {"name": "demo"}})
+    note_run(tmp_path, first, record | {"error": "no such file"})
+    rebuild_catalogue(tmp_path, {}, {})
+    rows = query(tmp_path, "select run_id, status, cached, error, config->>'name' from runs")
+    assert rows == [(second, "finished", ["ingest"], None, "demo"), (first, "failed", None, "no such file", None)]
+
+
+def test_a_reader_that_stays_open_neither_blocks_nor_breaks(tmp_path: Path) -> None:
+    add(tmp_path, "aa", ["x"])
+    rebuild_catalogue(tmp_path, {"ingest": "aa"}, {})
+    with duckdb.connect(str(tmp_path / CATALOGUE), read_only=True) as reader:
+        add(tmp_path, "bb", ["y"])
+        rebuild_catalogue(tmp_path, {"ingest": "bb"}, {})
+        assert reader.execute("select * from quarantine").fetchall() == [("x",)]
+    assert query(tmp_path, "select * from quarantine") == [("y",)]
+    assert not list(tmp_path.glob(".*.tmp*"))
+
+
+def test_a_damaged_catalogue_is_replaced(tmp_path: Path) -> None:
+    add(tmp_path, "aa", ["x"])
+    (tmp_path / CATALOGUE).write_text(json.dumps("not a database"))
+    rebuild_catalogue(tmp_path, {"ingest": "aa"}, {})
+    assert query(tmp_path, "select * from quarantine") == [("x",)]

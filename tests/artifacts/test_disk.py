@@ -1,0 +1,29 @@
+"""Errors of the disk are told from bugs, whoever wrapped them."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from bdpo.artifacts.disk import explain_disk_error
+
+FULL = "/data/x.parquet: the disk is full; nothing finished is lost"
+
+
+@pytest.mark.parametrize(
+    ("error", "start"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/data/x.parquet"), FULL),
+        (OSError(errno.EROFS, "Read-only file system", "/data/x"), "/data/x: the file system is read-only;"),
+        (PermissionError(errno.EACCES, "Permission denied", "/data/x"), "/data/x: permission is denied;"),
+        (RuntimeError("IO Error: could not write: No space left on device"), "/artifacts: the disk is full;"),
+    ],
+)
+def test_disk_errors_are_explained(error: Exception, start: str) -> None:
+    explained = explain_disk_error(error, Path("/artifacts"))
+    assert str(explained).startswith(start)
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "no"), RuntimeError("boom"), ValueError("full")])
+def test_bugs_are_not(error: Exception) -> None:
+    assert explain_disk_error(error, Path("/artifacts")) is None

@@ -1,0 +1,172 @@
+"""Fingerprints: every field that a stage reads moves it and those after it, and no other field does."""
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from bdpo import versions
+from bdpo.config import Config
+from bdpo.errors import UserError
+from bdpo.fingerprints import STAGES, Stage, compare_reads, fingerprints, stage_reads
+from bdpo.models.source import ModelSource
+
+SOURCE = ModelSource(name="m", folder=Path("/m"), weights_digest="w" * 64, tokenizer_digest="t" * 64)
+AFTER: dict[str, tuple[Stage, ...]] = {
+    "ingest": ("ingest", "score", "train", "evaluate"),
+    "score": ("score", "train", "evaluate"),
+    "train": ("train", "evaluate"),
+    "evaluate": ("evaluate",),
+}
+MODEL_FIELDS: dict[str, tuple[Stage, ...]] = {
+    "path": (),  # read as the digests of the model's files
+    "revision": (),
+    "dtype": AFTER["score"],
+    "attention": AFTER["score"],
+    "max_length": AFTER["ingest"],
+    "max_prompt_length": AFTER["ingest"],
+    "trust_remote_code": AFTER["ingest"],
+}
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> dict[str, Any]:
+    for name in ("rows", "other", "deepspeed"):
+        (tmp_path / name).write_text(name)
+    return {
+        "name": "x",
+        "artifacts": str(tmp_path / "artifacts"),
+        "ingest": {"sources": [{"path": str(tmp_path / "rows")}]},
+        "evaluate": {"benchmarks": [{"path": str(tmp_path / "rows")}]},
+    }
+
+
+def names(data: dict[str, Any], source: ModelSource = SOURCE) -> dict[Stage, str]:
+    config = Config.model_validate(data)
+    return fingerprints(lambda stage: stage_reads(stage, config, source))
+
+
+def moved(base: dict[str, Any], changed: dict[str, Any]) -> tuple[Stage, ...]:
+    before, after = names(base), names(changed)
+    return tuple(stage for stage in STAGES if before[stage] != after[stage])
+
+
+def changed_values(model: type[BaseModel], folder: Path) -> dict[str, Any]:
+    """A valid value other than the default, for every field of a section."""
+    special: dict[str, Any] = {
+        "path": str(folder / "other"),
+        "deepspeed": str(folder / "deepspeed"),
+        "revision": "main",
+        "name": "other",
+        "sources": None,
+        "benchmarks": None,
+    }
+    values: dict[str, Any] = {}
+    for name, info in model.model_fields.items():
+        options = [o for o in (info.annotation, *get_args(info.annotation)) if o is not type(None)]
+        choices = [c for option in options for c in get_args(option) if isinstance(c, str)]
+        choices += [o for o in options if isinstance(o, str)]
+        if name in special:
+            values[name] = special[name]
+        elif choices:
+            values[name] = next((c for c in choices if c != info.default), None)
+        elif bool in options:
+            values[name] = not info.default
+        elif isinstance(info.default, float):
+            values[name] = info.default / 2 if info.default else 0.25
+        else:
+            values[name] = (info.default or 6) + 1
+    return {name: value for name, value in values.items() if value is not None}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_field_of_a_section_moves_its_stage_and_those_after(
+    stage: Stage, base: dict[str, Any], tmp_path: Path
+) -> None:
+    section = Config.model_fields[stage].annotation
+    assert isinstance(section, type)
+    for name, value in changed_values(section, tmp_path).items():
+        changed = json.loads(json.dumps(base))
+        changed.setdefault(stage, {})[name] = value
+        assert moved(base, changed) == AFTER[stage], f"{stage}.{name} = {value!r}"
+
+
+@pytest.mark.parametrize(("stage", "field"), [("ingest", "sources"), ("evaluate", "benchmarks")])
+def test_every_field_of_a_list_item_moves_its_stage(
+    stage: Stage, field: str, base: dict[str, Any], tmp_path: Path
+) -> None:
+    section = Config.model_fields[stage].annotation
+    assert isinstance(section, type)
+    assert issubclass(section, BaseModel)
+    item = get_args(section.model_fields[field].annotation)[0]
+    for name, value in changed_values(item, tmp_path).items():
+        changed = json.loads(json.dumps(base))
+        changed[stage][field][0][name] = value
+        assert moved(base, changed) == AFTER[stage], f"{stage}.{field}.0.{name} = {value!r}"
+
+
+def test_a_model_field_moves_the_stages_that_read_it(base: dict[str, Any], tmp_path: Path) -> None:
+    section = Config.model_fields["model"].annotation
+    assert isinstance(section, type)
+    values = changed_values(section, tmp_path)
+    assert values.keys() == MODEL_FIELDS.keys()
+    for name, value in values.items():
+        assert moved(base, base | {"model": {name: value}}) == MODEL_FIELDS[name], name
+
+
+def test_the_model_is_what_its_files_hold(base: dict[str, Any]) -> None:
+    def with_source(**parts: str) -> tuple[Stage, ...]:
+        fields = {"name": "m", "weights_digest": "w" * 64, "tokenizer_digest": "t" * 64} | parts
+        other = ModelSource(folder=Path("/elsewhere"), **fields)
+        return tuple(stage for stage in STAGES if names(base)[stage] != names(base, other)[stage])
+
+    assert with_source(name="another name") == ()
+    assert with_source(weights_digest="v" * 64) == AFTER["score"]
+    assert with_source(tokenizer_digest="v" * 64) == AFTER["ingest"]
+
+
+def test_the_name_and_the_place_of_a_run_move_nothing(base: dict[str, Any], tmp_path: Path) -> None:
+    assert moved(base, base | {"name": "y", "artifacts": str(tmp_path / "elsewhere")}) == ()
+
+
+def test_a_file_is_its_content_not_its_place(base: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "copy").write_text("rows")
+    assert moved(base, base | {"ingest": {"sources": [{"path": str(tmp_path / "copy")}]}}) == ()
+    before = names(base)
+    (tmp_path / "rows").write_text("rowz")
+    assert names(base)["ingest"] != before["ingest"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_code_version_moves_its_stage(stage: Stage, base: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    before = names(base)
+    monkeypatch.setitem(versions.STAGES, stage, "next")
+    after = names(base)
+    assert tuple(s for s in STAGES if before[s] != after[s]) == AFTER[stage]
+
+
+def test_the_log_prob_path_moves_scoring(base: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    before = names(base)
+    monkeypatch.setattr(versions, "LOGPROBS", "next")
+    after = names(base)
+    assert tuple(s for s in STAGES if before[s] != after[s]) == AFTER["score"]
+
+
+def test_a_missing_file_names_its_field(base: dict[str, Any], tmp_path: Path) -> None:
+    missing = base | {"evaluate": {"benchmarks": [{"path": str(tmp_path / "gone.csv")}]}}
+    with pytest.raises(UserError, match=r"field `evaluate\.benchmarks\.0\.path`: there is no file .*gone\.csv"):
+        names(missing)
+
+
+def test_differences_are_named_field_by_field() -> None:
+    digest = "sha256:" + "0" * 64
+    old = {"train.beta": 0.1, "train.tau": 1.0, "x": 1, "ingest.sources.0.path": digest}
+    new = {"train.beta": 0.2, "train.tau": 1.0, "y": 2, "ingest.sources.0.path": digest[:-1] + "1"}
+    assert compare_reads(old, new) == [
+        "ingest.sources.0.path: the content changed",
+        "train.beta: 0.1 -> 0.2",
+        "x is gone (was 1)",
+        "y is new (2)",
+    ]

@@ -1,0 +1,160 @@
+"""The graph of stages, run for real on a tiny model: what is cached, what is not, and why."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+from transformers import AutoModelForCausalLM
+
+from bdpo.artifacts.catalogue import CATALOGUE
+from bdpo.artifacts.manifest import read_manifest
+from bdpo.config import load_config
+from bdpo.errors import UserError
+from bdpo.fingerprints import STAGES, Stage
+from bdpo.pipeline import Pipeline
+from data_checks import GreatExpectationsChecks
+from tests.tiny_run import pair_rows, tiny_run, write_jsonl
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run; tests copy it before they change anything."""
+    folder = tmp_path_factory.mktemp("finished")
+    results = pipeline(tiny_run(folder)).run()
+    assert [(r.stage, r.cached) for r in results] == [(stage, False) for stage in STAGES]
+    return folder
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A config in a copy of the finished run."""
+    shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run" / "config.yaml"
+
+
+def pipeline(config: Path, *overrides: str) -> Pipeline:
+    return Pipeline(load_config(config, overrides), checks=GreatExpectationsChecks())
+
+
+def states(config: Path, *overrides: str) -> dict[Stage, str]:
+    return {planned.stage: planned.state for planned in pipeline(config, *overrides).plan()}
+
+
+def reasons(config: Path, stage: Stage, *overrides: str) -> list[str]:
+    return next(planned.reasons for planned in pipeline(config, *overrides).plan() if planned.stage == stage)
+
+
+def query(config: Path, sql: str) -> list[tuple[object, ...]]:
+    with duckdb.connect(str(config.parent / "artifacts" / CATALOGUE), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+CACHED: dict[Stage, str] = dict.fromkeys(STAGES, "cached")
+
+
+def test_a_second_run_computes_nothing(run: Path) -> None:
+    assert states(run) == CACHED
+    assert all(result.cached and not result.reasons for result in pipeline(run).run())
+
+
+def test_a_fresh_plan_says_what_comes_first(tmp_path: Path) -> None:
+    config = tiny_run(tmp_path)
+    assert states(config) == dict.fromkeys(STAGES, "stale")
+    assert reasons(config, "train") == ["never computed", "needs ingest, score first"]
+
+
+def test_every_row_is_accounted_for_and_queryable(run: Path) -> None:
+    assert query(run, "select count(*) from pairs") == [(40,)]
+    assert query(run, "select count(*) from quarantine") == [(0,)]
+    rows = query(
+        run,
+        "select count(*), bool_and(isfinite(ref_chosen_logps) and ref_chosen_logps < 0), "
+        "max(abs(weight_chosen * scale + weight_rejected * scale - 2)) < 1e-12 from scored_pairs",
+    )
+    assert rows == [(40, True, True)]
+    assert query(run, "select distinct model from eval_summary where model is not null order by 1") == [
+        ("aligned",),
+        ("base",),
+    ]
+    assert query(run, "select status, name from runs") == [("finished", "tiny")]
+
+
+def test_the_policy_is_a_standard_folder_and_has_moved(run: Path) -> None:
+    folder = next(p.folder for p in pipeline(run).plan() if p.stage == "train") / "policy"
+    policy = AutoModelForCausalLM.from_pretrained(folder)
+    base = AutoModelForCausalLM.from_pretrained(run.parent / "model")
+    assert any(not p.equal(q) for p, q in zip(policy.parameters(), base.parameters(), strict=True))
+
+
+def test_a_setting_recomputes_what_depends_on_it_and_the_plan_names_it(run: Path) -> None:
+    assert states(run, "train.beta=0.2") == CACHED | {"train": "stale", "evaluate": "stale"}
+    assert reasons(run, "train", "train.beta=0.2") == ["train.beta: 0.1 -> 0.2"]
+    assert reasons(run, "evaluate", "train.beta=0.2") == ["its input from train changed", "needs train first"]
+    assert states(run, "evaluate.max_new_tokens=4") == CACHED | {"evaluate": "stale"}
+    assert states(run, "name=other") == CACHED
+
+
+def test_new_rows_score_only_themselves(run: Path) -> None:
+    write_jsonl(run.parent / "pairs.jsonl", pair_rows(44))
+    assert reasons(run, "ingest") == ["ingest.sources.0.path: the content changed"]
+    work = pipeline(run)
+    work.run_stage("ingest")
+    summary = work.run_stage("score").summary
+    assert (summary["sequences"], summary["sequences_reused"], summary["sequences_scored"]) == (176, 160, 16)
+
+
+def test_a_damaged_artifact_is_computed_again_and_later_stages_stay(run: Path) -> None:
+    folder = next(p.folder for p in pipeline(run).plan() if p.stage == "ingest")
+    (folder / "pairs.parquet").write_bytes(b"PAR1")
+    assert states(run) == CACHED | {"ingest": "stale"}
+    assert reasons(run, "ingest")[0].startswith("pairs.parquet has 4 bytes where the manifest says")
+    assert [result.stage for result in pipeline(run).run() if not result.cached] == ["ingest"]
+
+
+def test_force_computes_a_cached_stage(run: Path) -> None:
+    result = pipeline(run).run_stage("ingest", force=True)
+    assert (result.cached, result.reasons) == (False, ["forced"])
+
+
+def test_a_stage_whose_input_is_missing_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Stage train needs the artifact of ingest"):
+        pipeline(tiny_run(tmp_path)).run(only="train")
+    assert not list((tmp_path / "artifacts" / "train").glob("*/*"))
+
+
+def test_a_failed_run_is_recorded_with_its_sentence(run: Path) -> None:
+    (run.parent / "pairs.jsonl").write_text('{"question": "x"}\n')
+    with pytest.raises(UserError) as raised:
+        pipeline(run).run()
+    assert query(run, "select status, error from runs limit 1") == [("failed", str(raised.value))]
+
+
+def test_manifests_hold_what_was_read_and_made(run: Path) -> None:
+    for planned in pipeline(run).plan():
+        manifest = read_manifest(planned.folder)
+        assert manifest is not None
+        assert manifest.stage == planned.stage
+        assert manifest.reads["model.max_length"] == 256
+        assert {"python", "torch", "duckdb"} <= manifest.versions.keys()
+        on_disk = {str(p.relative_to(planned.folder)) for p in planned.folder.rglob("*") if p.is_file()}
+        assert manifest.files.keys() == on_disk - {"manifest.json"}
+
+
+_RUN_INGEST = """
+import sys
+from bdpo.config import load_config
+from bdpo.pipeline import Pipeline
+from data_checks import GreatExpectationsChecks
+print("cached" if Pipeline(load_config(sys.argv[1]), checks=GreatExpectationsChecks()).run_stage("ingest").cached
+      else "computed")
+"""
+
+
+def test_two_processes_that_start_a_stage_at_once_do_it_once(tmp_path: Path) -> None:
+    config = tiny_run(tmp_path, num_pairs=400)
+    command = [sys.executable, "-c", _RUN_INGEST, str(config)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert sorted(process.communicate(timeout=120)[0].split()[-1] for process in both) == ["cached", "computed"]
