@@ -1,0 +1,136 @@
+"""Chat messages to token ids, exactly as the model sees them in chat.
+
+The template is rendered to text and the whole text is tokenised in one piece:
+a prompt and a response tokenised apart would meet at a boundary that no chat
+ever shows the model.  The template writes every special token itself, BOS
+included, so the tokenizer adds none.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+Message = Mapping[str, str]
+"""`{"role": ..., "content": ...}`."""
+
+_PROBE = "bdpo-probe"
+
+
+class Untokenizable(ValueError):  # noqa: N818 (named for what the row is)
+    """A row that cannot be laid out; `rule` is one of `prompt_not_prefix`, `empty_response`, `template_refuses`."""
+
+    def __init__(self, rule: str, reason: str) -> None:
+        super().__init__(f"{rule}: {reason}")
+        self.rule = rule
+        self.reason = reason
+
+
+class TokenizedPair(NamedTuple):
+    """Token ids of a pair; both responses follow the same (cut) prompt."""
+
+    prompt_ids: tuple[int, ...]
+    chosen_ids: tuple[int, ...]
+    rejected_ids: tuple[int, ...]
+
+
+def tokenize_pair(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Sequence[Message],
+    chosen: str,
+    rejected: str,
+    *,
+    max_length: int,
+    max_prompt_length: int,
+) -> TokenizedPair:
+    """Tokenise a pair by its chat template.
+
+    A response is what the template adds to the prompt, up to and including its end-of-turn token.
+
+    Args:
+        tokenizer: has a chat template.
+        prompt: the messages before the response.
+        chosen: content of the better response.
+        rejected: content of the worse response.
+        max_length: longest prompt plus response, in tokens; a response is cut from its end, and then
+            has no end-of-turn token.
+        max_prompt_length: longest prompt, in tokens; a prompt is cut from its start.
+
+    Raises:
+        Untokenizable: the prompt's tokens are not a prefix of prompt plus response
+            (`prompt_not_prefix`), a response has no token before its end-of-turn (`empty_response`),
+            or the template raises an error for these messages (`template_refuses`).
+    """
+    rendered_prompt = _render(tokenizer, prompt, generate=True)
+    rendered_chosen = _render(tokenizer, [*prompt, {"role": "assistant", "content": chosen}])
+    rendered_rejected = _render(tokenizer, [*prompt, {"role": "assistant", "content": rejected}])
+    prompt_ids = _encode(tokenizer, rendered_prompt)
+    kept = prompt_ids[-max_prompt_length:]
+    room = max_length - len(kept)
+    end = _end_of_turn(tokenizer, str(tokenizer.chat_template))
+    return TokenizedPair(
+        kept,
+        _response(_encode(tokenizer, rendered_chosen), prompt_ids, end, room, "chosen"),
+        _response(_encode(tokenizer, rendered_rejected), prompt_ids, end, room, "rejected"),
+    )
+
+
+def tokenize_prompt(
+    tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], *, max_prompt_length: int
+) -> tuple[int, ...]:
+    """Tokenise a prompt for generation: what `tokenize_pair` puts before a response.
+
+    Raises:
+        Untokenizable: the template raises an error for these messages.
+    """
+    return _encode(tokenizer, _render(tokenizer, prompt, generate=True))[-max_prompt_length:]
+
+
+def null_prompt(tokenizer: PreTrainedTokenizerBase, *, max_prompt_length: int) -> tuple[int, ...]:
+    """The empty query of METHOD.md: the template's scaffolding around one empty user message."""
+    return tokenize_prompt(tokenizer, [{"role": "user", "content": ""}], max_prompt_length=max_prompt_length)
+
+
+def _response(full: tuple[int, ...], prompt: tuple[int, ...], end: int | None, room: int, side: str) -> tuple[int, ...]:
+    if full[: len(prompt)] != prompt:
+        raise Untokenizable(
+            "prompt_not_prefix", f"the prompt's tokens are not a prefix of the tokens of prompt and {side} response"
+        )
+    response = full[len(prompt) :]
+    if end is not None and end in response:
+        # The last one is the template's; the content may spell earlier ones out.
+        response = response[: len(response) - response[::-1].index(end)]
+    response = response[: max(room, 0)]
+    if not response or response == (end,):
+        raise Untokenizable("empty_response", f"the {side} response has no token of its own, after truncation")
+    return response
+
+
+@lru_cache(maxsize=16)
+def _end_of_turn(tokenizer: PreTrainedTokenizerBase, template: str) -> int | None:
+    """The first special token that the template writes after a response: where generation stops.
+
+    What follows it (SmolLM's newline, Phi-3's end-of-text) is never generated.  None where a template
+    ends a turn without a special token; everything that it writes then belongs to the response.
+    """
+    conversation = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
+    _, _, suffix = _render(tokenizer, conversation).rpartition(_PROBE)
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special.update(tokenizer.all_special_ids)
+    return next((token for token in _encode(tokenizer, suffix) if token in special), None)
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, generate: bool = False) -> str:
+    try:
+        text = tokenizer.apply_chat_template(
+            [dict(m) for m in messages], tokenize=False, add_generation_prompt=generate
+        )
+    except TemplateError as error:
+        raise Untokenizable("template_refuses", f"the chat template refuses the messages: {error}") from error
+    return str(text)
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])

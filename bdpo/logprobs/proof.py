@@ -1,0 +1,110 @@
+"""Which layout a model can take, proved on the very model before it is used.
+
+A mask that is handed in is only as good as what a model makes of it: some refuse
+it, some replace their sliding window by it without a word.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from bdpo.errors import UserError
+from bdpo.layout.rows import Layout, Row, collate
+from bdpo.logprobs.forward import response_logps
+
+_PROMPT, _RESPONSES, _NEIGHBOUR = 256, (40, 24), (9, 5)
+_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15}
+"""Largest mean difference, in nats a token.  With the embedded model and random tokens, rounding
+gives 4e-6 and 0.03; a wrong mask or wrong positions give 0.4 and more."""
+
+
+def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_length: int | None = None) -> Layout:
+    """The branched layout where this model computes it rightly, else the plain one.
+
+    One random pair, beside a shorter neighbour, goes through the layout and through one-row forwards
+    of the whole model.  A model with an attention window shorter than `max_length` gets plain rows
+    without a trial: a window counts tokens along the row, and another response in between uses it up.
+
+    Args:
+        model: in eval mode.
+        say: gets one line when the layout is the plain one.
+        max_length: longest prompt plus response that there will be; any length by default.
+
+    Raises:
+        UserError: the model cannot run, or not even plain rows agree with its own forward.
+    """
+    row, neighbour = _random_rows(model, max_length)
+    expected = _whole_forwards(model, row)
+    window = _window(model.config.get_text_config())
+    if window is not None and (max_length is None or max_length > window):
+        why = f"its attention window of {window} tokens counts along the row"
+    else:
+        try:
+            difference = _difference(model, [row, neighbour], Layout.BRANCHED, expected)
+        except (IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            why = f"it refuses the mask: {_first_line(error)}"
+        else:
+            if difference <= _TOLERANCE[model.dtype]:
+                return Layout.BRANCHED
+            why = f"log-probs moved by {difference:.2g} nats a token in the trial"
+    difference = _difference(model, [row, neighbour], Layout.PLAIN, expected)
+    if not difference <= _TOLERANCE[model.dtype]:
+        raise UserError(
+            f"The model ({model.config.model_type}) turns hidden states into logits in a way that bdpo does not know: "
+            f"its own forward and bdpo's log-probs differ by {difference:.2g} nats a token, where "
+            f"{_TOLERANCE[model.dtype]:g} is allowed; use a model of another family."
+        )
+    say(f"The responses of a pair get a row each, for {model.config.model_type} cannot share a prompt: {why}.")
+    return Layout.PLAIN
+
+
+def _difference(model: PreTrainedModel, rows: list[Row], layout: Layout, expected: Tensor) -> float:
+    """Mean absolute difference, in nats a token, between a layout and what is expected of the first row."""
+    with torch.no_grad():
+        found = response_logps(model, collate(rows, layout).to(model.device))
+    return (found[: len(expected)] - expected).abs().mean().item()
+
+
+def _whole_forwards(model: PreTrainedModel, row: Row) -> Tensor:
+    """Log-probs of a row's responses, each from the model's own forward of one unpadded row."""
+    logps = []
+    for response in row.responses:
+        ids = torch.tensor([row.prompt_ids + response], device=model.device)
+        try:
+            with torch.no_grad():
+                logits = model(input_ids=ids, use_cache=False).logits[0, len(row.prompt_ids) - 1 : -1].float()
+        except (NotImplementedError, ValueError) as error:
+            raise UserError(
+                f"The model ({model.config.model_type}) cannot run with this model.attention: {_first_line(error)}"
+            ) from error
+        logps.append(logits.log_softmax(-1).gather(-1, torch.tensor(response, device=model.device)[:, None])[:, 0])
+    return torch.cat(logps)
+
+
+def _random_rows(model: PreTrainedModel, max_length: int | None) -> tuple[Row, Row]:
+    config = model.config.get_text_config()
+    limits = [getattr(config, "max_position_embeddings", None), max_length, _PROMPT + max(_RESPONSES)]
+    longest = min(limit for limit in limits if limit is not None)
+    generator = torch.Generator().manual_seed(0)
+
+    def ids(number: int) -> tuple[int, ...]:
+        return tuple(torch.randint(config.vocab_size, (number,), generator=generator).tolist())
+
+    pair = Row(ids(max(longest - max(_RESPONSES), 1)), tuple(ids(n) for n in _RESPONSES))
+    prompt, response = _NEIGHBOUR
+    return pair, Row(ids(prompt), (ids(response),))
+
+
+def _window(config: Any) -> int | None:
+    """The shortest attention window that a config declares, in tokens."""
+    if set(getattr(config, "layer_types", None) or ["unknown"]) == {"full_attention"}:
+        return None
+    windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size", "window_size")]
+    return min((window for window in windows if isinstance(window, int)), default=None)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,69 @@
+"""Scoring many rows without gradients, one forward pass at a time."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from bdpo.layout.rows import Layout, Row, collate, group_rows
+from bdpo.logprobs.forward import response_logps
+
+
+class ScoredRows(NamedTuple):
+    """What one forward pass gives."""
+
+    indices: list[int]
+    """Which rows."""
+    logps: list[list[NDArray[np.float32]]]
+    """Log-probs in nats of each row's responses, one a token."""
+
+
+class NonFinite(ArithmeticError):  # noqa: N818 (named for what the number is)
+    """A model gave a log-prob that is no log-prob; `index` is the row's, `value` what it gave."""
+
+    def __init__(self, index: int, value: float) -> None:
+        super().__init__(f"row {index} has a token log-prob of {value}, which is not a finite number of at most 0")
+        self.index = index
+        self.value = value
+
+
+def score_rows(
+    model: PreTrainedModel, rows: Sequence[Row], *, token_budget: int, layout: Layout
+) -> Iterator[ScoredRows]:
+    """Token log-probs of every response of every row.
+
+    Args:
+        model: in eval mode.
+        rows: what to score.
+        token_budget: most tokens of a forward pass, padding included.
+        layout: what `choose_layout` proved for this model.
+
+    Yields:
+        One item a forward pass, in the order of `group_rows`.
+
+    Raises:
+        NonFinite: a log-prob is not finite, or positive.
+    """
+    for indices in group_rows(rows, token_budget, layout):
+        chosen = [rows[i] for i in indices]
+        with torch.inference_mode():
+            logps = response_logps(model, collate(chosen, layout).to(model.device)).cpu().numpy()
+        yield ScoredRows(indices, _unflatten(logps, indices, chosen))
+
+
+def _unflatten(logps: NDArray[Any], indices: list[int], rows: list[Row]) -> list[list[NDArray[np.float32]]]:
+    result, start = [], 0
+    for index, row in zip(indices, rows, strict=True):
+        parts = []
+        for response in row.responses:
+            part = logps[start : start + len(response)]
+            bad = part[~(np.isfinite(part) & (part <= 0))]
+            if bad.size:
+                raise NonFinite(index, float(bad[0]))
+            parts.append(part.copy())
+            start += len(response)
+        result.append(parts)
+    return result
