@@ -1,0 +1,1 @@
+"""Stage 1: raw preference rows to validated pairs."""

@@ -1,0 +1,42 @@
+"""What travels through ingestion: a raw row, a candidate pair, a refusal."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+Message = dict[str, str]
+"""`{"role": ..., "content": ...}`."""
+
+
+class RowProblem(ValueError):  # noqa: N818 - not an error of the program
+    """Why one row is refused.  The reason never repeats the row's text."""
+
+    def __init__(self, rule: str, reason: str) -> None:
+        super().__init__(reason)
+        self.rule = rule
+        self.reason = reason
+
+
+class RawRow(NamedTuple):
+    """One row as a file holds it."""
+
+    file: str
+    """The file's name, without folders."""
+    line: int
+    """Line, or row of a columnar file, counted from 1."""
+    raw: bytes
+    """The row as it came; JSON for CSV and Parquet."""
+    value: dict[str, Any] | RowProblem
+    """Its fields, or why it has none."""
+
+
+@dataclass
+class Candidate:
+    """A pair that has the right shape and is yet to be checked."""
+
+    prompt: list[Message]
+    chosen: str
+    rejected: str
+    category: str | None = None
+    chosen_safe: bool | None = None
+    rejected_safe: bool | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
