@@ -63,17 +63,19 @@ def tokenize_pair(
             (`prompt_not_prefix`), a response has no token before its end-of-turn (`empty_response`),
             or the template raises an error for these messages (`template_refuses`).
     """
-    rendered_prompt = _render(tokenizer, prompt, generate=True)
-    rendered_chosen = _render(tokenizer, [*prompt, {"role": "assistant", "content": chosen}])
-    rendered_rejected = _render(tokenizer, [*prompt, {"role": "assistant", "content": rejected}])
-    prompt_ids = _encode(tokenizer, rendered_prompt)
+    prompt_ids, full_chosen, full_rejected = _encode(
+        tokenizer,
+        _render(tokenizer, prompt, generate=True),
+        _render(tokenizer, [*prompt, {"role": "assistant", "content": chosen}]),
+        _render(tokenizer, [*prompt, {"role": "assistant", "content": rejected}]),
+    )
     kept = prompt_ids[-max_prompt_length:]
     room = max_length - len(kept)
     end = _end_of_turn(tokenizer, str(tokenizer.chat_template))
     return TokenizedPair(
         kept,
-        _response(_encode(tokenizer, rendered_chosen), prompt_ids, end, room, "chosen"),
-        _response(_encode(tokenizer, rendered_rejected), prompt_ids, end, room, "rejected"),
+        _response(full_chosen, prompt_ids, end, room, "chosen"),
+        _response(full_rejected, prompt_ids, end, room, "rejected"),
     )
 
 
@@ -85,7 +87,8 @@ def tokenize_prompt(
     Raises:
         Untokenizable: the template raises an error for these messages.
     """
-    return _encode(tokenizer, _render(tokenizer, prompt, generate=True))[-max_prompt_length:]
+    (ids,) = _encode(tokenizer, _render(tokenizer, prompt, generate=True))
+    return ids[-max_prompt_length:]
 
 
 def null_prompt(tokenizer: PreTrainedTokenizerBase, *, max_prompt_length: int) -> tuple[int, ...]:
@@ -119,7 +122,8 @@ def _end_of_turn(tokenizer: PreTrainedTokenizerBase, template: str) -> int | Non
     _, _, suffix = _render(tokenizer, conversation).rpartition(_PROBE)
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     special.update(tokenizer.all_special_ids)
-    return next((token for token in _encode(tokenizer, suffix) if token in special), None)
+    (ids,) = _encode(tokenizer, suffix)
+    return next((token for token in ids if token in special), None)
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, generate: bool = False) -> str:
@@ -132,5 +136,5 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, 
     return str(text)
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
-    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+def _encode(tokenizer: PreTrainedTokenizerBase, *texts: str) -> list[tuple[int, ...]]:
+    return [tuple(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]

@@ -16,9 +16,9 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from bdpo.layout.rows import Batch
+from bdpo.versions import LOGPROBS as VERSION
 
-VERSION = "1"
-"""Version of the log-prob path, part of every score's key: raise it when a number may change."""
+__all__ = ["VERSION", "response_logps", "sum_logps"]
 
 _CHUNK_LOGITS = 2**24
 """Logits of one chunk: 64 MiB in float32."""
