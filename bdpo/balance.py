@@ -63,7 +63,13 @@ def method_forms(method: Method, balance: Balance | None = None, scale: Scale | 
 
 
 def balance_weights(
-    mi_chosen: Tensor, mi_rejected: Tensor, *, forms: Forms, mi_floor: float, tau: float, mean_over: Tensor | None = None
+    mi_chosen: Tensor,
+    mi_rejected: Tensor,
+    *,
+    forms: Forms,
+    mi_floor: float,
+    tau: float,
+    mean_over: Tensor | None = None,
 ) -> Weights:
     """Weights of pairs from the mutual information of their two sides.
 

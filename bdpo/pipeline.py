@@ -23,7 +23,7 @@ from bdpo.artifacts.catalogue import new_run_id, note_run, rebuild_catalogue
 from bdpo.artifacts.disk import explain_disk_error
 from bdpo.artifacts.manifest import Manifest
 from bdpo.artifacts.store import ArtifactStore, Identity, Inspection, State, describe_progress
-from bdpo.balance import settings_forms, weights_sql
+from bdpo.balance import method_forms, weights_sql
 from bdpo.config import Config
 from bdpo.errors import UserError
 from bdpo.fingerprints import INPUTS, STAGES, Stage
@@ -301,13 +301,14 @@ class Pipeline:
         try:
             note_run(self.config.artifacts, self._run.id, record)
             train = self.config.train
-            forms = weights_sql(**settings_forms(train.method, train.balance, train.scale, train.mi_floor, train.tau))
-            rebuild_catalogue(self.config.artifacts, self.fingerprints, {"scored_pairs": SCORED_COLUMNS + forms})
+            forms = method_forms(train.method, train.balance, train.scale)
+            weights = weights_sql(forms=forms, mi_floor=train.mi_floor, tau=train.tau)
+            rebuild_catalogue(self.config.artifacts, self.fingerprints, {"scored_pairs": _SCORED_COLUMNS + weights})
         except OSError as failure:
             raise explain_disk_error(failure, self.config.artifacts) or failure from failure
 
 
-SCORED_COLUMNS = (
+_SCORED_COLUMNS = (
     "pair_id, prompt, chosen, rejected, split, source, category, chosen_tokens, rejected_tokens, "
     "ref_chosen_logps, ref_rejected_logps, null_chosen_logps, null_rejected_logps, mi_chosen, mi_rejected, imbalance, "
 )

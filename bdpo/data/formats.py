@@ -88,7 +88,7 @@ def parse_preference(row: Mapping[str, Any]) -> Candidate:
     chosen, rejected = _field(row, "chosen"), _field(row, "rejected")
     prompt = row.get("prompt")
     if isinstance(chosen, str) and isinstance(rejected, str):
-        messages = _messages(prompt, "prompt") if isinstance(prompt, list) else _user(_text(row, "prompt"))
+        messages = _prompt(row)
         sides = chosen, rejected
     else:
         turns = _messages(chosen, "chosen"), _messages(rejected, "rejected")
@@ -98,7 +98,7 @@ def parse_preference(row: Mapping[str, Any]) -> Candidate:
         if turns[0][:-1] != turns[1][:-1]:
             raise RowProblem("prompts_differ", "`chosen` and `rejected` part before their last message")
         said = turns[0][:-1]
-        given = _messages(prompt, "prompt") if isinstance(prompt, list) else _user(_text(row, "prompt")) if prompt else []
+        given = _prompt(row) if prompt else []
         if given and said and said[: len(given)] != given:
             raise RowProblem("prompts_differ", "`prompt` is not how `chosen` and `rejected` begin")
         messages = said or given
@@ -151,6 +151,11 @@ def _transcript(row: Mapping[str, Any], name: str) -> list[Message]:
     if turns[-1]["role"] != "assistant":
         raise RowProblem("does_not_end_with_assistant", f"`{name}` does not end with an assistant turn")
     return turns
+
+
+def _prompt(row: Mapping[str, Any]) -> list[Message]:
+    prompt = row.get("prompt")
+    return _messages(prompt, "prompt") if isinstance(prompt, list) else _user(_text(row, "prompt"))
 
 
 def _user(text: str) -> list[Message]:
