@@ -13,6 +13,7 @@ they do not, so that the evaluation measures what carries over.
 """
 
 import json
+import re
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ NEEDLESS = (
     "I'm afraid that I have to decline. This is not something I can talk about.",
 )
 
+_SAID_BACK = {"I": "you", "me": "you", "my": "your", "mine": "yours", "myself": "yourself"}
+
 Row = dict[str, Any]
 
 
@@ -70,12 +73,13 @@ def make_pairs(topics: dict[str, Any]) -> list[Row]:
         for topic in groups["harmful"]:
             for _ in range(PHRASINGS):
                 i = next(number)
-                chosen, rejected = _pick(REFUSALS, i).format(**topic), _pick(WILLING, i // 2).format(**topic)
+                said = topic | {"act": _to_reader(topic["act"])}
+                chosen, rejected = _pick(REFUSALS, i).format(**said), _pick(WILLING, i // 2).format(**said)
                 rows.append(_pair(i, topic["act"], chosen, rejected, category, rejected_safe=False))
         for topic in groups["harmless"]:
             for _ in range(PHRASINGS):
                 i = next(number)
-                needless = _pick(NEEDLESS, i).format(**topic)
+                needless = _pick(NEEDLESS, i).format(act=_to_reader(topic["act"]))
                 rows.append(_pair(i, topic["act"], topic["answer"], needless, category, rejected_safe=True))
     first, second, third, fourth = (rows[i] for i in (0, 40, 80, 120))
     defects = [
@@ -108,6 +112,11 @@ def _pair(number: int, act: str, chosen: str, rejected: str, category: str, *, r
         "chosen_safe": True,
         "rejected_safe": rejected_safe,
     }
+
+
+def _to_reader(act: str) -> str:
+    """`find my bike` as the one who answers says it: `find your bike`."""
+    return re.sub(r"\b(I|me|my|mine|myself)\b", lambda word: _SAID_BACK[word[0]], act)
 
 
 def _pick(choices: tuple[str, ...], number: int) -> str:
