@@ -1,0 +1,1 @@
+"""Stage 3: pairs and scores to an aligned model, by DeepSpeed."""
