@@ -1,0 +1,178 @@
+"""DeepSpeed, the one place that imports it."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from bdpo.errors import UserError
+from bdpo.layout.rows import Batch
+from bdpo.logprobs.forward import response_logps, sum_logps
+
+_OWNED = {
+    "train_batch_size": "train.batch_size",
+    "train_micro_batch_size_per_gpu": "train.token_budget",
+    "gradient_accumulation_steps": "train.token_budget",
+    "gradient_clipping": "train.max_grad_norm",
+    "optimizer": "train.learning_rate and train.weight_decay",
+    "scheduler": "train.schedule",
+    "bf16": "model.dtype",
+    "fp16": "model.dtype",
+}
+_DEFAULT = {"zero_optimization": {"stage": 1}}
+
+
+def read_deepspeed_config(path: Path | None, *, dtype: str) -> dict[str, Any]:
+    """The user's DeepSpeed settings, ZeRO stage 1 by default.
+
+    Raises:
+        UserError: the file is not JSON, or sets what the run's own settings decide.
+    """
+    if path is None:
+        return dict(_DEFAULT)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a DeepSpeed config: {error}; a JSON object is expected.") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: not a DeepSpeed config: a JSON object is expected, not {type(config).__name__}.")
+    for name, setting in _OWNED.items():
+        if name in config:
+            raise UserError(f"{path}: field `{name}` is decided by {setting}; remove it from this file.")
+    if dtype == "bfloat16" and config.get("zero_optimization", {}).get("stage", 0) == 0:
+        raise UserError(
+            f"{path}: field `zero_optimization.stage`: 0 keeps no float32 master weights under bfloat16; "
+            "write 1, 2 or 3, or set model.dtype to float32."
+        )
+    return config
+
+
+class _Policy(nn.Module):
+    """The log-prob path as a module, for DeepSpeed hooks a module's forward."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Summed log-probs of a batch's responses: (number of responses,) float32."""
+        return sum_logps(response_logps(self.model, batch), batch.response_lengths)
+
+
+class Engine:
+    """A policy under training.
+
+    A step is any number of `accumulate`, then `step`.  Learning rates are given
+    with each step, so that no scheduler has a state to lose.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        dtype: str,
+        weight_decay: float,
+        max_grad_norm: float,
+        deepspeed_config: dict[str, Any],
+    ) -> None:
+        """Wrap a model.
+
+        Args:
+            model: in `dtype`, dropout off.
+            dtype: `bfloat16` keeps float32 master weights beside the model's.
+            weight_decay: AdamW's decay of matrices; vectors (biases, norms) are spared.
+            max_grad_norm: gradients are clipped to this norm.
+            deepspeed_config: what `read_deepspeed_config` gave.
+        """
+        self.model = model
+        self._max_grad_norm = max_grad_norm
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        # DeepSpeed may take a trial step at its start; at a learning rate of 0 it changes nothing.
+        optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0, fused=True)
+        config: dict[str, Any] = dict(deepspeed_config) | {
+            "train_batch_size": int(os.environ["WORLD_SIZE"]),
+            "train_micro_batch_size_per_gpu": 1,
+            "gradient_accumulation_steps": 1,
+            "zero_allow_untested_optimizer": True,
+            "zero_force_ds_cpu_optimizer": False,
+            "steps_per_print": 2**31,
+        }
+        self._clips_itself = config.get("zero_optimization", {}).get("stage", 0) == 0
+        if not self._clips_itself:
+            config["gradient_clipping"] = max_grad_norm
+        if dtype == "bfloat16":
+            config["bf16"] = {"enabled": True}
+            config["data_types"] = {"grad_accum_dtype": "fp32"}
+        self._engine, wrapped, _, _ = deepspeed.initialize(model=_Policy(model), optimizer=optimizer, config=config)
+        self._optimizer = getattr(wrapped, "optimizer", wrapped)
+        self._optimizer.state.clear()
+
+    def logps(self, batch: Batch) -> Tensor:
+        """Summed log-probs of a batch's responses under the policy, differentiable."""
+        result: Tensor = self._engine(batch.to(self._engine.device))
+        return result
+
+    def accumulate(self, loss: Tensor, *, last: bool) -> None:
+        """Add a pass's gradient to the step's; `last` marks the pass before `step`.
+
+        The gradients of the processes are averaged, so a process's losses carry the factor `world`.
+        """
+        self._engine.set_gradient_accumulation_boundary(last)
+        self._engine.backward(loss)
+
+    def step(self, learning_rate: float) -> float:
+        """Clip, update the weights, and return the gradient's norm before clipping."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        if self._clips_itself:
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._max_grad_norm)
+            self._engine.step()
+        else:
+            self._engine.step()
+            norm = self._engine.get_global_grad_norm()
+        return float(norm)
+
+    def save(self, folder: Path, tag: str) -> None:
+        """Save weights and optimizer state; call on every process."""
+        self._engine.save_checkpoint(str(folder), tag=tag)
+
+    def load(self, folder: Path, tag: str) -> None:
+        """Load what `save` saved; call on every process."""
+        loaded, _ = self._engine.load_checkpoint(str(folder), tag=tag)
+        assert loaded is not None, f"{folder} was proved whole and DeepSpeed finds nothing in it"
+
+    def gather_state(self) -> dict[str, Tensor]:
+        """The model's whole state dict on the CPU, complete on rank 0; call on every process."""
+        if self._engine.zero_optimization_stage() < 3:
+            state = self.model.state_dict()
+        else:
+            whole = self._engine._zero3_consolidated_16bit_state_dict() or {}
+            state = {name.removeprefix("model."): value for name, value in whole.items()}
+        return {name: value.detach().cpu().clone() for name, value in state.items()}
+
+
+def rank_and_world() -> tuple[int, int]:
+    """This process's number and how many there are."""
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
+def sum_over_processes(values: Sequence[float]) -> list[float]:
+    """Add up numbers over all processes."""
+    tensor = torch.tensor(list(values), dtype=torch.float64)
+    torch.distributed.all_reduce(tensor)
+    return [float(value) for value in tensor]
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    torch.distributed.barrier()

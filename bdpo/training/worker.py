@@ -1,0 +1,249 @@
+"""The training loop, one process of it, started by the DeepSpeed launcher.
+
+    python -m bdpo.training.worker JOB.json
+
+Everything it needs is in the job file; everything it makes goes into the job's
+folder.  Rank 0 writes a line to `metrics.jsonl` after every step.
+"""
+
+import json
+import math
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bdpo.artifacts.disk import explain_disk_error
+from bdpo.artifacts.store import write_atomically
+from bdpo.errors import UserError
+from bdpo.layout.rows import Layout, collate
+from bdpo.logprobs.proof import choose_layout
+from bdpo.losses import preference_loss
+from bdpo.models.loading import load_model, load_tokenizer
+from bdpo.training.checkpoints import STATE, begin_checkpoint, finish_checkpoint, latest_checkpoint
+from bdpo.training.engine import Engine, barrier, rank_and_world, read_deepspeed_config, sum_over_processes
+from bdpo.training.lifetime import die_with_parent
+from bdpo.training.prepare import Prepared, read_split
+from bdpo.training.schedule import Schedule, learning_rate, micro_batches, step_indices
+
+PREPARED_FILE = "prepared.parquet"
+METRICS_FILE = "metrics.jsonl"
+ERROR_FILE = "error.txt"
+POLICY_FOLDER = "policy"
+
+_STEP0_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.15}
+"""Largest |log-ratio| a token before the first update, in nats: the bounds of the layout proof."""
+_SUMS = ("loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies")
+_LOGPS = ("logps/chosen", "logps/rejected", "weights/chosen", "weights/rejected")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker is told."""
+
+    folder: str
+    model_folder: str
+    dtype: str
+    attention: str
+    trust_remote_code: bool
+    max_length: int
+    beta: float
+    peak_learning_rate: float
+    total_steps: int
+    warmup_steps: int
+    schedule: Schedule
+    batch_size: int
+    token_budget: int
+    weight_decay: float
+    max_grad_norm: float
+    seed: int
+    eval_every: int
+    checkpoint_every: int
+    keep_checkpoints: int
+    deepspeed: str | None
+
+    def write(self, path: Path) -> None:
+        """Save as JSON."""
+        write_atomically(path, json.dumps(asdict(self), indent=2))
+
+
+class _Trainer:
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.folder = Path(job.folder)
+        self.rank, self.world = rank_and_world()
+        self.train = read_split(self.folder / PREPARED_FILE, "train")
+        self.validation = read_split(self.folder / PREPARED_FILE, "validation")
+        self.steps_per_epoch = math.ceil(len(self.train.rows) / job.batch_size)
+        model = load_model(
+            Path(job.model_folder),
+            dtype=job.dtype,
+            attention=job.attention,
+            trust_remote_code=job.trust_remote_code,
+        )
+        self.layout: Layout = choose_layout(model, print_line, max_length=job.max_length)
+        self.engine = Engine(
+            model,
+            dtype=job.dtype,
+            weight_decay=job.weight_decay,
+            max_grad_norm=job.max_grad_norm,
+            deepspeed_config=read_deepspeed_config(Path(job.deepspeed) if job.deepspeed else None, dtype=job.dtype),
+        )
+        self.metrics: list[dict[str, Any]] = []
+        self.step = 0
+
+    def run(self) -> None:
+        """Train from the newest checkpoint, or from the beginning, to the end."""
+        checkpoint = latest_checkpoint(self.folder / "checkpoints", world=self.world)
+        if checkpoint is not None:
+            self.engine.load(checkpoint.folder, STATE)
+            self.step, self.metrics = checkpoint.step, checkpoint.metrics
+        if self.rank == 0:
+            lines = (json.dumps(row) + "\n" for row in self.metrics)
+            write_atomically(self.folder / METRICS_FILE, "".join(lines))
+        while self.step < self.job.total_steps:
+            self._train_step()
+            last = self.step == self.job.total_steps
+            if self.validation.rows and (last or self.step % self.job.eval_every == 0):
+                self._record("validation", self._evaluate())
+            if last or self.step % self.job.checkpoint_every == 0:
+                self._save_checkpoint()
+        self._save_policy()
+
+    def _train_step(self) -> None:
+        job = self.job
+        indices = step_indices(self.step, num_pairs=len(self.train.rows), batch_size=job.batch_size, seed=job.seed)
+        rate = learning_rate(
+            self.step,
+            peak=job.peak_learning_rate,
+            total=job.total_steps,
+            warmup=job.warmup_steps,
+            schedule=job.schedule,
+        )
+        figures = self._pass_over(self.train, indices, learn=True)
+        norm = self.engine.step(rate)
+        if not math.isfinite(norm):
+            self._stop(f"the gradient's norm is {norm} at step {self.step + 1}", indices)
+        self.step += 1
+        num_tokens = sum(len(r.prompt_ids) + sum(map(len, r.responses)) for r in (self.train.rows[i] for i in indices))
+        self._record("train", figures | {"grad_norm": norm, "learning_rate": rate, "num_tokens": num_tokens})
+
+    @torch.no_grad()
+    def _evaluate(self) -> dict[str, float]:
+        return self._pass_over(self.validation, list(range(len(self.validation.rows))), learn=False)
+
+    def _pass_over(self, data: Prepared, indices: list[int], *, learn: bool) -> dict[str, float]:
+        """Means over pairs, of all processes; with `learn`, their gradient is accumulated."""
+        sums = dict.fromkeys((*_SUMS, *_LOGPS), 0.0)
+        passes = micro_batches(
+            indices,
+            data.rows,
+            rank=self.rank,
+            world=self.world,
+            token_budget=self.job.token_budget,
+            layout=self.layout,
+        )
+        for number, (chosen, counts) in enumerate(passes):
+            logps = self.engine.logps(collate([data.rows[i] for i in chosen], self.layout)).view(-1, 2)
+            ref, weights = data.ref_logps[chosen].to(logps.device), data.weights[chosen].to(logps.device)
+            if learn and self.step == 0:
+                self._check_start(data, chosen, logps.detach() - ref)
+            loss = preference_loss(
+                logps[:, 0],
+                logps[:, 1],
+                ref[:, 0],
+                ref[:, 1],
+                beta=self.job.beta,
+                weight_chosen=weights[:, 0],
+                weight_rejected=weights[:, 1],
+            )
+            if not loss.losses.isfinite().all():
+                self._stop(f"the loss is not finite at step {self.step + 1}", chosen, data)
+            if learn:
+                # The processes' gradients are averaged: times `world` makes the mean one over the whole batch.
+                scale = self.world / len(indices) if counts else 0.0
+                self.engine.accumulate(loss.losses.sum() * scale, last=number == len(passes) - 1)
+            if counts:
+                margins = loss.chosen_rewards - loss.rejected_rewards
+                values = (loss.losses, loss.chosen_rewards, loss.rejected_rewards, margins, (margins > 0).float())
+                for name, value in zip(_SUMS, values, strict=True):
+                    sums[name] += value.detach().sum().item()
+                for name, value in zip(_LOGPS, (*logps.detach().unbind(1), *weights.unbind(1)), strict=True):
+                    sums[name] += value.sum().item()
+        totals = sum_over_processes(list(sums.values()))
+        return {name: total / len(indices) for name, total in zip(sums, totals, strict=True)}
+
+    def _check_start(self, data: Prepared, indices: list[int], log_ratios: torch.Tensor) -> None:
+        """Before the first update the policy is the reference: every log-ratio is 0 within rounding."""
+        lengths = torch.tensor([[len(side) for side in data.rows[i].responses] for i in indices])
+        worst = (log_ratios.cpu() / lengths).abs().amax(dim=1)
+        tolerance = _STEP0_TOLERANCE[self.job.dtype]
+        if not (worst <= tolerance).all():
+            place = int(worst.argmax())
+            raise UserError(
+                f"Before the first step the log-ratio of the pair {data.pair_ids[indices[place]]} is "
+                f"{float(worst[place]):.2g} nats a token where 0 within {tolerance:g} is expected: the cached scores "
+                "are not this model's; run `--force score`."
+            )
+
+    def _stop(self, what: str, indices: list[int], data: Prepared | None = None) -> None:
+        names = ", ".join((data or self.train).pair_ids[i] for i in indices[:3])
+        raise UserError(
+            f"Training stopped: {what}, in a batch with the pairs {names}; the last checkpoint is kept: lower "
+            "train.learning_rate, or look at these pairs."
+        )
+
+    def _record(self, split: str, figures: dict[str, float]) -> None:
+        row = {"step": self.step, "epoch": self.step / self.steps_per_epoch, "split": split, **figures}
+        self.metrics.append(row)
+        if self.rank == 0:
+            with (self.folder / METRICS_FILE).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+    def _save_checkpoint(self) -> None:
+        root = self.folder / "checkpoints"
+        if self.rank == 0:
+            begin_checkpoint(root, self.step)
+        barrier()
+        self.engine.save(root / f"step-{self.step:08d}.tmp", STATE)
+        barrier()
+        if self.rank == 0:
+            keep = self.job.keep_checkpoints
+            finish_checkpoint(root, self.step, world=self.world, metrics=self.metrics, keep=keep)
+        barrier()
+
+    def _save_policy(self) -> None:
+        state = self.engine.gather_state()
+        if self.rank == 0:
+            folder = self.folder / POLICY_FOLDER
+            self.engine.model.save_pretrained(folder, state_dict=state)
+            load_tokenizer(Path(self.job.model_folder), trust_remote_code=self.job.trust_remote_code).save_pretrained(
+                folder
+            )
+        barrier()
+
+
+def print_line(line: str) -> None:
+    """A line for the log of this process."""
+    sys.stderr.write(f"{line}\n")
+
+
+def main() -> None:
+    """Run the job that the command line names."""
+    die_with_parent()
+    job = Job(**json.loads(Path(sys.argv[-1]).read_text(encoding="utf-8")))
+    torch.set_num_threads(max(len(os.sched_getaffinity(0)) // int(os.environ["LOCAL_WORLD_SIZE"]), 1))
+    try:
+        _Trainer(job).run()
+    except Exception as error:
+        explained = error if isinstance(error, UserError) else explain_disk_error(error, Path(job.folder))
+        if explained is not None:
+            write_atomically(Path(job.folder) / ERROR_FILE, str(explained))
+        raise
+
+
+if __name__ == "__main__":
+    main()
