@@ -10,7 +10,6 @@ import json
 import math
 import os
 import sys
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,49 +24,22 @@ from bdpo.losses import preference_loss
 from bdpo.models.loading import load_model, load_tokenizer
 from bdpo.training.checkpoints import STATE, begin_checkpoint, finish_checkpoint, latest_checkpoint
 from bdpo.training.engine import Engine, barrier, rank_and_world, read_deepspeed_config, sum_over_processes
-from bdpo.training.lifetime import die_with_parent
+from bdpo.training.lifetime import die_with
 from bdpo.training.prepare import Prepared, read_split
-from bdpo.training.schedule import Schedule, learning_rate, micro_batches, step_indices
-
-PREPARED_FILE = "prepared.parquet"
-METRICS_FILE = "metrics.jsonl"
-ERROR_FILE = "error.txt"
-POLICY_FOLDER = "policy"
+from bdpo.training.schedule import learning_rate, micro_batches, step_indices
+from bdpo.training.worker_files import (
+    CHECKPOINTS_FOLDER,
+    ERROR_FILE,
+    METRICS_FILE,
+    POLICY_FOLDER,
+    PREPARED_FILE,
+    Job,
+)
 
 _STEP0_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.15}
 """Largest |log-ratio| a token before the first update, in nats: the bounds of the layout proof."""
 _SUMS = ("loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies")
 _LOGPS = ("logps/chosen", "logps/rejected", "weights/chosen", "weights/rejected")
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a worker is told."""
-
-    folder: str
-    model_folder: str
-    dtype: str
-    attention: str
-    trust_remote_code: bool
-    max_length: int
-    beta: float
-    peak_learning_rate: float
-    total_steps: int
-    warmup_steps: int
-    schedule: Schedule
-    batch_size: int
-    token_budget: int
-    weight_decay: float
-    max_grad_norm: float
-    seed: int
-    eval_every: int
-    checkpoint_every: int
-    keep_checkpoints: int
-    deepspeed: str | None
-
-    def write(self, path: Path) -> None:
-        """Save as JSON."""
-        write_atomically(path, json.dumps(asdict(self), indent=2))
 
 
 class _Trainer:
@@ -97,7 +69,7 @@ class _Trainer:
 
     def run(self) -> None:
         """Train from the newest checkpoint, or from the beginning, to the end."""
-        checkpoint = latest_checkpoint(self.folder / "checkpoints", world=self.world)
+        checkpoint = latest_checkpoint(self.folder / CHECKPOINTS_FOLDER, world=self.world)
         if checkpoint is not None:
             self.engine.load(checkpoint.folder, STATE)
             self.step, self.metrics = checkpoint.step, checkpoint.metrics
@@ -204,7 +176,7 @@ class _Trainer:
                 file.write(json.dumps(row) + "\n")
 
     def _save_checkpoint(self) -> None:
-        root = self.folder / "checkpoints"
+        root = self.folder / CHECKPOINTS_FOLDER
         if self.rank == 0:
             begin_checkpoint(root, self.step)
         barrier()
@@ -233,8 +205,8 @@ def print_line(line: str) -> None:
 
 def main() -> None:
     """Run the job that the command line names."""
-    die_with_parent()
-    job = Job(**json.loads(Path(sys.argv[-1]).read_text(encoding="utf-8")))
+    job = Job.read(Path(sys.argv[-1]))
+    die_with(job.parent_pid, job.parent_started)
     torch.set_num_threads(max(len(os.sched_getaffinity(0)) // int(os.environ["LOCAL_WORLD_SIZE"]), 1))
     try:
         _Trainer(job).run()

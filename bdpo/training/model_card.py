@@ -1,0 +1,59 @@
+"""The model card that goes with a policy."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bdpo import __version__
+from bdpo.balance import Forms
+from bdpo.config import TrainSettings
+
+
+def model_card(
+    settings: TrainSettings, forms: Forms, base: str, num_pairs: int, figures: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """Markdown with a YAML header: what the model was made from, how, and how training ended.
+
+    Args:
+        settings: of the training.
+        forms: balance weight and scaling factor that the method stands for.
+        base: name of the model that it started from.
+        num_pairs: pairs in the training split.
+        figures: split to its last metrics.
+    """
+    names = sorted({name for row in figures.values() for name in row} - {"step"})
+    shown = [name for name in names if name.startswith(("loss", "rewards/"))]
+    table = "\n".join(
+        f"| {name} | "
+        + " | ".join(_number(figures.get(split, {}).get(name)) for split in ("train", "validation"))
+        + " |"
+        for name in shown
+    )
+    steady = ", normalised to mean 1" if forms.normalise else ""
+    return f"""---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [preference-optimization, safety, {settings.method}]
+---
+
+# {base}, aligned with {settings.method}
+
+Trained with bdpo {__version__} on {num_pairs} preference pairs, from `{base}`.
+
+| setting | value |
+| --- | --- |
+| method | {settings.method}: balance `{forms.balance}`, scale `{forms.scale}`{steady} |
+| beta | {settings.beta} |
+| learning rate | {settings.learning_rate}, {settings.schedule}, warm-up {settings.warmup_ratio} |
+| epochs, batch size | {settings.epochs}, {settings.batch_size} |
+| seed | {settings.seed} |
+
+| last metric | train | validation |
+| --- | --- | --- |
+{table}
+
+The artifact's `manifest.json` names every input, setting and version. The licence is that of the base model.
+"""
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
