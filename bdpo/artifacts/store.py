@@ -130,6 +130,8 @@ class ArtifactStore:
         if afresh and workspace.exists():
             shutil.rmtree(workspace)
         (workspace / SCRATCH).mkdir(parents=True, exist_ok=True)
+        for stray in workspace.glob(".*.tmp"):
+            stray.unlink()
         return workspace
 
     def commit(self, identity: Identity, summary: dict[str, Any], started: float) -> Manifest:

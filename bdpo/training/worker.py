@@ -207,7 +207,7 @@ def main() -> None:
     """Run the job that the command line names."""
     job = Job.read(Path(sys.argv[-1]))
     die_with(job.parent_pid, job.parent_started)
-    torch.set_num_threads(max(len(os.sched_getaffinity(0)) // int(os.environ["LOCAL_WORLD_SIZE"]), 1))
+    torch.set_num_threads(max(len(os.sched_getaffinity(0)) // rank_and_world()[1], 1))
     try:
         _Trainer(job).run()
     except Exception as error:

@@ -1,0 +1,24 @@
+"""Writing Parquet files that are there whole or not at all."""
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write a table (zstd) to a temporary name, sync it and rename it into place.
+
+    A killed writer leaves `path` as it was, and at most a `.tmp` file beside it.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            pq.write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,89 @@
+"""Which sequences a set of pairs asks for, and how they share forward passes."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from bdpo.layout.chat import TokenizedPair
+from bdpo.layout.rows import Row
+from bdpo.logprobs.keys import sequence_key
+
+_ROW_TOKENS = 512
+"""A row takes further responses to its prompt up to this length: beyond it, attention among responses
+that do not see each other costs more than the shared prompt saves."""
+
+
+class TokenSequence(NamedTuple):
+    """A response after a prompt, the unit of scoring."""
+
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+
+
+class PairKeys(NamedTuple):
+    """The four sequences of a pair, by key; fields are named as the columns of SCORED_PAIRS."""
+
+    chosen_key: str
+    rejected_key: str
+    null_chosen_key: str
+    null_rejected_key: str
+
+
+class KeyedRow(NamedTuple):
+    """A row, and the keys of its responses in their order."""
+
+    keys: tuple[str, ...]
+    row: Row
+
+
+def name_sequences(
+    pairs: Sequence[TokenizedPair], null_prompt: tuple[int, ...], scorer_digest: str
+) -> tuple[list[PairKeys], dict[str, TokenSequence]]:
+    """The sequences of pairs, with and without their prompt.
+
+    Args:
+        pairs: tokenised pairs.
+        null_prompt: what takes the prompt's place in the unconditional pass.
+        scorer_digest: who is to score.
+
+    Returns:
+        The keys of each pair, and every sequence once by its key.
+    """
+    sequences: dict[str, TokenSequence] = {}
+
+    def name(prompt: tuple[int, ...], response: tuple[int, ...]) -> str:
+        key = sequence_key(prompt, response, scorer_digest)
+        sequences[key] = TokenSequence(prompt, response)
+        return key
+
+    keys = [
+        PairKeys(
+            name(pair.prompt_ids, pair.chosen_ids),
+            name(pair.prompt_ids, pair.rejected_ids),
+            name(null_prompt, pair.chosen_ids),
+            name(null_prompt, pair.rejected_ids),
+        )
+        for pair in pairs
+    ]
+    return keys, sequences
+
+
+def share_prompts(sequences: Mapping[str, TokenSequence]) -> list[KeyedRow]:
+    """Rows in which sequences with the same prompt stand behind it together.
+
+    The longest come first, and how many a row takes depends on its longest alone.  So where whole rows
+    are already scored, the sequences that are left form the very rows that they would have formed.
+    """
+    by_prompt: dict[tuple[int, ...], list[str]] = {}
+    for key, sequence in sequences.items():
+        by_prompt.setdefault(sequence.prompt_ids, []).append(key)
+    rows = []
+    for prompt, keys in by_prompt.items():
+        keys.sort(key=lambda key: (-len(sequences[key].response_ids), key))
+        start = 0
+        while start < len(keys):
+            longest = len(sequences[keys[start]].response_ids)
+            stop = start + max((_ROW_TOKENS - len(prompt)) // longest, 2)
+            members = tuple(keys[start:stop])
+            rows.append(KeyedRow(members, Row(prompt, tuple(sequences[key].response_ids for key in members))))
+            start = stop
+    return sorted(rows, key=lambda row: row.keys)

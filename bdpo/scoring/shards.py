@@ -1,0 +1,80 @@
+"""Scored sequences on disk, a shard at a time, shared by all runs.
+
+<cache>/<scorer digest>/<SHA-256 of the file>.parquet
+
+A shard is immutable and named by its content, so a file that was cut short or
+altered is told from a whole one; it is deleted and its sequences scored again.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from filelock import FileLock, Timeout
+
+from bdpo.artifacts.digest import digest_file
+from bdpo.artifacts.parquet import write_parquet
+from bdpo.schemas import SEQUENCES
+
+_NEW = "new.parquet"
+
+
+class Shards:
+    """The shards of one scorer."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the scorer's folder, which is made if it is not there."""
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def lock(self, waiting: Callable[[], None]) -> Iterator[None]:
+        """Be the only process that scores for this scorer: what another one finishes need not be done twice.
+
+        The system frees the lock when the process ends, however it ends.
+
+        Args:
+            waiting: called once if another process holds it.
+        """
+        lock = FileLock(self._folder.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def sweep(self) -> list[str]:
+        """Delete whatever is no whole shard, and name it.  To be called under the lock."""
+        debris = [path for path in sorted(self._folder.iterdir()) if path.is_file() and not _is_whole(path)]
+        for path in debris:
+            path.unlink()
+        return [path.name for path in debris]
+
+    def paths(self) -> list[Path]:
+        """All shards, in an order that does not change."""
+        return sorted(self._folder.glob("*.parquet"))
+
+    def find(self, keys: Collection[str]) -> set[str]:
+        """Those of `keys` that are scored."""
+        paths = self.paths()
+        if not paths:
+            return set()
+        table = ds.dataset([str(path) for path in paths], schema=SEQUENCES).to_table(columns=["key"])
+        return set(keys).intersection(table.column("key").to_pylist())
+
+    def write(self, records: list[Mapping[str, Any]]) -> None:
+        """Commit sequences, rows of the SEQUENCES schema, as a shard."""
+        new = self._folder / _NEW
+        write_parquet(pa.Table.from_pylist(records, SEQUENCES), new)
+        new.rename(self._folder / f"{digest_file(new)}.parquet")
+
+
+def _is_whole(path: Path) -> bool:
+    return path.suffix == ".parquet" and path.stem == digest_file(path)

@@ -1,0 +1,173 @@
+"""Stage 2, score: the log-probs of every response under the reference model, with and without its prompt."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bdpo.artifacts.parquet import write_parquet
+from bdpo.artifacts.store import note_progress
+from bdpo.balance import method_forms, weights_sql
+from bdpo.config import ModelSettings, ScoreSettings, TrainSettings
+from bdpo.errors import UserError
+from bdpo.layout import Layout, TokenizedPair, Untokenizable, null_prompt, tokenize_pair
+from bdpo.logprobs import NonFinite, Scorer, choose_layout, score_rows
+from bdpo.models import ModelSource, load_model, load_tokenizer
+from bdpo.progress import Progress
+from bdpo.schemas import Checks
+from bdpo.scoring.merge import merge
+from bdpo.scoring.sequences import KeyedRow, PairKeys, name_sequences, share_prompts
+from bdpo.scoring.shards import Shards
+
+
+def score(
+    *,
+    settings: ScoreSettings,
+    model: ModelSettings,
+    source: ModelSource,
+    pairs: Path,
+    cache: Path,
+    workdir: Path,
+    checks: Checks,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Score what is not scored yet, a shard at a time, and gather the pairs' scores.
+
+    Args:
+        settings: sizes of forward passes and shards.
+        model: truncation, dtype and attention.
+        source: the reference model, loaded from its own folder.
+        pairs: folder with `pairs.parquet`.
+        cache: folder of the sequences that all runs share.
+        workdir: gets `scores.duckdb`, `scored_pairs.parquet` and `data_docs/`.
+        checks: row rules on what was scored.
+        progress: where to show what happens.
+
+    Returns:
+        Counts, speed, the layout used, and how mutual information is distributed.
+
+    Raises:
+        UserError: the model gives a log-prob that is none; the pair is named.
+    """
+    started = time.monotonic()
+    tokenizer = load_tokenizer(source.folder, trust_remote_code=model.trust_remote_code)
+    scorer = Scorer(source.weights_digest, model.dtype, model.attention).digest
+    table = pq.read_table(pairs / "pairs.parquet")
+    tokenized = [_tokenize(tokenizer, row, model) for row in table.to_pylist()]
+    empty = null_prompt(tokenizer, max_prompt_length=model.max_prompt_length)
+    keys, sequences = name_sequences(tokenized, empty, scorer)
+
+    shards = Shards(cache / scorer)
+    with shards.lock(lambda: progress.say("score: another process is scoring with this model; waiting for it to end")):
+        debris = shards.sweep()
+        if debris:
+            progress.say(f"score: {len(debris)} damaged or unfinished shards deleted, to be scored again")
+        missing = sequences.keys() - shards.find(sequences.keys())
+        rows = share_prompts({key: sequence for key, sequence in sequences.items() if key in missing})
+        progress.begin("score", len(sequences), "sequences", done=len(sequences) - len(missing))
+        layout = None
+        if rows:
+            reference = load_model(
+                source.folder, dtype=model.dtype, attention=model.attention, trust_remote_code=model.trust_remote_code
+            )
+            layout = choose_layout(reference, progress.say, max_length=model.max_length)
+            scored = _score_missing(reference, rows, settings.token_budget, layout, keys, table)
+            done = len(sequences) - len(missing)
+            for shard in _in_shards(scored, settings.shard_sequences):
+                shards.write(shard)
+                done += len(shard)
+                note_progress(workdir, done, len(sequences), "sequences")
+                progress.advance(len(shard))
+    for name in PairKeys._fields:
+        table = table.append_column(name, pa.array([getattr(pair, name) for pair in keys], pa.string()))
+    defaults = TrainSettings()
+    weights = weights_sql(forms=method_forms("bdpo"), mi_floor=defaults.mi_floor, tau=defaults.tau)
+    gathered = merge(workdir / "scores.duckdb", pairs=table, shards=shards.paths(), weights=weights)
+    frame = gathered.drop_columns(["prompt", "chosen", "rejected"]).to_pandas()
+    failures = checks.scored_pairs(frame)
+    checks.write_docs(workdir / "data_docs")
+    if failures:
+        first = failures[0]
+        raise UserError(
+            f"score: the pair {frame['pair_id'][first.index]} breaks the rule {first.rule}: {first.reason}."
+        )
+    write_parquet(gathered, workdir / "scored_pairs.parquet")
+    seconds = time.monotonic() - started
+    return {
+        "pairs": len(keys),
+        "sequences": len(sequences),
+        "sequences_scored": len(missing),
+        "sequences_reused": len(sequences) - len(missing),
+        "tokens_scored": sum(len(response) for row in rows for response in row.row.responses),
+        "seconds": round(seconds, 1),
+        "layout": layout.value if layout is not None else None,
+        "mutual_information": {side: _distribution(frame[f"mi_{side}"].to_numpy()) for side in ("chosen", "rejected")},
+        "mean_abs_imbalance": float(frame["imbalance"].abs().mean()),
+    }
+
+
+def _tokenize(tokenizer: PreTrainedTokenizerBase, row: Mapping[str, Any], model: ModelSettings) -> TokenizedPair:
+    try:
+        return tokenize_pair(
+            tokenizer,
+            row["prompt"],
+            row["chosen"],
+            row["rejected"],
+            max_length=model.max_length,
+            max_prompt_length=model.max_prompt_length,
+        )
+    except Untokenizable as problem:
+        # Ingestion refuses such rows with the same tokenizer, which is part of its fingerprint.
+        raise UserError(f"score: the pair {row['pair_id']} cannot be laid out: {problem.reason}.") from problem
+
+
+def _score_missing(
+    reference: PreTrainedModel,
+    rows: Sequence[KeyedRow],
+    token_budget: int,
+    layout: Layout,
+    keys: Sequence[PairKeys],
+    table: pa.Table,
+) -> Iterator[list[dict[str, Any]]]:
+    """Records of the SEQUENCES schema, one list a forward pass."""
+    try:
+        for scored in score_rows(reference, [row.row for row in rows], token_budget=token_budget, layout=layout):
+            yield [
+                {
+                    "key": key,
+                    "logp_sum": float(logps.sum(dtype=np.float64)),
+                    "n_tokens": len(logps),
+                    "logps": logps,
+                }
+                for place, responses in zip(scored.indices, scored.logps, strict=True)
+                for key, logps in zip(rows[place].keys, responses, strict=True)
+            ]
+    except NonFinite as problem:
+        concerned = set(rows[problem.index].keys)
+        place = next(i for i, pair in enumerate(keys) if concerned.intersection(pair))
+        raise UserError(
+            f"score: the model gives a token of the pair {table['pair_id'][place].as_py()} the log-prob "
+            f"{problem.value}, which is no finite number of at most 0; look at this pair, or try model.dtype float32."
+        ) from problem
+
+
+def _in_shards(passes: Iterator[list[dict[str, Any]]], size: int) -> Iterator[list[dict[str, Any]]]:
+    """Whole forward passes gathered to at least `size` records, so that a restart meets the same passes."""
+    shard: list[dict[str, Any]] = []
+    for records in passes:
+        shard += records
+        if len(shard) >= size:
+            yield shard
+            shard = []
+    if shard:
+        yield shard
+
+
+def _distribution(mi: NDArray[np.float64]) -> dict[str, float]:
+    return {"mean": float(mi.mean()), "std": float(mi.std()), "share_negative": float((mi < 0).mean())}
