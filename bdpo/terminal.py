@@ -1,0 +1,63 @@
+"""Progress on a terminal: bars with rate and time left; a line a task elsewhere."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Task as RichTask
+from rich.progress import TaskID
+from rich.text import Text
+
+
+class _Rate(TextColumn):
+    """Pieces a second."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task: RichTask) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.3g} {task.fields['unit']}/s", style="cyan")
+
+
+class TerminalProgress:
+    """A `bdpo.progress.Progress` for people: bars on a terminal, plain lines in a log."""
+
+    def __init__(self, console: Console) -> None:
+        """Show on `console`; bars only where it is a terminal."""
+        self._console = console
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    @contextmanager
+    def shown(self) -> Iterator["TerminalProgress"]:
+        """Show bars while the block runs."""
+        with self._bars:
+            yield self
+
+    def begin(self, task: str, total: int, unit: str, done: int = 0) -> None:
+        """Start a bar of `total` pieces, of which `done` were found finished."""
+        self._task = self._bars.add_task(task, total=total, completed=done, unit=unit, figures="")
+        if not self._console.is_terminal:
+            self._console.print(f"{task}: {total - done} of {total} {unit} to do")
+
+    def advance(self, pieces: int = 1, **figures: float) -> None:
+        """Move the bar; `figures` stand beside it."""
+        assert self._task is not None, "advance before begin"
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        self._bars.update(self._task, advance=pieces, figures=shown)
+
+    def say(self, message: str) -> None:
+        """Print a line above the bars."""
+        self._console.print(message, markup=False, highlight=False)

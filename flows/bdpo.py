@@ -1,0 +1,150 @@
+"""The flow `bdpo`: ingest, score, train, evaluate, a task a stage.
+
+It decides nothing about data or models: it wires checks and progress into
+`bdpo.pipeline` and shows in Prefect what the pipeline says.
+"""
+
+from typing import Any, Literal
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from bdpo.config import load_config
+from bdpo.errors import UserError
+from bdpo.pipeline import Pipeline, StageResult
+from bdpo.progress import Progress
+from data_checks import GreatExpectationsChecks
+from flows.progress import PrefectProgress, both
+
+Stage = Literal["ingest", "score", "train", "evaluate"]
+_ORDER: tuple[Stage, ...] = ("ingest", "score", "train", "evaluate")
+
+
+def _run(pipeline: Pipeline, stage: Stage, force: bool, shown: Progress | None) -> State[Any]:
+    """Run a stage and say how it went as a Prefect state."""
+    progress = PrefectProgress(stage)
+    try:
+        result = pipeline.run_stage(stage, force=force, progress=both(progress, shown))
+    except UserError as error:
+        return Failed(message=str(error), data=error)
+    progress.finish()
+    _publish(result)
+    if result.cached:
+        return Completed(name="Cached", message=f"cached: {result.artifact}", data=result)
+    return Completed(message=f"computed, because {'; '.join(result.reasons)}: {result.artifact}", data=result)
+
+
+@task(name="ingest")
+def ingest(pipeline: Pipeline, force: bool, shown: Progress | None) -> State[Any]:
+    """Raw rows to validated pairs."""
+    return _run(pipeline, "ingest", force, shown)
+
+
+@task(name="score")
+def score(pipeline: Pipeline, force: bool, shown: Progress | None) -> State[Any]:
+    """Pairs to log-probs under the reference model."""
+    return _run(pipeline, "score", force, shown)
+
+
+@task(name="train")
+def train(pipeline: Pipeline, force: bool, shown: Progress | None) -> State[Any]:
+    """Pairs and scores to an aligned model."""
+    return _run(pipeline, "train", force, shown)
+
+
+@task(name="evaluate")
+def evaluate(pipeline: Pipeline, force: bool, shown: Progress | None) -> State[Any]:
+    """Base model against aligned model."""
+    return _run(pipeline, "evaluate", force, shown)
+
+
+_TASKS = {"ingest": ingest, "score": score, "train": train, "evaluate": evaluate}
+
+
+def run_stages(
+    config: str,
+    overrides: list[str],
+    only: Stage | None,
+    force: list[Stage],
+    with_inputs: bool,
+    shown: Progress | None,
+) -> list[StageResult]:
+    """Run the stages as tasks of the current flow run.
+
+    Args:
+        config: path of a YAML config.
+        overrides: `dotted.key=value`.
+        only: one stage instead of all.
+        force: stages to compute though they are cached.
+        with_inputs: with `only`: run the stages first whose artifacts it lacks.
+        shown: a second place to show progress.
+
+    Raises:
+        UserError: a stage failed for something that the user can put right.
+    """
+    pipeline = Pipeline(load_config(config, overrides), checks=GreatExpectationsChecks())
+    stages = list(_ORDER) if only is None else [only]
+    if only is not None:
+        missing = pipeline.missing_inputs(only)
+        if missing and not with_inputs:
+            raise UserError(
+                f"Stage {only} needs the artifact of {missing[0]}, which is not there for these settings: run "
+                f"`prefect deployment run bdpo/{missing[0]}` (or `bdpo run {config} --only {missing[0]}`) first, or "
+                "add --param with_inputs=true (--with-inputs) to have the missing stages run too."
+            )
+        stages = [*missing, only]
+    results = []
+    for stage in stages:
+        # The pipeline is no plain value: nothing of it is hashed, sent or stored.
+        state = _TASKS[stage](pipeline, stage in force, shown, return_state=True)
+        result = state.result(raise_on_failure=False)
+        if isinstance(result, BaseException):
+            raise result
+        results.append(result)
+    return results
+
+
+@flow(name="bdpo", validate_parameters=True, persist_result=False)
+def bdpo(
+    config: str = "configs/demo.yaml",
+    overrides: list[str] | None = None,
+    only: Stage | None = None,
+    force: list[Stage] | None = None,
+    with_inputs: bool = False,
+) -> State[Any]:
+    """Preference data to an aligned model with evidence.
+
+    Args:
+        config: path of a YAML config.
+        overrides: `dotted.key=value`, such as `train.beta=0.2`.
+        only: run this stage alone.
+        force: stages to compute though they are cached.
+        with_inputs: with `only`: run the stages first whose artifacts it lacks.
+    """
+    try:
+        results = run_stages(config, overrides or [], only, force or [], with_inputs, SHOWN.get("terminal"))
+    except UserError as error:
+        return Failed(message=str(error), data=error)
+    cached = [result.stage for result in results if result.cached]
+    return Completed(message=f"{len(results)} stages, cached: {', '.join(cached) or 'none'}", data=results)
+
+
+SHOWN: dict[str, Progress] = {}
+"""Where `bdpo run` wants progress beside Prefect; parameters of a flow must be plain values."""
+
+
+def _publish(result: StageResult) -> None:
+    """The stage's figures as artifacts of the Prefect UI."""
+    table = result.summary.get("table")
+    if table:
+        create_table_artifact(table=table, key="bdpo-evaluation", description="Base model against aligned model")
+    counts = "\n".join(
+        f"| {name} | {value} |" for name, value in result.summary.items() if isinstance(value, (int, float, str))
+    )
+    create_markdown_artifact(
+        key=f"bdpo-{result.stage}",
+        description=f"{result.stage}: {'cached' if result.cached else 'computed'}",
+        markdown=f"`{result.artifact}`\n\n| figure | value |\n| --- | --- |\n{counts}\n",
+    )

@@ -1,0 +1,77 @@
+"""Progress in the Prefect UI: log lines, and a progress artifact a stage."""
+
+import time
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.logging import get_run_logger
+
+from bdpo.progress import Progress
+
+_PERIOD_S = 2.0
+
+
+class PrefectProgress:
+    """A `bdpo.progress.Progress` inside a task run."""
+
+    def __init__(self, stage: str) -> None:
+        """For the task run of `stage`, which must be the current one."""
+        self._stage = stage
+        self._log = get_run_logger()
+        self._artifact: UUID | None = None
+        self._total = self._done = 0
+        self._unit = ""
+        self._begun = self._shown = 0.0
+
+    def begin(self, task: str, total: int, unit: str, done: int = 0) -> None:
+        """Start a task of `total` pieces, of which `done` were found finished."""
+        self._total, self._done, self._unit = total, done, unit
+        self._begun = self._shown = time.monotonic()
+        if self._artifact is None:
+            self._artifact = create_progress_artifact(self._percent(), key=f"bdpo-{self._stage}-progress")
+        self._log.info("%s: %d of %d %s to do", task, total - done, total, unit)
+
+    def advance(self, pieces: int = 1, **figures: float) -> None:
+        """Report finished pieces, at most every two seconds."""
+        self._done += pieces
+        now = time.monotonic()
+        if self._artifact is not None and now - self._shown >= _PERIOD_S:
+            self._shown = now
+            update_progress_artifact(self._artifact, self._percent())
+            rate = self._done / max(now - self._begun, 1e-9)
+            shown = "".join(f", {name} {value:.4g}" for name, value in figures.items())
+            self._log.info("%d of %d %s, %.3g a second%s", self._done, self._total, self._unit, rate, shown)
+
+    def say(self, message: str) -> None:
+        """Log a line."""
+        self._log.info("%s", message)
+
+    def finish(self) -> None:
+        """Show the stage's work as done."""
+        if self._artifact is not None:
+            update_progress_artifact(self._artifact, 100.0)
+
+    def _percent(self) -> float:
+        return 100.0 * min(self._done / self._total, 1.0) if self._total else 100.0
+
+
+class _Both:
+    def __init__(self, first: Progress, second: Progress) -> None:
+        self._places = (first, second)
+
+    def begin(self, task: str, total: int, unit: str, done: int = 0) -> None:
+        for place in self._places:
+            place.begin(task, total, unit, done)
+
+    def advance(self, pieces: int = 1, **figures: float) -> None:
+        for place in self._places:
+            place.advance(pieces, **figures)
+
+    def say(self, message: str) -> None:
+        for place in self._places:
+            place.say(message)
+
+
+def both(first: Progress, second: Progress | None) -> Progress:
+    """One Progress that reports to two, or to the first alone."""
+    return first if second is None else _Both(first, second)
