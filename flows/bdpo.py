@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
@@ -36,25 +37,25 @@ def _run(pipeline: Pipeline, stage: Stage, force: bool, shown: Progress | None) 
     return Completed(message=f"computed, because {'; '.join(result.reasons)}: {result.artifact}", data=result)
 
 
-@task(name="ingest")
+@task(name="ingest", cache_policy=NO_CACHE, persist_result=False)
 def ingest(pipeline: Pipeline, force: bool, shown: Progress | None) -> State[Any]:
     """Raw rows to validated pairs."""
     return _run(pipeline, "ingest", force, shown)
 
 
-@task(name="score")
+@task(name="score", cache_policy=NO_CACHE, persist_result=False)
 def score(pipeline: Pipeline, force: bool, shown: Progress | None) -> State[Any]:
     """Pairs to log-probs under the reference model."""
     return _run(pipeline, "score", force, shown)
 
 
-@task(name="train")
+@task(name="train", cache_policy=NO_CACHE, persist_result=False)
 def train(pipeline: Pipeline, force: bool, shown: Progress | None) -> State[Any]:
     """Pairs and scores to an aligned model."""
     return _run(pipeline, "train", force, shown)
 
 
-@task(name="evaluate")
+@task(name="evaluate", cache_policy=NO_CACHE, persist_result=False)
 def evaluate(pipeline: Pipeline, force: bool, shown: Progress | None) -> State[Any]:
     """Base model against aligned model."""
     return _run(pipeline, "evaluate", force, shown)

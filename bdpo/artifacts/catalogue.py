@@ -13,9 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from bdpo.artifacts.duck import connect, literal
 from bdpo.artifacts.manifest import MANIFEST
 from bdpo.artifacts.store import write_atomically
+from bdpo.errors import UserError
 
 CATALOGUE = "bdpo.duckdb"
 _RUNS = "runs"
@@ -115,3 +118,30 @@ _RUN_COLUMNS = {
 
 def _list(files: list[Path]) -> str:
     return "[" + ", ".join(literal(file.resolve()) for file in files) + "]"
+
+
+def query_catalogue(root: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Run a query on the catalogue, read-only.
+
+    Args:
+        root: the folder of artifacts.
+        sql: one statement.
+
+    Returns:
+        Column names and rows.
+
+    Raises:
+        UserError: there is no catalogue, or the SQL is wrong.
+    """
+    path = root / CATALOGUE
+    if not path.is_file():
+        raise UserError(f"{path}: there is no catalogue; run `bdpo run CONFIG` first, or name its folder: --artifacts.")
+    with connect(path, read_only=True) as connection:
+        try:
+            result = connection.execute(sql)
+            return [column[0] for column in result.description or ()], result.fetchall()
+        except duckdb.Error as error:
+            views = connection.execute("select view_name from duckdb_views() where not internal order by 1").fetchall()
+            reason = " ".join(str(error).split("\n\n")[0].split())
+            known = ", ".join(name for (name,) in views)
+            raise UserError(f"query: {reason} (views: {known})") from None

@@ -1,0 +1,182 @@
+"""The commands: `bdpo run`, `plan`, `query` and `up`."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bdpo.errors import UserError
+
+if TYPE_CHECKING:
+    from bdpo.pipeline import StageResult
+
+app = typer.Typer(
+    help="Balanced DPO: preference rows to a safety-aligned model with evidence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class StageName(StrEnum):
+    """The stages, in their order."""
+
+    ingest = "ingest"
+    score = "score"
+    train = "train"
+    evaluate = "evaluate"
+
+
+class Format(StrEnum):
+    """How `bdpo query` prints."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+ConfigArgument = Annotated[Path, typer.Argument(help="A YAML config, such as configs/demo.yaml.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another value for a field: train.beta=0.2.")
+]
+
+
+@app.command()
+def run(
+    config: ConfigArgument,
+    only: Annotated[StageName | None, typer.Option(help="Run this stage alone.")] = None,
+    force: Annotated[list[StageName] | None, typer.Option(help="Compute this stage though it is cached.")] = None,
+    overrides: SetOption = None,
+    with_inputs: Annotated[bool, typer.Option("--with-inputs", help="With --only: run missing inputs first.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's own log.")] = False,
+) -> None:
+    """Run the stages; those whose artifact is there are skipped."""
+    from bdpo.config import load_config
+
+    # Settings are checked before anything is started.
+    artifacts = load_config(config, overrides or []).artifacts
+    _prefect_environment(verbose)
+    from bdpo.terminal import TerminalProgress
+    from flows.bdpo import SHOWN, bdpo
+
+    console = Console(stderr=False)
+    with TerminalProgress(console).shown() as progress:
+        SHOWN["terminal"] = progress
+        state = bdpo(
+            config=str(config),
+            overrides=overrides or [],
+            only=only.value if only else None,
+            force=[stage.value for stage in force or []],
+            with_inputs=with_inputs,
+            return_state=True,
+        )
+    results = state.result(raise_on_failure=False)
+    if isinstance(results, BaseException):
+        raise results
+    _show_results(console, results, artifacts)
+
+
+@app.command()
+def plan(config: ConfigArgument, overrides: SetOption = None) -> None:
+    """Say for each stage whether it is cached, partial or stale, and why."""
+    from bdpo.config import load_config
+    from bdpo.pipeline import Pipeline
+    from data_checks import GreatExpectationsChecks
+
+    pipeline = Pipeline(load_config(config, overrides or []), checks=GreatExpectationsChecks())
+    table = Table("stage", "state", "why", "artifact")
+    for planned in pipeline.plan():
+        table.add_row(planned.stage, planned.state, "\n".join(planned.reasons), str(planned.folder.name))
+    Console().print(table)
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="SQL over the views of the catalogue.")],
+    output: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.table,
+    artifacts: Annotated[Path, typer.Option(help="The folder of artifacts.")] = Path("artifacts"),
+) -> None:
+    """Run SQL on the catalogue."""
+    from bdpo.artifacts.catalogue import query_catalogue
+
+    names, rows = query_catalogue(artifacts, sql)
+    if output is Format.json:
+        records = (dict(zip(names, row, strict=True)) for row in rows)
+        typer.echo("[" + ",\n ".join(json.dumps(r, default=str, ensure_ascii=False) for r in records) + "]")
+    elif output is Format.csv:
+        import csv
+
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows(rows)
+    else:
+        table = Table(*names)
+        for row in rows:
+            table.add_row(*("" if value is None else str(value) for value in row))
+        Console(markup=False, emoji=False, highlight=False).print(table)
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(help="Port of the Prefect server, on 127.0.0.1.")] = 4200,
+    project: Annotated[Path, typer.Option(help="Folder that holds prefect.yaml.")] = Path(),
+) -> None:
+    """Start a Prefect server, a process worker and the deployments of prefect.yaml; Ctrl-C ends them."""
+    _prefect_environment(verbose=True)
+    from flows.up import serve
+
+    serve(port, project)
+
+
+def main() -> None:
+    """Entry point: one sentence and exit code 1 for a user's mistake."""
+    sys.exit(_guarded(app))
+
+
+def _guarded(command: Callable[[], Any]) -> int:
+    try:
+        command()
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted. What was finished is kept; the same command goes on from there.\n")
+        return 130
+    return 0
+
+
+def _prefect_environment(verbose: bool) -> None:
+    """Settings that Prefect reads when it is imported; what the user has set stays."""
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_CLI_PROMPT", "false")
+    if not verbose:
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+        os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+
+
+def _show_results(console: Console, results: "list[StageResult]", artifacts: Path) -> None:
+    for result in results:
+        how = "cached" if result.cached else f"computed in {result.seconds:.0f} s"
+        console.print(f"{result.stage:<9} {how:<20} {result.artifact}", markup=False, highlight=False, soft_wrap=True)
+    rows = results[-1].summary.get("table") if results else None
+    if rows:
+        table = Table(*rows[0], title="base against aligned model")
+        for row in rows:
+            table.add_row(*map(str, row.values()))
+        console.print(table)
+    policy = next((r.artifact / "policy" for r in results if r.stage == "train"), None)
+    if policy is not None:
+        console.print(f"model     {policy}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"catalogue {artifacts / 'bdpo.duckdb'}", markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()
