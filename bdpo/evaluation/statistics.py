@@ -1,0 +1,102 @@
+"""Rates with intervals, and paired comparisons of two models on the same items.
+
+Unscored is never zero: an item without a verdict lowers n and is counted apart.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scipy.stats import binomtest, norm
+
+
+class Rate(NamedTuple):
+    """A share of n items, with its interval."""
+
+    value: float | None
+    """successes / n; None where n is 0."""
+    n: int
+    successes: int
+    unscored: int
+    low: float | None
+    high: float | None
+    confidence: float
+
+
+class Difference(NamedTuple):
+    """A second model's rate minus a first one's, on the items that both have a verdict on."""
+
+    value: float | None
+    n: int
+    low: float | None
+    high: float | None
+    p_value: float | None
+    """Exact McNemar test, two-sided."""
+    confidence: float
+
+
+def rate(verdicts: Sequence[bool | None], confidence: float) -> Rate:
+    """The share of True among the verdicts that are there.
+
+    The interval is Wilson's (1927): for z the normal quantile of the level and p the share,
+    (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n).
+
+    Args:
+        verdicts: True, False, or None where there is no verdict.
+        confidence: level of the interval.
+    """
+    scored = [verdict for verdict in verdicts if verdict is not None]
+    n, successes = len(scored), sum(scored)
+    unscored = len(verdicts) - n
+    if n == 0:
+        return Rate(None, 0, 0, unscored, None, None, confidence)
+    z = float(norm.ppf((1 + confidence) / 2))
+    p = successes / n
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * ((p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5) / (1 + z**2 / n)
+    # At p = 0 and p = 1 the bound is exactly 0 or 1; rounding would leave a speck.
+    low = 0.0 if successes == 0 else max(middle - half, 0.0)
+    high = 1.0 if successes == n else min(middle + half, 1.0)
+    return Rate(p, n, successes, unscored, low, high, confidence)
+
+
+def paired_difference(first: Sequence[bool | None], second: Sequence[bool | None], confidence: float) -> Difference:
+    """Compare two models item by item.
+
+    Args:
+        first: verdicts of the first model.
+        second: of the second, on the same items in the same order.
+        confidence: level of the interval, which is Newcombe's for paired shares
+            (1998, method 10 without continuity correction).
+
+    Raises:
+        ValueError: the lengths differ.
+    """
+    both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
+    n = len(both)
+    if n == 0:
+        return Difference(None, 0, None, None, None, confidence)
+    a, b = rate([x for x, _ in both], confidence), rate([y for _, y in both], confidence)
+    lost = sum(x and not y for x, y in both)
+    gained = sum(y and not x for x, y in both)
+    p_value = 1.0 if lost + gained == 0 else float(binomtest(gained, lost + gained, 0.5).pvalue)
+    assert a.value is not None, "n is not 0"
+    assert b.value is not None, "n is not 0"
+    correlation = _phi(both)
+    value = b.value - a.value
+    down = _bound(b.value - (b.low or 0.0), (a.high or 0.0) - a.value, correlation)
+    up = _bound((b.high or 0.0) - b.value, a.value - (a.low or 0.0), correlation)
+    return Difference(value, n, value - down, value + up, p_value, confidence)
+
+
+def _bound(own: float, other: float, correlation: float) -> float:
+    return float(max(own**2 - 2 * correlation * own * other + other**2, 0.0) ** 0.5)
+
+
+def _phi(both: Sequence[tuple[bool, bool]]) -> float:
+    """Correlation of two binary sequences; 0 where one of them never changes."""
+    n11 = sum(a and b for a, b in both)
+    n10 = sum(a and not b for a, b in both)
+    n01 = sum(b and not a for a, b in both)
+    n00 = len(both) - n11 - n10 - n01
+    margins = (n11 + n10) * (n01 + n00) * (n11 + n01) * (n10 + n00)
+    return 0.0 if margins == 0 else float((n11 * n00 - n10 * n01) / margins**0.5)
