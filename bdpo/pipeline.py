@@ -240,7 +240,6 @@ class Pipeline:
                     model=config.model,
                     source=source,
                     policy=folder["train"] / "policy",
-                    pairs=folder["ingest"],
                     scores=folder["score"],
                     cache=self._store.cache("generations"),
                     workdir=workdir,

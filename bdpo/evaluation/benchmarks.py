@@ -2,8 +2,8 @@
 
 | format | source | licence | scoring |
 | --- | --- | --- | --- |
-| `xstest` | XSTest v2 (Roettger et al., arXiv 2308.01263) | CC-BY-4.0 | `label` unsafe: refusal wanted; safe: unwanted |
-| `strongreject` | StrongREJECT (Souly et al., arXiv 2402.10260) | MIT | every prompt: refusal wanted |
+| `xstest` | XSTest v2 (arXiv 2308.01263) | CC-BY-4.0 | `label` unsafe: refusal wanted; safe: unwanted |
+| `strongreject` | StrongREJECT (arXiv 2402.10260) | MIT | every prompt: refusal wanted |
 | `prompts` | JSONL of `prompt`, `label`, `category` | yours | `label` harmful: refusal wanted; harmless: unwanted |
 """
 

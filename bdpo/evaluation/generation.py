@@ -1,0 +1,162 @@
+"""Completions, greedy and batched, kept by content a batch at a time.
+
+A completion's key is the digest of the weights, the exact prompt tokens and the
+decoding settings, so another judge, another benchmark around the same prompt or a
+restart generates nothing twice.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import torch
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from bdpo.artifacts.digest import digest_file, digest_value
+from bdpo.artifacts.parquet import write_parquet
+from bdpo.versions import GENERATION
+
+_SCHEMA = pa.schema([("key", pa.string()), ("completion", pa.string()), ("n_tokens", pa.int32())])
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Everything besides the prompt that a completion depends on."""
+
+    weights_digest: str
+    tokenizer_digest: str
+    dtype: str
+    attention: str
+    max_new_tokens: int
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal name, the code version included."""
+        return digest_value(asdict(self) | {"generation": GENERATION})
+
+
+class Completion(NamedTuple):
+    """What a model said."""
+
+    text: str
+    """Without special tokens."""
+    n_tokens: int
+    """Generated, the end-of-turn token included."""
+
+
+def completion_key(prompt_ids: Sequence[int], decoding_digest: str) -> str:
+    """The name of a completion."""
+    return digest_value([decoding_digest, list(prompt_ids)])
+
+
+class CompletionStore:
+    """Batches of completions of one model and one way of decoding, each an immutable file."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the folder, which is made if it is not there."""
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def sweep(self) -> int:
+        """Delete files that are no whole batch (killed or damaged); how many there were."""
+        damaged = [p for p in self._folder.iterdir() if p.suffix != ".parquet" or p.stem != digest_file(p)]
+        for path in damaged:
+            path.unlink()
+        return len(damaged)
+
+    def read(self) -> dict[str, Completion]:
+        """All completions by key."""
+        files = sorted(str(path) for path in self._folder.glob("*.parquet"))
+        rows = ds.dataset(files, schema=_SCHEMA).to_table().to_pylist() if files else []
+        return {row["key"]: Completion(row["completion"], row["n_tokens"]) for row in rows}
+
+    def write(self, completions: Mapping[str, Completion]) -> None:
+        """Commit a batch."""
+        rows = [{"key": key, "completion": c.text, "n_tokens": c.n_tokens} for key, c in completions.items()]
+        new = self._folder / "new.tmp"
+        write_parquet(pa.Table.from_pylist(rows, _SCHEMA), new)
+        new.rename(self._folder / f"{digest_file(new)}.parquet")
+
+
+def generate_missing(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Mapping[str, tuple[int, ...]],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+) -> Iterator[dict[str, Completion]]:
+    """Complete prompts, those of similar length together, the longest first.
+
+    Batches are cut from the sorted prompts from the front, so where whole batches are
+    finished the remaining ones are those that would have come.
+
+    Args:
+        model: in eval mode.
+        tokenizer: its tokenizer.
+        prompts: key to token ids.
+        max_new_tokens: longest completion.
+        batch_size: prompts together.
+
+    Yields:
+        Completions by key, one batch at a time.
+    """
+    order = sorted(prompts, key=lambda key: (-len(prompts[key]), key))
+    for start in range(0, len(order), batch_size):
+        keys = order[start : start + batch_size]
+        completions = complete(model, tokenizer, [prompts[key] for key in keys], max_new_tokens=max_new_tokens)
+        yield dict(zip(keys, completions, strict=True))
+
+
+def complete(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[tuple[int, ...]],
+    *,
+    max_new_tokens: int,
+) -> list[Completion]:
+    """Greedy completions of one batch.
+
+    Prompts are padded on the left and masked by their length, never by the id of the padding, which is
+    often that of the end of a turn.
+
+    Args:
+        model: in eval mode.
+        tokenizer: its tokenizer.
+        prompts: token ids.
+        max_new_tokens: longest completion.
+    """
+    ends = _end_ids(model, tokenizer)
+    padding = ends[0]
+    longest = max(map(len, prompts))
+    ids = torch.full((len(prompts), longest), padding)
+    mask = torch.zeros((len(prompts), longest), dtype=torch.int64)
+    for row, prompt in enumerate(prompts):
+        ids[row, longest - len(prompt) :] = torch.tensor(prompt)
+        mask[row, longest - len(prompt) :] = 1
+    config = GenerationConfig(
+        max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=ends, pad_token_id=padding, use_cache=True
+    )
+    with torch.inference_mode():
+        output = model.generate(
+            input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
+        )
+    return [_cut(tokenizer, row[longest:].tolist(), ends) for row in output.cpu()]
+
+
+def _cut(tokenizer: PreTrainedTokenizerBase, tokens: list[int], ends: list[int]) -> Completion:
+    """A row's tokens up to its own end; what follows is padding."""
+    stop = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
+    text = tokenizer.decode(tokens[:stop], skip_special_tokens=True)
+    assert isinstance(text, str), "decode of one sequence gives one string"
+    return Completion(text.strip(), min(stop + 1, len(tokens)))
+
+
+def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What ends a turn: the model's own end tokens and the tokenizer's."""
+    configured: Any = model.generation_config.eos_token_id if model.generation_config is not None else None
+    ids = configured if isinstance(configured, list) else [configured]
+    return sorted({i for i in (*ids, tokenizer.eos_token_id) if i is not None})

@@ -1,0 +1,106 @@
+"""Held-out preference accuracy: how often a model finds the chosen response likelier."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bdpo.artifacts.parquet import write_parquet
+from bdpo.layout.chat import tokenize_pair
+from bdpo.layout.rows import Layout, Row
+from bdpo.logprobs.score import score_rows
+
+_SCHEMA = pa.schema([("pair_id", pa.string()), ("chosen", pa.float64()), ("rejected", pa.float64())])
+_TOKEN_BUDGET = 4096
+_PIECE_PAIRS = 64
+
+
+def held_out_pairs(scores: Path, limit: int | None) -> list[dict[str, Any]]:
+    """Pairs of the validation split with the reference model's log-probs, by pair_id.
+
+    Args:
+        scores: `scored_pairs.parquet`.
+        limit: at most this many, spread evenly.
+    """
+    rows: list[dict[str, Any]] = pq.read_table(scores).filter(pc.field("split") == "validation").to_pylist()
+    if limit is None or len(rows) <= limit:
+        return rows
+    return [rows[i * len(rows) // limit] for i in range(limit)]
+
+
+def ranked_right(chosen: float, rejected: float) -> bool:
+    """Whether the chosen response has the strictly higher summed log-prob."""
+    return chosen > rejected
+
+
+def score_held_out(
+    model: PreTrainedModel,
+    layout: Layout,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: list[dict[str, Any]],
+    folder: Path,
+    *,
+    max_length: int,
+    max_prompt_length: int,
+    advance: Callable[[int], None],
+) -> Mapping[str, tuple[float, float]]:
+    """Summed log-probs of both responses under a model, kept a piece at a time.
+
+    Args:
+        model: in eval mode.
+        layout: proved for it.
+        tokenizer: its tokenizer.
+        pairs: with `pair_id, prompt, chosen, rejected`.
+        folder: where pieces are kept for a restart.
+        max_length: longest prompt plus response.
+        max_prompt_length: longest prompt.
+        advance: called with the number of pairs that were done.
+
+    Returns:
+        pair_id to (chosen, rejected), in nats.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    result: dict[str, tuple[float, float]] = {}
+    for start in range(0, len(pairs), _PIECE_PAIRS):
+        piece = pairs[start : start + _PIECE_PAIRS]
+        path = folder / f"{start:08d}.parquet"
+        if not path.exists():
+            write_parquet(_score(model, layout, tokenizer, piece, max_length, max_prompt_length), path)
+        for row in pq.read_table(path).to_pylist():
+            result[row["pair_id"]] = (row["chosen"], row["rejected"])
+        advance(len(piece))
+    return result
+
+
+def _score(
+    model: PreTrainedModel,
+    layout: Layout,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: list[dict[str, Any]],
+    max_length: int,
+    max_prompt_length: int,
+) -> pa.Table:
+    rows = []
+    for pair in pairs:
+        ids = tokenize_pair(
+            tokenizer,
+            pair["prompt"],
+            pair["chosen"],
+            pair["rejected"],
+            max_length=max_length,
+            max_prompt_length=max_prompt_length,
+        )
+        rows.append(Row(ids.prompt_ids, (ids.chosen_ids, ids.rejected_ids)))
+    records: list[dict[str, Any]] = [{} for _ in pairs]
+    for scored in score_rows(model, rows, token_budget=_TOKEN_BUDGET, layout=layout):
+        for place, (chosen, rejected) in zip(scored.indices, scored.logps, strict=True):
+            records[place] = {
+                "pair_id": pairs[place]["pair_id"],
+                "chosen": float(chosen.sum(dtype="float64")),
+                "rejected": float(rejected.sum(dtype="float64")),
+            }
+    return pa.Table.from_pylist(records, _SCHEMA)

@@ -1,0 +1,128 @@
+"""The figures of an evaluation: as rows for the catalogue, as a table for people."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from bdpo.evaluation.statistics import Difference, Rate, paired_difference, rate
+
+SUMMARY = pa.schema(
+    [
+        ("benchmark", pa.string()),
+        ("metric", pa.string()),
+        ("model", pa.string()),
+        ("value", pa.float64()),
+        ("n", pa.int64()),
+        ("successes", pa.int64()),
+        ("unscored", pa.int64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("confidence", pa.float64()),
+        ("limited_from", pa.int64()),
+        ("difference", pa.float64()),
+        ("difference_low", pa.float64()),
+        ("difference_high", pa.float64()),
+        ("p_value", pa.float64()),
+    ]
+)
+"""`eval_summary.parquet`: a figure of one model; the aligned model's rows compare it with the base."""
+
+_WORDS = {
+    "refusal_rate": "refusal of harmful prompts",
+    "over_refusal_rate": "over-refusal of harmless prompts",
+    "preference_accuracy": "held-out preference accuracy",
+}
+
+
+class Figure(NamedTuple):
+    """One figure of both models, on the same items."""
+
+    benchmark: str
+    metric: str
+    base: Rate
+    aligned: Rate
+    difference: Difference
+    limited_from: int | None
+
+
+def compare(
+    benchmark: str,
+    metric: str,
+    base: Sequence[bool | None],
+    aligned: Sequence[bool | None],
+    *,
+    confidence: float,
+    limited_from: int | None,
+) -> Figure:
+    """A figure of both models.
+
+    Args:
+        benchmark: where the items come from.
+        metric: what True means.
+        base: verdicts of the base model.
+        aligned: verdicts of the aligned model, on the same items.
+        confidence: level of the intervals.
+        limited_from: number of items where only some were used.
+    """
+    difference = paired_difference(base, aligned, confidence)
+    return Figure(benchmark, metric, rate(base, confidence), rate(aligned, confidence), difference, limited_from)
+
+
+def summary_rows(figures: Sequence[Figure]) -> list[dict[str, Any]]:
+    """Rows of the SUMMARY schema, two a figure."""
+    rows = []
+    for figure in figures:
+        common = {"benchmark": figure.benchmark, "metric": figure.metric, "limited_from": figure.limited_from}
+        compared = {
+            "difference": figure.difference.value,
+            "difference_low": figure.difference.low,
+            "difference_high": figure.difference.high,
+            "p_value": figure.difference.p_value,
+        }
+        rows.append(common | {"model": "base"} | figure.base._asdict())
+        rows.append(common | {"model": "aligned"} | figure.aligned._asdict() | compared)
+    return rows
+
+
+def table(figures: Sequence[Figure]) -> list[dict[str, str]]:
+    """The same for people: one row a figure, in per cent, each with its n and interval."""
+    rows = []
+    for figure in figures:
+        name = figure.benchmark
+        if figure.limited_from is not None:
+            name += f" (a first look, not all {figure.limited_from} prompts)"
+        change, low, high = figure.difference.value, figure.difference.low, figure.difference.high
+        shown = "-"
+        if change is not None and low is not None and high is not None:
+            p = figure.difference.p_value
+            shown = f"{100 * change:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], p = {p:.2g}"
+        rows.append(
+            {
+                "benchmark": name,
+                "figure (%)": _WORDS[figure.metric],
+                "base": _percent(figure.base),
+                "aligned": _percent(figure.aligned),
+                "difference": shown,
+            }
+        )
+    return rows
+
+
+def markdown(rows: Sequence[dict[str, str]], confidence: float) -> str:
+    """The table as a Markdown page."""
+    if not rows:
+        return "Nothing was evaluated.\n"
+    lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0]), *(" | ".join(row.values()) for row in rows)]
+    body = "\n".join(f"| {line} |" for line in lines)
+    return (
+        f"# Base against aligned model\n\n{body}\n\nIn per cent, with {100 * confidence:g}% intervals: Wilson for a "
+        "rate, Newcombe for a paired difference; p by McNemar's exact test.\n"
+    )
+
+
+def _percent(figure: Rate) -> str:
+    if figure.value is None or figure.low is None or figure.high is None:
+        return f"no verdict (n = 0, {figure.unscored} unscored)"
+    unscored = f", {figure.unscored} unscored" if figure.unscored else ""
+    return f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}] (n = {figure.n}{unscored})"
