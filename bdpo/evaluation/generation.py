@@ -5,7 +5,7 @@ decoding settings, so another judge, another benchmark around the same prompt or
 restart generates nothing twice.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple

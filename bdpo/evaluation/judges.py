@@ -47,7 +47,8 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ),
         (
             "policy",
-            r"\b(?:against|violat\w+|not in line with) (?:my|our|the|openai)[^.!?\n]{0,30}(?:polic|guideline|programming|values|principles|ethic)",
+            r"\b(?:against|violat\w+|not in line with) (?:my|our|the|openai)[^.!?\n]{0,30}"
+            r"(?:polic|guideline|programming|values|principles|ethic)",
         ),
         (
             "premise rejected",

@@ -1,0 +1,108 @@
+"""`bdpo up`: a Prefect server, a process worker and the deployments, until Ctrl-C."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import FrameType
+
+from bdpo.errors import UserError
+
+_POOL = "bdpo"
+_HOST = "127.0.0.1"
+_START_S = 120.0
+
+
+def serve(port: int, project: Path) -> None:
+    """Start everything, say how to use it, and stay until interrupted or until a part ends.
+
+    Args:
+        port: of the server, on loopback.
+        project: folder that holds `prefect.yaml`.
+
+    Raises:
+        UserError: there is no `prefect.yaml`, the port is taken, or a part does not start.
+    """
+    project = project.resolve()
+    if not (project / "prefect.yaml").is_file():
+        raise UserError(f"{project}: there is no prefect.yaml in this folder; run `bdpo up` in the project's folder.")
+    with socket.socket() as probe:
+        # Without this, a port that a server has just left would count as taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            raise UserError(f"Port {port} of {_HOST} is taken; name another: `bdpo up --port {port + 1}`.") from None
+    url = f"http://{_HOST}:{port}/api"
+    # The programs of this environment are found though it is not activated.
+    programs = str(Path(sys.executable).parent)
+    environment = os.environ | {
+        "PREFECT_API_URL": url,
+        "BDPO_PROJECT": str(project),
+        "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),
+    }
+    prefect = [sys.executable, "-m", "prefect"]
+    children: list[subprocess.Popen[bytes]] = []
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        server = [*prefect, "server", "start", "--host", _HOST, "--port", str(port)]
+        children.append(subprocess.Popen(server, env=environment, cwd=project, start_new_session=True))
+        _wait_until_healthy(f"{url}/health", children[0])
+        _do([*prefect, "work-pool", "create", _POOL, "--type", "process", "--overwrite"], environment, project)
+        _do([*prefect, "--no-prompt", "deploy", "--all"], environment, project)
+        worker = [*prefect, "worker", "start", "--pool", _POOL]
+        children.append(subprocess.Popen(worker, env=environment, cwd=project, start_new_session=True))
+        sys.stdout.write(
+            f"\nReady: http://{_HOST}:{port}\nIn another terminal:\n"
+            f"  export PREFECT_API_URL={url}\n"
+            f"  {programs}/prefect deployment run bdpo/full --watch\n"
+            "Ctrl-C here ends server and worker.\n\n"
+        )
+        sys.stdout.flush()
+        while all(child.poll() is None for child in children):
+            time.sleep(0.5)
+        raise UserError("A part of `bdpo up` ended by itself; what it said stands above.")
+    finally:
+        _end(children)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _wait_until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise UserError("The Prefect server did not start; what it said stands above.")
+        try:
+            with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - a loopback address of our own
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)
+    raise UserError(f"The Prefect server did not answer within {_START_S:g} seconds.")
+
+
+def _do(command: list[str], environment: dict[str, str], project: Path) -> None:
+    done = subprocess.run(command, env=environment, cwd=project, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = " ".join((done.stdout + done.stderr).split())[-500:]
+        raise UserError(f"`prefect {' '.join(command[3:])}` failed: {said}")
+
+
+def _end(children: list[subprocess.Popen[bytes]]) -> None:
+    """End the worker before the server, each with all that it started."""
+    for child in reversed(children):
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGTERM)
+    for child in reversed(children):
+        try:
+            child.wait(timeout=8)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
