@@ -69,7 +69,7 @@ def run(
     console = Console(stderr=False)
     with TerminalProgress(console).shown() as progress:
         SHOWN["terminal"] = progress
-        state = bdpo(
+        state: Any = bdpo(
             config=str(config),
             overrides=overrides or [],
             only=only.value if only else None,
@@ -77,7 +77,7 @@ def run(
             with_inputs=with_inputs,
             return_state=True,
         )
-    results = state.result(raise_on_failure=False)
+    results: Any = state.result(raise_on_failure=False)
     if isinstance(results, BaseException):
         raise results
     _show_results(console, results, artifacts)

@@ -1,5 +1,6 @@
 """Running the suites, and writing their Data Docs without the text of any row."""
 
+import logging
 import os
 import shutil
 import warnings
@@ -15,6 +16,9 @@ import pandas as pd
 
 from bdpo.schemas import RowFailure, SetFailure
 from data_checks import suites
+
+# It announces a temporary folder for every context.
+logging.getLogger("great_expectations").setLevel(logging.WARNING)
 
 _COMPLETE = {
     "result_format": "COMPLETE",

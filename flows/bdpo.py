@@ -96,11 +96,11 @@ def run_stages(
                 "add --param with_inputs=true (--with-inputs) to have the missing stages run too."
             )
         stages = [*missing, only]
-    results = []
+    results: list[StageResult] = []
     for stage in stages:
         # The pipeline is no plain value: nothing of it is hashed, sent or stored.
-        state = _TASKS[stage](pipeline, stage in force, shown, return_state=True)
-        result = state.result(raise_on_failure=False)
+        state: State[Any] = _TASKS[stage](pipeline, stage in force, shown, return_state=True)
+        result: Any = state.result(raise_on_failure=False)
         if isinstance(result, BaseException):
             raise result
         results.append(result)

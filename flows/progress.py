@@ -28,7 +28,9 @@ class PrefectProgress:
         self._total, self._done, self._unit = total, done, unit
         self._begun = self._shown = time.monotonic()
         if self._artifact is None:
-            self._artifact = create_progress_artifact(self._percent(), key=f"bdpo-{self._stage}-progress")
+            artifact = create_progress_artifact(self._percent(), key=f"bdpo-{self._stage}-progress")
+            assert isinstance(artifact, UUID), "outside of an event loop an artifact is created at once"
+            self._artifact = artifact
         self._log.info("%s: %d of %d %s to do", task, total - done, total, unit)
 
     def advance(self, pieces: int = 1, **figures: float) -> None:

@@ -43,7 +43,7 @@ def serve(port: int, project: Path) -> None:
     programs = str(Path(sys.executable).parent)
     environment = os.environ | {
         "PREFECT_API_URL": url,
-        "BDPO_PROJECT": str(project),
+        "PWD": str(project),
         "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),
     }
     prefect = [sys.executable, "-m", "prefect"]

@@ -58,7 +58,7 @@ def new_run_id(name: str) -> str:
     return f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%S.%fZ')}-{name}"
 
 
-def rebuild_catalogue(root: Path, current: Mapping[str, str], select: Mapping[str, str]) -> Path:
+def rebuild_catalogue(root: Path, current: Mapping[Any, str], select: Mapping[str, str]) -> Path:
     """Build the catalogue from what lies below `root` and rename it into place.
 
     Args:

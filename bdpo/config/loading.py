@@ -56,7 +56,7 @@ def _read(path: Path, origins: Origins, seen: tuple[Path, ...]) -> dict[str, Any
     if not isinstance(node, yaml.MappingNode):
         raise UserError(f"{path}: a config is a YAML mapping of keys to values, such as `name: my-run`.")
     own: Origins = {}
-    data = _construct(node, resolved, (), own)
+    data: dict[str, Any] = _construct(node, resolved, (), own)
     parent = data.pop("extends", None)
     if parent is None:
         origins.update(own)

@@ -201,7 +201,7 @@ def _write_rows(
             completion = given.completions[key]
             judgement = judge_refusal(completion.text)
             refused[role].append(judgement.verdict == "refusal")
-            common = {
+            common: dict[str, Any] = {
                 "benchmark": benchmark.name,
                 "prompt_id": prompt.prompt_id,
                 "label": prompt.label,

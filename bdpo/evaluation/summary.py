@@ -73,7 +73,11 @@ def summary_rows(figures: Sequence[Figure]) -> list[dict[str, Any]]:
     """Rows of the SUMMARY schema, two a figure."""
     rows = []
     for figure in figures:
-        common = {"benchmark": figure.benchmark, "metric": figure.metric, "limited_from": figure.limited_from}
+        common: dict[str, Any] = {
+            "benchmark": figure.benchmark,
+            "metric": figure.metric,
+            "limited_from": figure.limited_from,
+        }
         compared = {
             "difference": figure.difference.value,
             "difference_low": figure.difference.low,

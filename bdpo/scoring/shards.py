@@ -6,7 +6,7 @@ A shard is immutable and named by its content, so a file that was cut short or
 altered is told from a whole one; it is deleted and its sequences scored again.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,10 +69,10 @@ class Shards:
         table = ds.dataset([str(path) for path in paths], schema=SEQUENCES).to_table(columns=["key"])
         return set(keys).intersection(table.column("key").to_pylist())
 
-    def write(self, records: list[Mapping[str, Any]]) -> None:
+    def write(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Commit sequences, rows of the SEQUENCES schema, as a shard."""
         new = self._folder / _NEW
-        write_parquet(pa.Table.from_pylist(records, SEQUENCES), new)
+        write_parquet(pa.Table.from_pylist(list(records), SEQUENCES), new)
         new.rename(self._folder / f"{digest_file(new)}.parquet")
 
 

@@ -48,6 +48,6 @@ def kill_tree(pid: int) -> None:
 def _is_alive(pid: int, started: float) -> bool:
     try:
         process = psutil.Process(pid)
-        return process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False

@@ -129,7 +129,9 @@ def train(
     launch(job, processes=settings.processes, on_row=on_row)
     seconds = time.monotonic() - started
     write_parquet(pa.Table.from_pylist(_long(rows), METRICS), workdir / "metrics.parquet")
-    last = {split: next((r for r in reversed(rows) if r["split"] == split), {}) for split in ("train", "validation")}
+    last: dict[str, dict[str, Any]] = {
+        split: next((r for r in reversed(rows) if r["split"] == split), {}) for split in ("train", "validation")
+    }
     figures = {split: {k: v for k, v in row.items() if k not in ("split", "epoch")} for split, row in last.items()}
     _put_policy(scratch / POLICY_FOLDER, workdir, model_card(settings, forms, source.name, num_pairs, figures))
     new_steps = total_steps - resumed_from
