@@ -102,24 +102,29 @@ def balance_weights(
         chosen, rejected = 2 * torch.sigmoid(lean), 2 * torch.sigmoid(-lean)
     else:
         chosen, rejected = one, one
+    # Ratios to the larger side: sums and squares of them neither overflow nor vanish.
+    top = torch.maximum(floor_w, floor_l)
+    ratio_w, ratio_l = floor_w / top, floor_l / top
+    scaled: tuple[Tensor, Tensor] | None = None
     if forms.scale == "harmonic":
-        # 2 / (1/I^_w + 1/I^_l), in ratios to the larger so that nothing overflows.
-        top = torch.maximum(floor_w, floor_l)
-        ratio_w, ratio_l = floor_w / top, floor_l / top
+        # 2 / (1/I^_w + 1/I^_l)
         scale = top * (2 * ratio_w * ratio_l / (ratio_w + ratio_l))
         if forms.balance == "inverse":
             # s * w_w = 2 I^_l / (I^_w + I^_l): exactly 1 for equal I, which makes a balanced pair DPO to the last bit.
             scaled = (2 * ratio_l / (ratio_w + ratio_l), 2 * ratio_w / (ratio_w + ratio_l))
-            return Weights(chosen, rejected, scale, *scaled)
     elif forms.scale == "norm":
         scale = 2**0.5 / torch.hypot(chosen, rejected)
-        scale = torch.where(chosen == rejected, 1 / chosen, scale)
+        if forms.balance == "inverse":
+            shrink = 2**0.5 / torch.hypot(ratio_w, ratio_l)
+            scaled = (shrink * ratio_l, shrink * ratio_w)
     else:
         scale = one
+    scaled = scaled or (scale * chosen, scale * rejected)
     if forms.normalise:
         kept = torch.ones_like(one, dtype=torch.bool) if mean_over is None else mean_over
-        scale = scale / ((scale * (chosen + rejected) / 2)[kept].mean())
-    return Weights(chosen, rejected, scale, scale * chosen, scale * rejected)
+        mean = ((scaled[0] + scaled[1]) / 2)[kept].mean()
+        scale, scaled = scale / mean, (scaled[0] / mean, scaled[1] / mean)
+    return Weights(chosen, rejected, scale, *scaled)
 
 
 _STEEPEST = 700.0
