@@ -1,0 +1,219 @@
+"""Ingestion: every row comes out as a pair or in quarantine, with the right reason."""
+
+import gzip
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bdpo.config import IngestSettings, ModelSettings
+from bdpo.data.stage import ingest
+from bdpo.errors import UserError
+from bdpo.progress import Silent
+from bdpo.schemas import PAIRS, QUARANTINE
+from data_checks import GreatExpectationsChecks
+from tests.paths import ROOT, shared_data
+from tests.tiny import tiny_tokenizer
+from tests.tiny_run import pair_rows, write_jsonl
+
+GOOD = {"prompt": "Q", "chosen": "yes", "rejected": "no"}
+
+
+def run(path: Path, workdir: Path, tokenizer: Any = None, **fields: Any) -> dict[str, Any]:
+    workdir.mkdir(exist_ok=True)
+    sources = [{"path": path, "format": fields.pop("format", "auto")}]
+    summary = ingest(
+        settings=IngestSettings.model_validate({"sources": sources, "max_quarantined_fraction": 1.0, **fields}),
+        model=ModelSettings(max_length=256, max_prompt_length=128),
+        tokenizer=tokenizer or tiny_tokenizer(),
+        workdir=workdir,
+        checks=GreatExpectationsChecks(),
+        progress=Silent(),
+    )
+    pairs, quarantine = pq.read_table(workdir / "pairs.parquet"), pq.read_table(workdir / "quarantine.parquet")
+    assert pairs.schema.equals(PAIRS)
+    assert quarantine.schema.equals(QUARANTINE)
+    assert summary["rows"] == pairs.num_rows + quarantine.num_rows
+    return summary
+
+
+def refusals(workdir: Path) -> list[tuple[int, str]]:
+    rows = pq.read_table(workdir / "quarantine.parquet").to_pylist()
+    return sorted((row["line"], row["rule"]) for row in rows)
+
+
+def test_each_row_rule_by_its_name(tmp_path: Path) -> None:
+    rows: list[Any] = [
+        GOOD,
+        GOOD | {"chosen": " \n"},
+        GOOD | {"rejected": ""},
+        GOOD | {"prompt": "\t"},
+        GOOD | {"chosen": "same", "rejected": " same "},
+        GOOD | {"chosen": "bell \x07"},
+        GOOD | {"chosen": "long " * 100},
+        dict(GOOD),
+        {"prompt": "P", "chosen": "a", "rejected": "b"},
+        {"prompt": "P", "chosen": "b", "rejected": "a"},
+        [1],
+    ]
+    write_jsonl(tmp_path / "x.jsonl", rows)
+    with (tmp_path / "x.jsonl").open("ab") as file:
+        file.write(b'{"prompt": \n\n{"chosen": "\xff"}\n{"prompt": "Q", "chosen": "\\ud800", "rejected": "x"}')
+    run(tmp_path / "x.jsonl", tmp_path / "out", max_chars=200, min_pairs=1)
+    assert refusals(tmp_path / "out") == [
+        (2, "blank_chosen"),
+        (3, "blank_rejected"),
+        (4, "blank_prompt"),
+        (5, "identical_sides"),
+        (6, "control_character"),
+        (7, "over_long"),
+        (8, "duplicate"),
+        (9, "contradictory_labels"),
+        (10, "contradictory_labels"),
+        (11, "not_an_object"),
+        (12, "broken_json"),
+        (14, "invalid_utf8"),
+        (15, "invalid_utf8"),
+    ]
+    kept = {row["line"]: row["row"] for row in pq.read_table(tmp_path / "out/quarantine.parquet").to_pylist()}
+    assert kept[12] == b'{"prompt": '
+    assert kept[14] == b'{"chosen": "\xff"}'
+
+
+def test_a_response_that_truncation_leaves_empty_is_refused(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "x.jsonl", [GOOD, GOOD | {"prompt": "long " * 60}])
+    summary = run(tmp_path / "x.jsonl", tmp_path / "out")
+    # The prompt is cut to 128 tokens, which leaves room: nothing is refused.
+    assert summary["quarantined"] == 0
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet"])
+def test_every_kind_of_file_gives_the_same_pairs(tmp_path: Path, suffix: str) -> None:
+    rows = [{k: row[k] for k in ("prompt", "chosen", "rejected", "category")} for row in pair_rows(12)]
+    path = tmp_path / f"rows{suffix}"
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    match suffix:
+        case ".jsonl":
+            path.write_text(lines)
+        case ".jsonl.gz":
+            path.write_bytes(gzip.compress(lines.encode()))
+        case ".json":
+            path.write_text(json.dumps(rows))
+        case ".csv":
+            pa_table = pa.Table.from_pylist(rows)
+            import pyarrow.csv
+
+            pyarrow.csv.write_csv(pa_table, path)
+        case ".parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+    run(path, tmp_path / "out")
+    found = pq.read_table(tmp_path / "out" / "pairs.parquet").to_pylist()
+    assert sorted((r["prompt"][0]["content"], r["chosen"], r["rejected"], r["category"]) for r in found) == sorted(
+        (row["prompt"], row["chosen"], row["rejected"], row["category"]) for row in rows
+    )
+    assert [row["pair_id"] for row in found] == sorted(row["pair_id"] for row in found)
+
+
+def test_a_prompt_keeps_its_split_when_rows_are_added(tmp_path: Path) -> None:
+    splits: list[dict[str, str]] = []
+    for num in (60, 80):
+        write_jsonl(tmp_path / "x.jsonl", pair_rows(num))
+        run(tmp_path / "x.jsonl", tmp_path / f"out{num}", validation_fraction=0.3)
+        rows = pq.read_table(tmp_path / f"out{num}" / "pairs.parquet").to_pylist()
+        splits.append({row["pair_id"]: row["split"] for row in rows})
+    assert splits[0].items() <= splits[1].items()
+    assert set(splits[1].values()) == {"train", "validation"}
+
+
+def gzip_cut(path: Path) -> None:
+    path.write_bytes(gzip.compress(b'{"prompt": "Q", "chosen": "yes", "rejected": "no"}\n' * 1000)[:-20])
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("gone.jsonl", lambda p: None, "there is no such data file"),
+        ("x.jsonl", lambda p: p.mkdir(), "a folder, where a data file is expected"),
+        ("x.txt", lambda p: p.write_text("x"), "unknown kind of file '.txt'"),
+        ("x.jsonl", lambda p: p.write_text(""), "the file holds no rows"),
+        ("x.jsonl", lambda p: p.write_text('{"question": 1}\n'), "the columns `question` are those of no known format"),
+        ("x.jsonl", lambda p: p.write_text("{\n{\n"), "none of the first 2 rows is a JSON object"),
+        ("x.json", lambda p: p.write_text("[1, "), "not valid JSON"),
+        ("x.parquet", lambda p: p.write_bytes(b"PAR1"), "the Parquet file is broken"),
+        ("x.jsonl.gz", gzip_cut, "the gzip file is broken"),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path: Path, name: str, make: Callable[[Path], None], message: str) -> None:
+    make(tmp_path / name)
+    with pytest.raises(UserError) as error:
+        run(tmp_path / name, tmp_path / "out")
+    assert str(error.value).startswith(str(tmp_path / name))
+    assert message in str(error.value)
+    assert not (tmp_path / "out" / "pairs.parquet").exists()
+
+
+def test_too_many_refused_rows_fail_with_numbers_and_the_rule(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "x.jsonl", [GOOD, GOOD | {"chosen": ""}, GOOD | {"rejected": ""}])
+    with pytest.raises(UserError) as error:
+        run(tmp_path / "x.jsonl", tmp_path / "out", max_quarantined_fraction=0.5)
+    message = str(error.value)
+    assert "share of quarantined rows is 0.667 (2 of 3), allowed is at most 0.5" in message
+    assert "blank_chosen (1)" in message
+    assert (tmp_path / "out" / "quarantine.parquet").exists()
+
+
+def test_no_text_of_a_row_is_logged_or_shown_in_docs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    secret = "zebracadabra"
+    write_jsonl(tmp_path / "x.jsonl", [GOOD, GOOD | {"chosen": f"{secret} \x07"}])
+    run(tmp_path / "x.jsonl", tmp_path / "out")
+    assert secret not in caplog.text
+    pages = list((tmp_path / "out" / "data_docs").rglob("*.html"))
+    assert pages
+    assert not any(secret in page.read_text() for page in pages)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+FIELD = JSON | st.just(GOOD["chosen"]) | st.lists(st.fixed_dictionaries({"role": st.text(), "content": st.text()}))
+ROW = st.fixed_dictionaries({}, optional={"prompt": FIELD, "chosen": FIELD, "rejected": FIELD, "category": FIELD})
+LINE = ROW.map(lambda row: json.dumps(row).encode()) | st.binary(max_size=40).map(
+    lambda raw: raw.replace(b"\n", b"").replace(b"\r", b"")
+)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(LINE, max_size=30))
+def test_no_input_loses_a_row(tmp_path: Path, lines: list[bytes]) -> None:
+    lines = [json.dumps(GOOD).encode(), *lines]
+    (tmp_path / "x.jsonl").write_bytes(b"\n".join(lines))
+    summary = run(tmp_path / "x.jsonl", tmp_path / "out", format="preference")
+    assert summary["rows"] == sum(bool(line.strip()) for line in lines)
+
+
+def test_the_hh_file_is_accounted_for(tmp_path: Path) -> None:
+    summary = run(shared_data("hh_rlhf/harmless-base-test.jsonl.gz"), tmp_path / "out")
+    assert (summary["rows"], summary["pairs"]) == (2312, 2299)
+    assert summary["by_rule"] == {"prompts_differ": 5, "roles_do_not_alternate": 4, "blank_chosen": 4}
+
+
+def test_the_demonstration_data_shows_the_quarantine(tmp_path: Path) -> None:
+    summary = run(ROOT / "configs" / "demo_data" / "pairs.jsonl", tmp_path / "out")
+    assert (summary["rows"], summary["pairs"], summary["num_categories"]) == (401, 395, 12)
+    assert summary["by_rule"] == {
+        "contradictory_labels": 2,
+        "missing_field": 1,
+        "blank_chosen": 1,
+        "identical_sides": 1,
+        "duplicate": 1,
+    }
