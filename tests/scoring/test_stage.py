@@ -1,0 +1,147 @@
+"""Scoring: what is stored, what is never done twice, and what a kill leaves behind."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from bdpo.config import load_config
+from bdpo.errors import UserError
+from bdpo.pipeline import Pipeline
+from data_checks import GreatExpectationsChecks
+from tests.paths import ROOT
+from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny_run import pair_rows, tiny_run, write_jsonl
+
+
+def score(config: Path, *overrides: str) -> tuple[Path, dict[str, Any]]:
+    pipeline = Pipeline(load_config(config, overrides), checks=GreatExpectationsChecks())
+    pipeline.run_stage("ingest")
+    result = pipeline.run_stage("score")
+    return result.artifact, result.summary
+
+
+def scores(folder: Path) -> dict[str, Mapping[str, Any]]:
+    return {row["pair_id"]: row for row in pq.read_table(folder / "scored_pairs.parquet").to_pylist()}
+
+
+def test_scores_are_the_models_own(tmp_path: Path) -> None:
+    folder, _ = score(tiny_run(tmp_path, 6))
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model").eval()
+    tokenizer = tiny_tokenizer()
+
+    def logp(prompt: str, response: str) -> float:
+        start = tokenizer(f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n")["input_ids"]
+        answer = tokenizer(f"{response}<|im_end|>")["input_ids"]
+        with torch.no_grad():
+            logits = model(torch.tensor([start + answer])).logits[0, len(start) - 1 : -1].double()
+        return float(logits.log_softmax(-1).gather(-1, torch.tensor(answer)[:, None]).sum())
+
+    for row in scores(folder).values():
+        prompt = row["prompt"][0]["content"]
+        for side in ("chosen", "rejected"):
+            tokens = len(row[side].encode()) + 1
+            assert row[f"{side}_tokens"] == tokens
+            assert row[f"ref_{side}_logps"] == pytest.approx(logp(prompt, row[side]), abs=1e-5 * tokens)
+            assert row[f"null_{side}_logps"] == pytest.approx(logp("", row[side]), abs=1e-5 * tokens)
+            mi = (row[f"ref_{side}_logps"] - row[f"null_{side}_logps"]) / tokens
+            assert row[f"mi_{side}"] == pytest.approx(mi, rel=1e-12)
+        assert row["imbalance"] == row["mi_chosen"] - row["mi_rejected"]
+
+
+def test_the_store_can_be_queried_without_its_keys(tmp_path: Path) -> None:
+    folder, summary = score(tiny_run(tmp_path, 6))
+    with duckdb.connect(str(folder / "scores.duckdb"), read_only=True) as connection:
+        rows = connection.execute(
+            "select count(*), max(abs(scale * (weight_chosen + weight_rejected) - 2)) < 1e-12 from scored_pairs"
+        ).fetchall()
+        tokens = connection.execute(
+            "select bool_and(len(logps) = n_tokens and abs(list_sum(logps) - logp_sum) < 1e-3), count(*) from sequences"
+        ).fetchall()
+    assert rows == [(6, True)]
+    assert tokens == [(True, summary["sequences"])]
+
+
+def test_what_changes_a_score_is_noticed_and_what_does_not_is_not(tmp_path: Path) -> None:
+    config = tiny_run(tmp_path, 8)
+    _, first = score(config)
+    assert (first["sequences"], first["sequences_reused"]) == (32, 0)
+    # Another size of shard makes another artifact out of the same scores.
+    _, again = score(config, "score.shard_sequences=8", "train.beta=0.3")
+    assert (again["sequences_scored"], again["tokens_scored"]) == (0, 0)
+    write_jsonl(tmp_path / "pairs.jsonl", pair_rows(10))
+    _, more = score(config)
+    assert (more["sequences_scored"], more["sequences_reused"]) == (8, 32)
+    tiny_model(seed=1).save_pretrained(tmp_path / "model")
+    _, other = score(config)
+    assert other["sequences_scored"] == 40
+
+
+def test_a_damaged_shard_is_scored_again(tmp_path: Path) -> None:
+    config = tiny_run(tmp_path, 8)
+    folder, _ = score(config)
+    before = scores(folder)
+    shard = sorted((tmp_path / "artifacts" / "cache").rglob("*.parquet"))[0]
+    shard.write_bytes(shard.read_bytes()[:-40])
+    shutil.rmtree(folder)
+    folder, summary = score(config)
+    assert 0 < summary["sequences_scored"] < 32
+    assert scores(folder) == before
+
+
+def test_a_number_that_is_none_stops_with_the_pair(tmp_path: Path) -> None:
+    config = tiny_run(tmp_path, 3)
+    model = tiny_model()
+    with torch.no_grad():
+        model.get_output_embeddings().weight[10] = float("nan")
+    model.save_pretrained(tmp_path / "model")
+    with pytest.raises(UserError, match=r"layout|differ|log-prob"):
+        score(config)
+    assert not list((tmp_path / "artifacts" / "score").glob("*/manifest.json"))
+
+
+_SCORE = """
+import sys
+from bdpo.config import load_config
+from bdpo.pipeline import Pipeline
+from data_checks import GreatExpectationsChecks
+pipeline = Pipeline(load_config(sys.argv[1]), checks=GreatExpectationsChecks())
+pipeline.run_stage("ingest")
+pipeline.run_stage("score")
+"""
+
+
+def test_killed_in_the_middle_it_ends_in_the_same_rows(tmp_path: Path) -> None:
+    small = {"token_budget": 300, "shard_sequences": 4}
+    undisturbed, _ = score(tiny_run(_new(tmp_path / "a"), 60, score=small))
+    config = tiny_run(_new(tmp_path / "b"), 60, score=small)
+    cache = tmp_path / "b" / "artifacts" / "cache" / "sequences"
+    process = subprocess.Popen([sys.executable, "-c", _SCORE, str(config)], cwd=ROOT)
+    deadline = time.monotonic() + 120
+    while len(list(cache.glob("*/*.parquet"))) < 3:
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = len(list(cache.glob("*/*.parquet")))
+    folder, summary = score(config)
+    assert summary["sequences_reused"] >= 4 * (kept - 1) > 0
+    assert summary["sequences_scored"] > 0, "it was killed too late to show anything"
+    assert scores(folder) == scores(undisturbed)
+
+
+def _new(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
