@@ -167,7 +167,7 @@ class TrainSettings(_Section):
     """Processes that the DeepSpeed launcher starts on this machine."""
     deepspeed: ConfigPath | None = None
     """A DeepSpeed JSON config for ZeRO and offload; batch sizes, optimizer, dtype and clipping come
-    from this section.  ZeRO stage 0 by default."""
+    from this section.  ZeRO stage 1 by default."""
 
 
 class BenchmarkSettings(_Section):

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bdpo.artifacts.digest import digest_file
 from bdpo.artifacts.store import write_atomically
 from bdpo.errors import UserError
 
@@ -33,13 +32,13 @@ def begin_checkpoint(root: Path, step: int) -> Path:
 
 
 def finish_checkpoint(root: Path, step: int, *, world: int, metrics: list[dict[str, Any]], keep: int) -> None:
-    """Prove a checkpoint whole, rename it into place and drop the oldest beyond `keep`; call on one process."""
+    """Sync and list a checkpoint, rename it into place, drop the oldest beyond `keep`; call on one process."""
     folder = root / f"{_name(step)}.tmp"
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     record = {
         "step": step,
         "processes": world,
-        "files": {str(path.relative_to(folder)): digest_file(path) for path in files},
+        "files": {str(path.relative_to(folder)): path.stat().st_size for path in files},
         "metrics": metrics,
     }
     for path in files:
@@ -54,7 +53,7 @@ def finish_checkpoint(root: Path, step: int, *, world: int, metrics: list[dict[s
 
 
 def latest_checkpoint(root: Path, *, world: int) -> Checkpoint | None:
-    """The newest checkpoint whose files are those it was finished with; None to begin at the beginning.
+    """The newest checkpoint with all files that it was finished with; None to begin at the beginning.
 
     Raises:
         UserError: it was made by another number of processes.
@@ -64,8 +63,8 @@ def latest_checkpoint(root: Path, *, world: int) -> Checkpoint | None:
             record = json.loads((folder / _COMPLETE).read_text(encoding="utf-8"))
         except FileNotFoundError:
             continue
-        if any(not (folder / n).is_file() or digest_file(folder / n) != d for n, d in record["files"].items()):
-            continue
+        if not all(_has_size(folder / name, size) for name, size in record["files"].items()):
+            continue  # its deletion was cut short
         if record["processes"] != world:
             raise UserError(
                 f"{folder}: the checkpoint was made by {record['processes']} processes and train.processes is {world}; "
@@ -73,6 +72,10 @@ def latest_checkpoint(root: Path, *, world: int) -> Checkpoint | None:
             )
         return Checkpoint(folder, record["step"], record["metrics"])
     return None
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
 
 
 def _name(step: int) -> str:

@@ -1,6 +1,5 @@
 """DeepSpeed, the one place that imports it."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,46 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from bdpo.errors import UserError
 from bdpo.layout.rows import Batch
 from bdpo.logprobs.forward import response_logps, sum_logps
-
-_OWNED = {
-    "train_batch_size": "train.batch_size",
-    "train_micro_batch_size_per_gpu": "train.token_budget",
-    "gradient_accumulation_steps": "train.token_budget",
-    "gradient_clipping": "train.max_grad_norm",
-    "optimizer": "train.learning_rate and train.weight_decay",
-    "scheduler": "train.schedule",
-    "bf16": "model.dtype",
-    "fp16": "model.dtype",
-}
-_DEFAULT = {"zero_optimization": {"stage": 1}}
-
-
-def read_deepspeed_config(path: Path | None, *, dtype: str) -> dict[str, Any]:
-    """The user's DeepSpeed settings, ZeRO stage 1 by default.
-
-    Raises:
-        UserError: the file is not JSON, or sets what the run's own settings decide.
-    """
-    if path is None:
-        return dict(_DEFAULT)
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a DeepSpeed config: {error}; a JSON object is expected.") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: not a DeepSpeed config: a JSON object is expected, not {type(config).__name__}.")
-    for name, setting in _OWNED.items():
-        if name in config:
-            raise UserError(f"{path}: field `{name}` is decided by {setting}; remove it from this file.")
-    if dtype == "bfloat16" and config.get("zero_optimization", {}).get("stage", 0) == 0:
-        raise UserError(
-            f"{path}: field `zero_optimization.stage`: 0 keeps no float32 master weights under bfloat16; "
-            "write 1, 2 or 3, or set model.dtype to float32."
-        )
-    return config
 
 
 class _Policy(nn.Module):
@@ -114,6 +75,7 @@ class Engine:
             config["bf16"] = {"enabled": True}
             config["data_types"] = {"grad_accum_dtype": "fp32"}
         self._engine, wrapped, _, _ = deepspeed.initialize(model=_Policy(model), optimizer=optimizer, config=config)
+        self._wrapper = wrapped
         self._optimizer = getattr(wrapped, "optimizer", wrapped)
         self._optimizer.state.clear()
 
@@ -131,7 +93,7 @@ class Engine:
         self._engine.backward(loss)
 
     def step(self, learning_rate: float) -> float:
-        """Clip, update the weights, and return the gradient's norm before clipping."""
+        """Clip, update the weights, and return the gradient's norm before clipping; nan if it is not finite."""
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         if self._clips_itself:
@@ -139,7 +101,8 @@ class Engine:
             self._engine.step()
         else:
             self._engine.step()
-            norm = self._engine.get_global_grad_norm()
+            # On overflow DeepSpeed leaves out the step without a word and keeps the norm of the one before.
+            norm = float("nan") if self._wrapper.overflow else self._engine.get_global_grad_norm()
         return float(norm)
 
     def save(self, folder: Path, tag: str) -> None:
@@ -160,17 +123,16 @@ class Engine:
             state = {name.removeprefix("model."): value for name, value in whole.items()}
         return {name: value.detach().cpu().clone() for name, value in state.items()}
 
+    def sum_over_processes(self, values: Sequence[float]) -> list[float]:
+        """Add up numbers over all processes; call on every process."""
+        tensor = torch.tensor(list(values), dtype=torch.float64, device=self._engine.device)
+        torch.distributed.all_reduce(tensor)
+        return [float(value) for value in tensor]
+
 
 def rank_and_world() -> tuple[int, int]:
     """This process's number and how many there are."""
     return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-
-
-def sum_over_processes(values: Sequence[float]) -> list[float]:
-    """Add up numbers over all processes."""
-    tensor = torch.tensor(list(values), dtype=torch.float64)
-    torch.distributed.all_reduce(tensor)
-    return [float(value) for value in tensor]
 
 
 def barrier() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bdpo.errors import UserError
-from bdpo.training.lifetime import kill_tree
+from bdpo.training.lifetime import kill_group
 from bdpo.training.worker_files import ERROR_FILE, METRICS_FILE
 
 _LOG_FILE = "train.log"
@@ -26,7 +26,7 @@ def launch(job: Path, *, processes: int, on_row: Callable[[dict[str, Any]], None
     Args:
         job: the job file; logs and metrics lie beside it.
         processes: how many the launcher starts on this machine.
-        on_row: called with each row that rank 0 writes, those of an earlier attempt included.
+        on_row: called with each row that rank 0 writes, those of the checkpoint that it goes on from included.
 
     Raises:
         UserError: the training stopped for something that the user can put right.
@@ -44,19 +44,27 @@ def launch(job: Path, *, processes: int, on_row: Callable[[dict[str, Any]], None
         str(job),
     ]  # fmt: skip
     with (folder / _LOG_FILE).open("ab") as log:
-        child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=_environment(), cwd=folder)
+        child = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=_environment(),
+            cwd=folder,
+            start_new_session=True,
+        )
         try:
             for row in _follow(folder / METRICS_FILE, child):
                 on_row(row)
         finally:
             # Also after an interrupt: nobody may go on writing into this workspace.
-            kill_tree(child.pid)
+            kill_group(child.pid)
             child.wait()
     if child.returncode != 0:
         raise _failure(folder, child.returncode)
 
 
 def _follow(path: Path, child: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
+    """Rows of the worker's metrics file, as they come, until the worker has ended."""
     position = 0
     while True:
         ended = child.poll() is not None

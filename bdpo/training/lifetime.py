@@ -4,10 +4,12 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 
 import psutil
 
 _PERIOD_S = 0.5
+_PATIENCE_S = 30.0
 
 
 def die_with(pid: int, started: float) -> None:
@@ -30,19 +32,33 @@ def die_with(pid: int, started: float) -> None:
     threading.Thread(target=watch, daemon=True, name="watch-parent").start()
 
 
-def kill_tree(pid: int) -> None:
-    """Kill a process and all that it started, and wait until they are gone."""
-    try:
-        root = psutil.Process(pid)
-        family = [*root.children(recursive=True), root]
-    except psutil.NoSuchProcess:
-        return
-    for process in family:
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(family, timeout=10)
+def kill_group(leader: int) -> None:
+    """Kill every process of a group, and wait until they are gone.
+
+    By group rather than by parentage: what a killed launcher started has no parent left that leads to it.
+
+    Args:
+        leader: the process that was started as the group's first (`process_group=0` or a new session);
+            it may have ended.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    while members := _members(leader):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"processes {members} of the group {leader} do not end, though killed")
+        for pid in members:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def _members(leader: int) -> list[int]:
+    """Living processes of a group; a zombie has ended and only waits to be counted."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
 
 
 def _is_alive(pid: int, started: float) -> bool:

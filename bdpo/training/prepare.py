@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.balance import Forms, balance_weights
 from bdpo.errors import UserError
-from bdpo.layout.chat import tokenize_pair
+from bdpo.layout.chat import Untokenizable, tokenize_pair
 from bdpo.layout.rows import Row
 from bdpo.logprobs.keys import sequence_key
 
@@ -81,14 +81,18 @@ def prepare(
     scored = {row["pair_id"]: row for row in pq.read_table(scores, columns=_SCORED).to_pylist()}
     rows: list[dict[str, Any]] = []
     for pair in table.to_pylist():
-        ids = tokenize_pair(
-            tokenizer,
-            pair["prompt"],
-            pair["chosen"],
-            pair["rejected"],
-            max_length=max_length,
-            max_prompt_length=max_prompt_length,
-        )
+        try:
+            ids = tokenize_pair(
+                tokenizer,
+                pair["prompt"],
+                pair["chosen"],
+                pair["rejected"],
+                max_length=max_length,
+                max_prompt_length=max_prompt_length,
+            )
+        except Untokenizable as problem:
+            # Ingestion refuses such rows with the same tokenizer, which is part of its fingerprint.
+            raise UserError(f"train: the pair {pair['pair_id']} cannot be laid out: {problem.reason}.") from problem
         score = scored.get(pair["pair_id"])
         keys = [sequence_key(ids.prompt_ids, side, scorer_digest) for side in (ids.chosen_ids, ids.rejected_ids)]
         if score is None or [score["chosen_key"], score["rejected_key"]] != keys:

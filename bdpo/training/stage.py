@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 
 from bdpo.artifacts.parquet import write_parquet
-from bdpo.artifacts.store import SCRATCH, note_progress
+from bdpo.artifacts.store import SCRATCH
 from bdpo.balance import method_forms
 from bdpo.config import ModelSettings, TrainSettings
 from bdpo.errors import UserError
@@ -22,10 +22,13 @@ from bdpo.logprobs.score import score_rows
 from bdpo.models.loading import load_model, load_tokenizer
 from bdpo.models.source import ModelSource
 from bdpo.progress import Progress
+from bdpo.training.checkpoints import latest_checkpoint
+from bdpo.training.deepspeed_config import read_deepspeed_config
 from bdpo.training.launch import launch
 from bdpo.training.model_card import model_card
 from bdpo.training.prepare import prepare, read_split
-from bdpo.training.worker_files import POLICY_FOLDER, PREPARED_FILE, Job
+from bdpo.training.worker_files import CHECKPOINTS_FOLDER, POLICY_FOLDER, PREPARED_FILE, Job
+from bdpo.versions import STAGES
 
 METRICS = pa.schema(
     [
@@ -38,6 +41,7 @@ METRICS = pa.schema(
 )
 """`metrics.parquet`: after how many steps, on which split, what."""
 
+VERSION = STAGES["train"]
 _SAMPLE_PAIRS = 8
 _SAMPLE_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.15}
 """Largest difference of a recomputed score, in nats a token: what another batch may change by rounding."""
@@ -72,6 +76,9 @@ def train(
     """
     started = time.monotonic()
     scratch = workdir / SCRATCH
+    read_deepspeed_config(settings.deepspeed, dtype=model.dtype)  # before any work, for its errors
+    checkpoint = latest_checkpoint(scratch / CHECKPOINTS_FOLDER, world=settings.processes)
+    resumed_from = checkpoint.step if checkpoint is not None else 0
     forms = method_forms(settings.method, settings.balance, settings.scale)
     prepare(
         pairs / "pairs.parquet",
@@ -117,17 +124,18 @@ def train(
     ).write(job)
 
     rows: list[dict[str, Any]] = []
-    resumed_from = _newest_step(scratch)
-    progress.begin("train", total_steps, "steps", done=0)
+    if resumed_from:
+        progress.say(f"train: going on from the checkpoint of step {resumed_from}")
+    progress.begin("train", total_steps, "steps", done=resumed_from)
 
     def on_row(row: dict[str, Any]) -> None:
         rows.append(row)
-        if row["split"] == "train":
+        if row["split"] == "train" and row["step"] > resumed_from:
             progress.advance(1, loss=row["loss"], accuracy=row["rewards/accuracies"])
-            note_progress(workdir, row["step"], total_steps, "steps")
 
+    launched = time.monotonic()
     launch(job, processes=settings.processes, on_row=on_row)
-    seconds = time.monotonic() - started
+    training_s = time.monotonic() - launched
     write_parquet(pa.Table.from_pylist(_long(rows), METRICS), workdir / "metrics.parquet")
     last: dict[str, dict[str, Any]] = {
         split: next((r for r in reversed(rows) if r["split"] == split), {}) for split in ("train", "validation")
@@ -141,8 +149,8 @@ def train(
         "pairs": num_pairs,
         "steps": total_steps,
         "resumed_from_step": resumed_from,
-        "seconds": round(seconds, 1),
-        "pairs_per_s": round(new_steps * settings.batch_size / seconds, 2),
+        "seconds": round(time.monotonic() - started, 1),
+        "pairs_per_s": round(new_steps * settings.batch_size / training_s, 2),
         "last": figures,
     }
 
@@ -167,11 +175,6 @@ def _check_scores(prepared: Path, source: ModelSource, model: ModelSettings, tok
                         f"{expected:.4f} and the reference model now gives {now:.4f}: the scores are not this "
                         "model's; run `--force score`."
                     )
-
-
-def _newest_step(scratch: Path) -> int:
-    names = [p.name for p in (scratch / "checkpoints").glob("step-*") if p.suffix == ""]
-    return max((int(name.removeprefix("step-")) for name in names), default=0)
 
 
 def _long(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

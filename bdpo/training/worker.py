@@ -9,6 +9,7 @@ folder.  Rank 0 writes a line to `metrics.jsonl` after every step.
 import json
 import math
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,15 @@ from typing import Any
 import torch
 
 from bdpo.artifacts.disk import explain_disk_error
-from bdpo.artifacts.store import write_atomically
+from bdpo.artifacts.store import note_progress, write_atomically
 from bdpo.errors import UserError
 from bdpo.layout.rows import Layout, collate
 from bdpo.logprobs.proof import choose_layout
 from bdpo.losses import preference_loss
 from bdpo.models.loading import load_model, load_tokenizer
 from bdpo.training.checkpoints import STATE, begin_checkpoint, finish_checkpoint, latest_checkpoint
-from bdpo.training.engine import Engine, barrier, rank_and_world, read_deepspeed_config, sum_over_processes
+from bdpo.training.deepspeed_config import read_deepspeed_config
+from bdpo.training.engine import Engine, barrier, rank_and_world
 from bdpo.training.lifetime import die_with
 from bdpo.training.prepare import Prepared, read_split
 from bdpo.training.schedule import learning_rate, micro_batches, step_indices
@@ -145,7 +147,7 @@ class _Trainer:
                     sums[name] += value.detach().sum().item()
                 for name, value in zip(_LOGPS, (*logps.detach().unbind(1), *weights.unbind(1)), strict=True):
                     sums[name] += value.sum().item()
-        totals = sum_over_processes(list(sums.values()))
+        totals = self.engine.sum_over_processes(list(sums.values()))
         return {name: total / len(indices) for name, total in zip(sums, totals, strict=True)}
 
     def _check_start(self, data: Prepared, indices: list[int], log_ratios: torch.Tensor) -> None:
@@ -185,12 +187,14 @@ class _Trainer:
         if self.rank == 0:
             keep = self.job.keep_checkpoints
             finish_checkpoint(root, self.step, world=self.world, metrics=self.metrics, keep=keep)
+            note_progress(self.folder.parent, self.step, self.job.total_steps, "steps")
         barrier()
 
     def _save_policy(self) -> None:
         state = self.engine.gather_state()
         if self.rank == 0:
             folder = self.folder / POLICY_FOLDER
+            shutil.rmtree(folder, ignore_errors=True)
             self.engine.model.save_pretrained(folder, state_dict=state)
             load_tokenizer(Path(self.job.model_folder), trust_remote_code=self.job.trust_remote_code).save_pretrained(
                 folder

@@ -1,0 +1,44 @@
+"""What a user may ask of DeepSpeed, and what is not his to ask there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bdpo.errors import UserError
+
+_OWNED = {
+    "train_batch_size": "train.batch_size",
+    "train_micro_batch_size_per_gpu": "train.token_budget",
+    "gradient_accumulation_steps": "train.token_budget",
+    "gradient_clipping": "train.max_grad_norm",
+    "optimizer": "train.learning_rate and train.weight_decay",
+    "scheduler": "train.schedule",
+    "bf16": "model.dtype",
+    "fp16": "model.dtype",
+}
+_DEFAULT = {"zero_optimization": {"stage": 1}}
+
+
+def read_deepspeed_config(path: Path | None, *, dtype: str) -> dict[str, Any]:
+    """The user's DeepSpeed settings, ZeRO stage 1 by default.
+
+    Raises:
+        UserError: the file is not JSON, or sets what the run's own settings decide.
+    """
+    if path is None:
+        return dict(_DEFAULT)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a DeepSpeed config: {error}; a JSON object is expected.") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: not a DeepSpeed config: a JSON object is expected, not {type(config).__name__}.")
+    for name, setting in _OWNED.items():
+        if name in config:
+            raise UserError(f"{path}: field `{name}` is decided by {setting}; remove it from this file.")
+    if dtype == "bfloat16" and config.get("zero_optimization", {}).get("stage", 0) == 0:
+        raise UserError(
+            f"{path}: field `zero_optimization.stage`: 0 keeps no float32 master weights under bfloat16; "
+            "write 1, 2 or 3, or set model.dtype to float32."
+        )
+    return config
