@@ -1,0 +1,47 @@
+"""A user's DeepSpeed file: what it may say, and what the run's own settings decide."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bdpo.errors import UserError
+from bdpo.training.deepspeed_config import read_deepspeed_config
+from tests.paths import ROOT
+
+
+def write(folder: Path, value: object) -> Path:
+    path = folder / "ds.json"
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+    return path
+
+
+def test_the_files_of_the_project_are_what_they_are_called() -> None:
+    files = sorted((ROOT / "configs" / "deepspeed").glob("zero[0-9].json"))
+    stages = [read_deepspeed_config(path, dtype="float32")["zero_optimization"]["stage"] for path in files]
+    assert stages == [0, 1, 2, 3]
+
+
+def test_without_a_file_there_are_float32_master_weights() -> None:
+    assert read_deepspeed_config(None, dtype="bfloat16")["zero_optimization"]["stage"] >= 1
+
+
+@pytest.mark.parametrize(
+    "name", ["train_batch_size", "gradient_accumulation_steps", "gradient_clipping", "optimizer", "scheduler", "bf16"]
+)
+def test_what_the_settings_own_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, {name: 1, "zero_optimization": {"stage": 1}})
+    with pytest.raises(UserError, match=f"ds.json: field `{name}` is decided by "):
+        read_deepspeed_config(path, dtype="float32")
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "7"])
+def test_what_is_no_config_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError, match=r"ds.json: not a DeepSpeed config: .*a JSON object is expected"):
+        read_deepspeed_config(write(tmp_path, text), dtype="float32")
+
+
+def test_bfloat16_needs_a_stage_that_keeps_float32(tmp_path: Path) -> None:
+    path = write(tmp_path, {"zero_optimization": {"stage": 0}})
+    with pytest.raises(UserError, match=r"zero_optimization\.stage"):
+        read_deepspeed_config(path, dtype="bfloat16")

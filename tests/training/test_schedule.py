@@ -1,0 +1,80 @@
+"""Learning rate, data order and micro-batches: functions of the step alone."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdpo.layout.rows import Layout, Row
+from bdpo.training.schedule import Schedule, learning_rate, micro_batches, step_indices
+
+
+def rates(schedule: Schedule, *, total: int, warmup: int) -> list[float]:
+    return [learning_rate(s, peak=1.0, total=total, warmup=warmup, schedule=schedule) for s in range(total)]
+
+
+def test_rates_by_hand() -> None:
+    """Two steps of warm-up at 1/2 and 1, then four steps from 1 towards the 0 that step 6 would have."""
+    assert rates("constant", total=6, warmup=2) == [0.5, 1, 1, 1, 1, 1]
+    assert rates("linear", total=6, warmup=2) == [0.5, 1, 1, 0.75, 0.5, 0.25]
+    half = math.cos(math.pi / 4)
+    assert rates("cosine", total=6, warmup=2) == pytest.approx([0.5, 1, 1, (1 + half) / 2, 0.5, (1 - half) / 2])
+    assert rates("linear", total=2, warmup=0) == [1, 0.5]
+
+
+def test_a_run_that_is_all_warm_up_has_rates() -> None:
+    assert rates("cosine", total=1, warmup=1) == [1]
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 2**40), st.integers(0, 4))
+def test_an_epoch_visits_every_pair_once(num_pairs: int, batch_size: int, seed: int, epoch: int) -> None:
+    steps = math.ceil(num_pairs / batch_size)
+    batches = [
+        step_indices(epoch * steps + i, num_pairs=num_pairs, batch_size=batch_size, seed=seed) for i in range(steps)
+    ]
+    assert sorted(i for batch in batches for i in batch) == list(range(num_pairs))
+    assert all(len(batch) == batch_size for batch in batches[:-1])
+
+
+def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+    orders = {
+        tuple(step_indices(step, num_pairs=30, batch_size=30, seed=seed)) for step in range(3) for seed in range(3)
+    }
+    assert len(orders) == 9
+
+
+lengths = st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(1, 30))
+
+
+@given(st.lists(lengths, min_size=1, max_size=12), st.integers(1, 4), st.integers(1, 120), st.sampled_from(Layout))
+def test_ranks_share_a_batch_and_make_equally_many_passes(
+    sizes: list[tuple[int, int, int]], world: int, token_budget: int, layout: Layout
+) -> None:
+    rows = [Row((1,) * p, ((2,) * c, (3,) * r)) for p, c, r in sizes]
+    indices = list(range(len(rows)))[::-1]
+    shares = [
+        micro_batches(indices, rows, rank=rank, world=world, token_budget=token_budget, layout=layout)
+        for rank in range(world)
+    ]
+    assert len({len(share) for share in shares}) == 1
+    assert all(pairs for share in shares for pairs, _ in share)  # no pass without rows: the model must run
+    assert sorted(i for share in shares for pairs, counts in share if counts for i in pairs) == sorted(indices)
+
+
+def test_a_rank_with_less_to_do_repeats_a_pass_without_weight() -> None:
+    """Rank 0 gets the two long rows, which do not fit one pass of 40 tokens; rank 1 the two short ones, which do."""
+    long, short = Row((1,) * 20, ((2,) * 5, (3,) * 5)), Row((1,), ((2,), (3,)))
+    rows = [long, short, long, short]
+    first, second = (
+        micro_batches([0, 1, 2, 3], rows, rank=rank, world=2, token_budget=40, layout=Layout.BRANCHED)
+        for rank in (0, 1)
+    )
+    assert first == [([0], True), ([2], True)]
+    assert second == [([1, 3], True), ([1, 3], False)]
+
+
+def test_a_rank_without_pairs_runs_the_first_without_weight() -> None:
+    rows = [Row((1,), ((2,), (3,)))]
+    share = micro_batches([0], rows, rank=1, world=2, token_budget=40, layout=Layout.BRANCHED)
+    assert share == [([0], False)]
