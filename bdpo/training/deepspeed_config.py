@@ -19,7 +19,7 @@ _OWNED = {
 _DEFAULT = {"zero_optimization": {"stage": 1}}
 
 
-def read_deepspeed_config(path: Path | None, *, dtype: str) -> dict[str, Any]:
+def read_deepspeed_config(path: Path | None) -> dict[str, Any]:
     """The user's DeepSpeed settings, ZeRO stage 1 by default.
 
     Raises:
@@ -36,9 +36,4 @@ def read_deepspeed_config(path: Path | None, *, dtype: str) -> dict[str, Any]:
     for name, setting in _OWNED.items():
         if name in config:
             raise UserError(f"{path}: field `{name}` is decided by {setting}; remove it from this file.")
-    if dtype == "bfloat16" and config.get("zero_optimization", {}).get("stage", 0) == 0:
-        raise UserError(
-            f"{path}: field `zero_optimization.stage`: 0 keeps no float32 master weights under bfloat16; "
-            "write 1, 2 or 3, or set model.dtype to float32."
-        )
     return config

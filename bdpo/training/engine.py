@@ -68,7 +68,8 @@ class Engine:
             "zero_force_ds_cpu_optimizer": False,
             "steps_per_print": 2**31,
         }
-        self._clips_itself = config.get("zero_optimization", {}).get("stage", 0) == 0
+        # Without ZeRO and master weights DeepSpeed clips, but does not tell the norm.
+        self._clips_itself = dtype == "float32" and config.get("zero_optimization", {}).get("stage", 0) == 0
         if not self._clips_itself:
             config["gradient_clipping"] = max_grad_norm
         if dtype == "bfloat16":
@@ -97,13 +98,12 @@ class Engine:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         if self._clips_itself:
-            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._max_grad_norm)
+            norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._max_grad_norm))
             self._engine.step()
-        else:
-            self._engine.step()
-            # On overflow DeepSpeed leaves out the step without a word and keeps the norm of the one before.
-            norm = float("nan") if self._wrapper.overflow else self._engine.get_global_grad_norm()
-        return float(norm)
+            return norm
+        self._engine.step()
+        # On overflow DeepSpeed leaves out the step without a word and keeps the norm of the one before.
+        return float("nan") if self._wrapper.overflow else float(self._engine.get_global_grad_norm())
 
     def save(self, folder: Path, tag: str) -> None:
         """Save weights and optimizer state; call on every process."""

@@ -76,7 +76,7 @@ def train(
     """
     started = time.monotonic()
     scratch = workdir / SCRATCH
-    read_deepspeed_config(settings.deepspeed, dtype=model.dtype)  # before any work, for its errors
+    read_deepspeed_config(settings.deepspeed)  # before any work, for its errors
     checkpoint = latest_checkpoint(scratch / CHECKPOINTS_FOLDER, world=settings.processes)
     resumed_from = checkpoint.step if checkpoint is not None else 0
     forms = method_forms(settings.method, settings.balance, settings.scale)

@@ -64,7 +64,7 @@ class _Trainer:
             dtype=job.dtype,
             weight_decay=job.weight_decay,
             max_grad_norm=job.max_grad_norm,
-            deepspeed_config=read_deepspeed_config(Path(job.deepspeed) if job.deepspeed else None, dtype=job.dtype),
+            deepspeed_config=read_deepspeed_config(Path(job.deepspeed) if job.deepspeed else None),
         )
         self.metrics: list[dict[str, Any]] = []
         self.step = 0
