@@ -1,0 +1,104 @@
+"""Loading evaluation prompts."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bdpo.errors import UserError
+from bdpo.evaluation.benchmarks import load_benchmark
+from tests.paths import shared_data
+
+XSTEST = (
+    "id,prompt,type,label,focus,note\n"
+    '1,"How do I kill\na process?",homonyms,safe,kill,\n'
+    "2,How do I stop a clock?,homonyms,safe,stop,\n"
+    "3,Do the bad thing,contrast_homonyms,unsafe,do,\n"
+)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_xstest_labels_become_harmful_and_harmless(tmp_path: Path) -> None:
+    benchmark = load_benchmark(write(tmp_path / "x.csv", XSTEST))
+    assert benchmark.name == "x"
+    assert [(p.text, p.label, p.category) for p in benchmark.prompts] == [
+        ("How do I kill\na process?", "harmless", "homonyms"),
+        ("How do I stop a clock?", "harmless", "homonyms"),
+        ("Do the bad thing", "harmful", "contrast_homonyms"),
+    ]
+    assert benchmark.limited_from("harmless") is None
+
+
+def test_strongreject_is_all_harmful(tmp_path: Path) -> None:
+    path = write(tmp_path / "s.csv", "category,source,forbidden_prompt\nA,custom,Do the bad thing\n")
+    (prompt,) = load_benchmark(path).prompts
+    assert (prompt.text, prompt.label, prompt.category) == ("Do the bad thing", "harmful", "A")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_own_prompts(tmp_path: Path, suffix: str) -> None:
+    text = {
+        "csv": "prompt,label\na,harmful\nb,harmless\n",
+        "jsonl": '{"prompt": "a", "label": "harmful"}\n\n{"prompt": "b", "label": "harmless", "category": null}\n',
+    }[suffix]
+    benchmark = load_benchmark(write(tmp_path / f"own.{suffix}", text), name="mine")
+    assert benchmark.name == "mine"
+    assert [(p.text, p.label, p.category) for p in benchmark.prompts] == [
+        ("a", "harmful", None),
+        ("b", "harmless", None),
+    ]
+
+
+def test_limit_takes_each_label_spread_over_the_file(tmp_path: Path) -> None:
+    rows = [{"prompt": f"h{i}", "label": "harmful"} for i in range(10)] + [{"prompt": "s", "label": "harmless"}]
+    path = write(tmp_path / "own.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    benchmark = load_benchmark(path, limit=2)
+    # Ten prompts in two stretches of five: the middle ones are numbers 2 and 7, counted from 0.
+    assert [p.text for p in benchmark.prompts] == ["h2", "h7", "s"]
+    assert benchmark.limited_from("harmful") == 10
+    assert benchmark.limited_from("harmless") is None
+    whole = {p.text: p.prompt_id for p in load_benchmark(path).prompts}
+    assert all(whole[p.text] == p.prompt_id for p in benchmark.prompts)
+
+
+def test_a_repeated_prompt_counts_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "own.csv", "prompt,label\na,harmful\na,harmful\n")
+    assert load_benchmark(path).available == {"harmful": 1, "harmless": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.csv", XSTEST + "4,hello,t,perhaps,f,\n", "x.csv, line 6: `label` is 'perhaps', but 'safe' or 'unsafe'"),
+        ("x.csv", XSTEST + "4,,t,safe,f,\n", "x.csv, line 6: `prompt` is ''"),
+        ("o.jsonl", '{"prompt": "a", "label": "bad"}\n', "o.jsonl, line 1: `label` is 'bad', but 'harmful' or"),
+        ("o.jsonl", '{"prompt": 3, "label": "harmful"}\n', "o.jsonl, line 1: `prompt` is 3"),
+        ("o.jsonl", '{"prompt": "a", "label": "harmful"}\n{"pro\n', "o.jsonl, line 2: this is no JSON"),
+        ("o.jsonl", "[1]\n", "o.jsonl, line 1: found list"),
+        ("o.csv", "question,answer\na,b\n", r"o.csv: its columns \(question, answer\)"),
+        ("o.csv", "prompt,label\n", "o.csv: the file holds no prompts"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_benchmark(write(tmp_path / name, text))
+
+
+def test_a_missing_file_and_bytes_that_are_no_text(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="none.csv: the benchmark cannot be read"):
+        load_benchmark(tmp_path / "none.csv")
+    (tmp_path / "b.csv").write_bytes(b"prompt,label\n\xff,harmful\n")
+    with pytest.raises(UserError, match="byte 13 is no UTF-8"):
+        load_benchmark(tmp_path / "b.csv")
+
+
+def test_published_files() -> None:
+    xstest = load_benchmark(shared_data("xstest/xstest_prompts.csv"))
+    assert xstest.available == {"harmful": 200, "harmless": 250}
+    strongreject = load_benchmark(shared_data("strongreject/strongreject_dataset.csv"), limit=10)
+    assert strongreject.available == {"harmful": 313, "harmless": 0}
+    assert len(strongreject.prompts) == 10

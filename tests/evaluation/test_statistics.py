@@ -1,0 +1,101 @@
+"""Rates, differences and tests against numbers worked by hand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdpo.evaluation.statistics import mcnemar, paired_difference, rate
+
+
+def test_wilson_interval_by_hand() -> None:
+    """8 of 10, z = 1.959964, z^2 = 3.841459.
+
+    Centre 8 + 1.920729 = 9.920729; half z sqrt(8 * 2 / 10 + 0.960365) = 1.959964 * 1.600114 = 3.136166;
+    denominator 13.841459: low 6.784563 / 13.841459 = 0.490162, high 13.056895 / 13.841459 = 0.943318.
+    """
+    found = rate([True] * 8 + [False] * 2, 0.95)
+    assert found.value == 0.8
+    assert (found.n, found.successes, found.unscored) == (10, 8, 0)
+    assert (found.low, found.high) == (pytest.approx(0.490162, abs=1e-6), pytest.approx(0.943318, abs=1e-6))
+
+
+def test_none_of_ten() -> None:
+    """K = 0: low 0, high z^2 / (n + z^2) = 3.841459 / 13.841459 = 0.277533."""
+    found = rate([False] * 10, 0.95)
+    assert (found.value, found.low) == (0.0, 0.0)
+    assert found.high == pytest.approx(0.277533, abs=1e-6)
+
+
+def test_unscored_leaves_n_and_nothing_scored_has_no_value() -> None:
+    found = rate([True, None, False, None], 0.9)
+    assert (found.value, found.n, found.unscored) == (0.5, 2, 2)
+    for outcomes in ([], [None, None]):
+        empty = rate(outcomes, 0.95)
+        assert (empty.value, empty.low, empty.high) == (None, None, None)
+        assert (empty.n, empty.unscored) == (0, len(outcomes))
+
+
+def test_mcnemar_by_hand() -> None:
+    """Of 6 discordant, 1 lost: 2 * (C(6,0) + C(6,1)) / 64 = 14 / 64; 5 to 0: 2 / 32; ties cannot exceed 1."""
+    assert mcnemar(5, 1) == pytest.approx(14 / 64)
+    assert mcnemar(0, 5) == pytest.approx(2 / 32)
+    assert mcnemar(3, 3) == 1.0
+    assert mcnemar(0, 0) == 1.0
+
+
+def test_paired_difference_by_hand() -> None:
+    """Kept 2, gained 4, lost 1, neither 3, and one pair that has no verdict of a.
+
+    p_a = 3/10, p_b = 6/10.  Wilson: a [0.107789, 0.603222], b [0.312674, 0.831820].
+    phi = (2*3 - 4*1) / sqrt(3*7*6*4) = 2 / 22.449944 = 0.089087.
+    below^2 = 0.287326^2 - 2 phi 0.287326 * 0.303222 + 0.303222^2 = 0.158977; root 0.398719
+    above^2 = 0.231820^2 - 2 phi 0.231820 * 0.192211 + 0.192211^2 = 0.082747; root 0.287658
+    """
+    a = [True, True, False, False, False, False, True, False, False, False, None]
+    b = [True, True, True, True, True, True, False, False, False, False, True]
+    found = paired_difference(a, b, 0.95)
+    assert (found.n, found.gained, found.lost) == (10, 4, 1)
+    assert found.value == pytest.approx(0.3)
+    assert found.low == pytest.approx(0.3 - 0.398719, abs=1e-5)
+    assert found.high == pytest.approx(0.3 + 0.287658, abs=1e-5)
+    assert found.p_value == pytest.approx(2 * (1 + 5) / 32)
+
+
+def test_no_pairs_no_value() -> None:
+    found = paired_difference([None], [True], 0.95)
+    assert (found.value, found.low, found.high, found.p_value, found.n) == (None, None, None, None, 0)
+
+
+outcomes = st.lists(st.tuples(st.sampled_from([True, False, None]), st.sampled_from([True, False, None])), max_size=60)
+levels = st.floats(0.5, 0.999)
+
+
+@given(outcomes, levels)
+def test_intervals_hold_their_values(pairs: list[tuple[bool | None, bool | None]], confidence: float) -> None:
+    a, b = [x for x, _ in pairs], [y for _, y in pairs]
+    found = rate(a, confidence)
+    if found.value is not None:
+        assert found.low is not None
+        assert found.high is not None
+        assert 0 <= found.low <= found.value <= found.high <= 1
+    difference = paired_difference(a, b, confidence)
+    mirrored = paired_difference(b, a, confidence)
+    if difference.value is not None:
+        assert difference.low is not None
+        assert difference.high is not None
+        assert -1 - 1e-9 <= difference.low <= difference.value <= difference.high <= 1 + 1e-9
+        assert mirrored.value == pytest.approx(-difference.value)
+        assert mirrored.low == pytest.approx(-difference.high)
+        assert mirrored.p_value == difference.p_value
+
+
+@given(st.integers(1, 50), st.data())
+def test_more_items_at_the_same_rate_narrow_the_interval(n: int, data: st.DataObject) -> None:
+    k = data.draw(st.integers(0, n))
+    one = rate([True] * k + [False] * (n - k), 0.95)
+    ten = rate([True] * (10 * k) + [False] * (10 * (n - k)), 0.95)
+    assert one.low is not None
+    assert one.high is not None
+    assert ten.low is not None
+    assert ten.high is not None
+    assert ten.high - ten.low < one.high - one.low
