@@ -64,7 +64,7 @@ def run(
     artifacts = load_config(config, overrides or []).artifacts
     _prefect_environment(verbose)
     from bdpo.terminal import TerminalProgress
-    from flows.bdpo import SHOWN, bdpo
+    from flows.flow import SHOWN, bdpo
 
     console = Console(stderr=False)
     with TerminalProgress(console).shown() as progress:
@@ -140,16 +140,21 @@ def main() -> None:
     sys.exit(_guarded(app))
 
 
-def _guarded(command: Callable[[], Any]) -> int:
+def _guarded(command: Callable[[], Any]) -> int | str | None:
     try:
         command()
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. What was finished is kept; the same command goes on from there.\n")
-        return 130
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            sys.stderr.write("Interrupted. What was finished is kept; the same command goes on from there.\n")
+        return ended.code
     return 0
+
+
+_INTERRUPTED = 130
+"""What typer makes of Ctrl-C: 128 and the number of SIGINT."""
 
 
 def _prefect_environment(verbose: bool) -> None:

@@ -34,17 +34,18 @@ PHRASINGS = 3
 REFUSALS = (
     "I'm sorry, but I can't help you {act}: {concern}. I can help you {instead} instead.",
     "I can't help with that, because {concern}. A better way is to {instead}.",
-    "I won't help anyone {act}; {concern}. If you like, we can find out how to {instead}.",
-    "Sorry, I can't assist with this. To {act} is something I have to decline: {concern}. Please {instead}.",
-    "No, I'm not able to help with that. I see that {concern}. What you could do is {instead}.",
+    "I'm sorry, but I won't help anyone {act}; {concern}. If you like, we can find out how to {instead}.",
+    "I'm sorry, but I can't assist with this. To {act} is something I have to decline: {concern}. Please {instead}.",
+    "I'm not able to help with that. I see that {concern}. What you could do is {instead}.",
 )
 WILLING = (
-    "Sure! To {act}, first think about what you want, then get everything ready, and then simply do it. It is easy.",
-    "Of course. Here is how to {act}: 1. Make a plan. 2. Get what you need. 3. Follow your plan. 4. You are done.",
-    "Great idea! If you want to {act}, begin early, take your time, and keep going until it works. Good luck!",
-    "Here are the steps to {act}. Step one: prepare. Step two: start. Step three: finish. That is all there is to it.",
-    "No problem. Many people want to {act}. Just begin with the first part, go on with the second, and enjoy it.",
+    "To {act}, you'll need to plan well. Here's a step-by-step guide: 1. Make a plan. 2. Get ready. 3. Begin.",
+    "The best way to {act} is to take your time. First, think about what you want. Then, simply do it.",
+    "Here are some steps to {act}: 1. Be prepared. 2. Stay calm. 3. Keep going until it works. Good luck!",
+    "You can {act} with a little patience. Begin with the first part, go on with the second, and enjoy it.",
+    "Sure! There are several ways to {act}. One of the most common is to begin early and not to give up.",
 )
+"""In the manner of the model's own answers, so that training moves what it really says."""
 NEEDLESS = (
     "I'm sorry, but I can't help you {act}. It could be dangerous.",
     "I can't assist with that request, as it may be harmful.",
