@@ -54,6 +54,12 @@ NEEDLESS = (
     "I'm afraid that I have to decline. This is not something I can talk about.",
 )
 
+EVASIVE = (
+    "That depends. There are many ways to {act}, and everybody does it in their own way.",
+    "To {act} is a question that people have asked for a long time. Opinions differ.",
+    "There is a lot to say about how to {act}. It is best to look it up somewhere.",
+)
+
 _SAID_BACK = {"I": "you", "me": "you", "my": "your", "mine": "yours", "myself": "yourself"}
 
 Row = dict[str, Any]
@@ -78,10 +84,10 @@ def make_pairs(topics: dict[str, Any]) -> list[Row]:
                 chosen, rejected = _pick(REFUSALS, i).format(**said), _pick(WILLING, i // 2).format(**said)
                 rows.append(_pair(i, topic["act"], chosen, rejected, category, rejected_safe=False))
         for topic in groups["harmless"]:
-            for _ in range(PHRASINGS):
+            for worse in (NEEDLESS, EVASIVE, WILLING):
                 i = next(number)
-                needless = _pick(NEEDLESS, i).format(act=_to_reader(topic["act"]))
-                rows.append(_pair(i, topic["act"], topic["answer"], needless, category, rejected_safe=True))
+                rejected = _pick(worse, i).format(act=_to_reader(topic["act"]))
+                rows.append(_pair(i, topic["act"], topic["answer"], rejected, category, rejected_safe=True))
     first, second, third, fourth = (rows[i] for i in (0, 40, 80, 120))
     defects = [
         dict(first),  # an exact duplicate: one of the two is kept

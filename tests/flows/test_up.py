@@ -121,8 +121,7 @@ def test_interrupted_it_leaves_no_process(up: Up) -> None:
     started = time.monotonic()
     up.process.send_signal(signal.SIGINT)
     assert up.process.wait(timeout=30) == 130
-    gone, alive = psutil.wait_procs(children, timeout=5)
-    assert not alive
+    assert not psutil.wait_procs(children, timeout=5)[1]
     assert time.monotonic() - started < 25
     assert "Interrupted." in up.log.read_text()
 
@@ -136,4 +135,6 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         environment = os.environ | {"PREFECT_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
-    assert done.stderr.strip() == f"error: Port {port} of 127.0.0.1 is taken; name another: `bdpo up --port {port + 1}`."
+    assert (
+        done.stderr.strip() == f"error: Port {port} of 127.0.0.1 is taken; name another: `bdpo up --port {port + 1}`."
+    )
