@@ -126,6 +126,15 @@ def test_interrupted_it_leaves_no_process(up: Up) -> None:
     assert "Interrupted." in up.log.read_text()
 
 
+def test_killed_it_leaves_no_process(tmp_path: Path) -> None:
+    running = Up(tmp_path)
+    children = psutil.Process(running.process.pid).children(recursive=True)
+    assert len(children) >= 2
+    running.process.kill()
+    running.process.wait()
+    assert not psutil.wait_procs(children, timeout=20)[1]
+
+
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
