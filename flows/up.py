@@ -55,6 +55,8 @@ def serve(port: int, project: Path) -> None:
         children.append(_start(server, environment, project))
         _wait_until_healthy(f"{url}/health", children[0])
         _do([*prefect, "work-pool", "create", _POOL, "--type", "process", "--overwrite"], environment, project)
+        # Two runs never train on one device at once, whichever deployments they belong to; the second waits.
+        _do([*prefect, "work-pool", "set-concurrency-limit", _POOL, "1"], environment, project)
         _do([*prefect, "--no-prompt", "deploy", "--all"], environment, project)
         worker = [*prefect, "worker", "start", "--pool", _POOL]
         children.append(_start(worker, environment, project))

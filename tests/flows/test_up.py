@@ -86,6 +86,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_deployments_run_cache_and_explain(up: Up, config: str) -> None:
     names = {row["name"] for row in up.ask("deployments")}
     assert names == {"full", "ingest", "score", "train", "evaluate"}
+    assert [(row["name"], row["concurrency_limit"]) for row in up.ask("work_pools")] == [("bdpo", 1)]
 
     early = up.run("train", config=config)
     assert early.returncode != 0
