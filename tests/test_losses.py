@@ -52,7 +52,7 @@ def test_the_gradient_is_the_formula(delta_w: float, delta_l: float, w: float, v
     """dL/d delta_w = -beta w sigma(-u), dL/d delta_l = +beta v sigma(-u)."""
     beta = 0.1
     chosen, rejected = column(delta_w).requires_grad_(), column(delta_l).requires_grad_()
-    loss_of(chosen, rejected, (w, v), beta).sum().backward()
+    torch.autograd.backward(loss_of(chosen, rejected, (w, v), beta).sum())
     tail = 1 / (1 + math.exp(beta * (w * delta_w - v * delta_l)))
     assert chosen.grad is not None
     assert rejected.grad is not None
