@@ -102,7 +102,8 @@ def _cpo(loss: str, constants: dict[str, float], pair: dict[str, float]) -> tupl
         label_smoothing=constants.get("label_smoothing", 0.0),
     )
     sides = [
-        torch.tensor([pair[f"policy_{side}_logps"]], dtype=torch.float64) / (pair[f"{side}_tokens"] if loss == "simpo" else 1)
+        torch.tensor([pair[f"policy_{side}_logps"]], dtype=torch.float64)
+        / (pair[f"{side}_tokens"] if loss == "simpo" else 1)
         for side in ("chosen", "rejected")
     ]
     value, chosen, rejected = CPOTrainer.cpo_loss(trainer, *sides)

@@ -126,7 +126,7 @@ class LoraSettings(_Section):
 
     rank: int = Field(16, ge=1)
     """Rank of the adapters."""
-    alpha: float = Field(32.0, gt=0)
+    alpha: int = Field(32, ge=1)
     """Adapters are scaled by alpha / rank."""
     target_modules: list[str] = Field(default_factory=lambda: ["all-linear"], min_length=1)
     """Names of the layers that get an adapter; `all-linear`: every linear layer but the output."""

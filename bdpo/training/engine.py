@@ -1,5 +1,6 @@
 """DeepSpeed, the one place that imports it."""
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,12 +104,16 @@ class Engine:
         self._engine.backward(loss)
 
     def step(self, learning_rate: float) -> float:
-        """Clip, update the weights, and return the gradient's norm before clipping; nan if it is not finite."""
+        """Clip, update the weights, and return the gradient's norm before clipping.
+
+        Where that is not finite, weights and optimizer stay as they were.
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         if self._clips_itself:
             norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._max_grad_norm))
-            self._engine.step()
+            if math.isfinite(norm):
+                self._engine.step()
             return norm
         self._engine.step()
         # On overflow DeepSpeed leaves out the step without a word and keeps the norm of the one before.

@@ -18,7 +18,7 @@ def write(folder: Path, value: object) -> Path:
 
 def test_the_files_of_the_project_are_what_they_are_called() -> None:
     files = sorted((ROOT / "configs" / "deepspeed").glob("zero[0-9].json"))
-    stages = [read_deepspeed_config(path)["zero_optimization"]["stage"] for path in files]
+    stages = [read_deepspeed_config(path, world=1)["zero_optimization"]["stage"] for path in files]
     assert stages == [0, 1, 2, 3]
 
 
@@ -28,10 +28,14 @@ def test_the_files_of_the_project_are_what_they_are_called() -> None:
 def test_what_the_settings_own_is_refused_by_name(tmp_path: Path, name: str) -> None:
     path = write(tmp_path, {name: 1, "zero_optimization": {"stage": 1}})
     with pytest.raises(UserError, match=f"ds.json: field `{name}` is decided by "):
-        read_deepspeed_config(path)
+        read_deepspeed_config(path, world=1)
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "7"])
 def test_what_is_no_config_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(UserError, match=r"ds.json: not a DeepSpeed config: .*a JSON object is expected"):
-        read_deepspeed_config(write(tmp_path, text))
+        read_deepspeed_config(write(tmp_path, text), world=1)
+
+
+def test_without_a_file_several_processes_share_the_optimizer() -> None:
+    assert [read_deepspeed_config(None, world=n)["zero_optimization"]["stage"] for n in (1, 2)] == [0, 1]
