@@ -117,7 +117,10 @@ def query(
         writer.writerow(names)
         writer.writerows(rows)
     else:
-        table = Table(*names)
+        table = Table()
+        for name in names:
+            # Nothing of a value is cut off on a narrow terminal.
+            table.add_column(name, overflow="fold")
         for row in rows:
             table.add_row(*("" if value is None else str(value) for value in row))
         Console(markup=False, emoji=False, highlight=False).print(table)
