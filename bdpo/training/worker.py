@@ -130,7 +130,8 @@ class _Trainer:
         norm = self.engine.step(rate)
         if not math.isfinite(norm):
             self._stop(f"the gradient's norm is {norm} at step {self.step + 1}", indices)
-        if norm < _VANISHED:
+        # Where there is no loss either, as the hinge has it beyond its margin, there is nothing to learn.
+        if norm < _VANISHED and figures["loss"] != 0:
             self._stop(f"the gradient has vanished (norm {norm:.2g}) at step {self.step + 1}", indices)
         self.step += 1
         before = next((row["num_tokens"] for row in reversed(self.metrics) if row["split"] == "train"), 0)

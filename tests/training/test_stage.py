@@ -138,12 +138,10 @@ Pipeline(load_config(sys.argv[1], sys.argv[2:]), checks=GreatExpectationsChecks(
 class Run:
     """A training in processes of its own, of which any can be killed."""
 
-    def __init__(self, config: Path) -> None:
-        self.parent = subprocess.Popen(
-            [sys.executable, "-c", _PARENT, str(config)], cwd=ROOT, stderr=subprocess.DEVNULL
-        )
+    def __init__(self, config: Path, *overrides: str) -> None:
+        command = [sys.executable, "-c", _PARENT, str(config), *overrides]
+        self.parent = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
         self.artifacts = config.parent / "artifacts"
-        self.children: dict[str, psutil.Process] = {}
 
     @property
     def scratch(self) -> Path | None:
