@@ -158,8 +158,8 @@ class _Trainer:
             token_budget=self.job.token_budget,
             layout=self.layout,
         )
-        for number, (chosen, counts) in enumerate(passes):
-            logps = self.engine.logps(collate([data.rows[i] for i in chosen], self.layout)).view(-1, 2)
+        for number, (chosen, rows, counts) in enumerate(passes):
+            logps = self.engine.logps(collate(rows, self.layout)).view(-1, 2)
             if learn and self.step == 0 and self.job.has_reference:
                 self._check_start(data, chosen, logps.detach().cpu() - data.ref_logps[chosen])
             loss = self._loss(data, chosen, logps)
