@@ -175,7 +175,7 @@ class TrainSettings(_Section):
     """Stop after this many optimizer steps."""
     batch_size: int = Field(16, ge=1)
     """Pairs an optimizer step, over all processes."""
-    token_budget: int = Field(4096, ge=1)
+    token_budget: int = Field(2048, ge=1)
     """Most tokens, padding included, in one forward and backward pass."""
     gradient_checkpointing: bool = False
     """Keep one activation a layer and compute the others again in the backward pass: about a third slower,
