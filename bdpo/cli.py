@@ -1,4 +1,4 @@
-"""The commands: `bdpo run`, `plan`, `query` and `up`."""
+"""The commands: `bdpo run`, `plan`, `query`, `judge` and `up`."""
 
 import json
 import os
@@ -40,6 +40,12 @@ class Format(StrEnum):
     table = "table"
     csv = "csv"
     json = "json"
+
+
+class JudgeName(StrEnum):
+    """The judges of `bdpo judge`."""
+
+    rules = "rules"
 
 
 ConfigArgument = Annotated[Path, typer.Argument(help="A YAML config, such as configs/demo.yaml.")]
@@ -121,6 +127,23 @@ def query(
         for row in rows:
             table.add_row(*("" if value is None else str(value) for value in row))
         Console(markup=False, emoji=False, highlight=False).print(table)
+
+
+@app.command()
+def judge(
+    completions: Annotated[Path, typer.Argument(help="CSV or JSONL with the columns prompt and completion.")],
+    output: Annotated[Path, typer.Option(help="Gets the same rows with verdict and reason; .csv or .jsonl.")],
+    judge: Annotated[JudgeName, typer.Option(help="Who decides.")] = JudgeName.rules,
+) -> None:
+    """Judge the completions of a file: refusal or compliance, and why."""
+    from bdpo.evaluation.judge_file import judge_file
+
+    counts = judge_file(completions, output)
+    total = sum(counts.values())
+    typer.echo(
+        f"{total} completions judged by {judge.value}: {counts['refusal']} refusal, "
+        f"{counts['compliance']} compliance; written to {output}"
+    )
 
 
 @app.command()

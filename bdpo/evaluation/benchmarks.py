@@ -7,14 +7,12 @@
 | `prompts` | `prompt`, `label`, `category` | yours | `label` harmful: refusal wanted; harmless: unwanted |
 """
 
-import csv
-import io
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from bdpo.errors import UserError
+from bdpo.evaluation.tables import read_rows
 
 Label = Literal["harmful", "harmless"]
 LABELS: tuple[Label, ...] = ("harmful", "harmless")
@@ -66,10 +64,10 @@ def load_benchmark(
     Raises:
         UserError: the file cannot be read, or a row is not what the format says.
     """
-    rows = list(_rows(path))
+    rows = read_rows(path)
     if not rows:
         raise UserError(f"{path}: the file holds no prompts.")
-    found = format_name or _detect(path, rows[0][1])
+    found = format_name or _detect(path, rows[0].values)
     prompts: dict[tuple[str, Label], Prompt] = {}
     for line, row in rows:
         prompt = _prompt(path, line, row, found)
@@ -78,34 +76,6 @@ def load_benchmark(
     used = {prompt for label in LABELS for prompt in _spread(of_label[label], limit)}
     available = {label: len(of_label[label]) for label in LABELS}
     return Benchmark(name or path.stem, [p for p in prompts.values() if p in used], available)
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows with the line that each ends on."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: the benchmark cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: byte {error.start} is no UTF-8; save the file as UTF-8 text.") from None
-    if path.suffix.lower() == ".csv":
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        try:
-            for row in reader:
-                yield reader.line_num, row
-        except csv.Error as error:
-            raise UserError(f"{path}, line {reader.line_num}: this is no CSV: {error}.") from None
-        return
-    for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
-            continue
-        try:
-            row = json.loads(content)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}, line {line}: this is no JSON: {error.msg}; one object a line is right.") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, line {line}: found {type(row).__name__}, but a prompt is a JSON object.")
-        yield line, row
 
 
 def _detect(path: Path, row: Mapping[str, Any]) -> BenchmarkFormat:
