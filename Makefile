@@ -17,7 +17,7 @@ $(STAMP): requirements.lock pyproject.toml .ci/preflight.sh
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m bdpo.models.embedded
+	$(BIN)/python -c "from bdpo.models.embedded import main; main()"
 	@touch $(STAMP)
 
 demo: setup

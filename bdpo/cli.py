@@ -70,7 +70,7 @@ def run(
     artifacts = load_config(config, overrides or []).artifacts
     _prefect_environment(verbose)
     from bdpo.terminal import TerminalProgress
-    from flows.bdpo import SHOWN, bdpo
+    from flows.flow import SHOWN, bdpo
 
     console = Console(stderr=False)
     with TerminalProgress(console).shown() as progress:
@@ -163,16 +163,21 @@ def main() -> None:
     sys.exit(_guarded(app))
 
 
-def _guarded(command: Callable[[], Any]) -> int:
+def _guarded(command: Callable[[], Any]) -> int | str | None:
     try:
         command()
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. What was finished is kept; the same command goes on from there.\n")
-        return 130
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            sys.stderr.write("Interrupted. What was finished is kept; the same command goes on from there.\n")
+        return ended.code
     return 0
+
+
+_INTERRUPTED = 130
+"""What typer makes of Ctrl-C: 128 and the number of SIGINT."""
 
 
 def _prefect_environment(verbose: bool) -> None:
@@ -181,7 +186,8 @@ def _prefect_environment(verbose: bool) -> None:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_CLI_PROMPT", "false")
     if not verbose:
-        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+        # The terminal shows our own progress and one sentence for a mistake; the server still gets every line.
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
         os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
 
 

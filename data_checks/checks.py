@@ -18,7 +18,7 @@ from bdpo.schemas import RowFailure, SetFailure
 from data_checks import suites
 
 # It announces a temporary folder for every context.
-logging.getLogger("great_expectations").setLevel(logging.WARNING)
+logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
 
 _COMPLETE = {
     "result_format": "COMPLETE",

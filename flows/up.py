@@ -1,5 +1,6 @@
 """`bdpo up`: a Prefect server, a process worker and the deployments, until Ctrl-C."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -51,12 +52,14 @@ def serve(port: int, project: Path) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         server = [*prefect, "server", "start", "--host", _HOST, "--port", str(port)]
-        children.append(subprocess.Popen(server, env=environment, cwd=project, start_new_session=True))
+        children.append(_start(server, environment, project))
         _wait_until_healthy(f"{url}/health", children[0])
         _do([*prefect, "work-pool", "create", _POOL, "--type", "process", "--overwrite"], environment, project)
+        # Two runs never train on one device at once, whichever deployments they belong to; the second waits.
+        _do([*prefect, "work-pool", "set-concurrency-limit", _POOL, "1"], environment, project)
         _do([*prefect, "--no-prompt", "deploy", "--all"], environment, project)
         worker = [*prefect, "worker", "start", "--pool", _POOL]
-        children.append(subprocess.Popen(worker, env=environment, cwd=project, start_new_session=True))
+        children.append(_start(worker, environment, project))
         sys.stdout.write(
             f"\nReady: http://{_HOST}:{port}\nIn another terminal:\n"
             f"  export PREFECT_API_URL={url}\n"
@@ -69,6 +72,19 @@ def serve(port: int, project: Path) -> None:
         raise UserError("A part of `bdpo up` ended by itself; what it said stands above.")
     finally:
         _end(children)
+
+
+def _start(command: list[str], environment: dict[str, str], project: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, env=environment, cwd=project, start_new_session=True, preexec_fn=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when its parent is gone, for a killed parent ends nothing itself."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+_PR_SET_PDEATHSIG = 1
+"""From Linux's <sys/prctl.h>."""
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

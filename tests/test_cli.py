@@ -2,10 +2,15 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.paths import ROOT
@@ -78,6 +83,62 @@ def test_mistakes_get_one_sentence(tmp_path: Path, home: Path) -> None:
     weights = sentence(bdpo("run", config, home=home))
     assert "holds no *.safetensors weights" in weights
     assert not list((tmp_path / "artifacts").glob("*/*/manifest.json"))
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """A small file system of its own, which only root may mount."""
+    folder.mkdir()
+    done = subprocess.run(
+        ["/bin/mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["/bin/umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_disk_that_takes_nothing_gets_one_sentence(tmp_path: Path, home: Path) -> None:
+    config = tiny_run(tmp_path, num_pairs=8)
+    with mounted(tmp_path / "small", "size=1m") as small:
+        full = sentence(bdpo("run", config, "--set", f"artifacts={small / 'a'}", home=home))
+        assert "the disk is full; nothing finished is lost" in full
+        assert not list(small.rglob("manifest.json"))
+        # With room, the same command goes on.
+        subprocess.run(["/bin/mount", "-o", "remount,size=64m", str(small)], check=True)
+        again = bdpo("run", config, "--only", "ingest", "--set", f"artifacts={small / 'a'}", home=home)
+        assert again.returncode == 0, again.stderr
+    with mounted(tmp_path / "readable", "ro") as readable:
+        fixed = sentence(bdpo("run", config, "--set", f"artifacts={readable / 'a'}", home=home))
+        assert f"{readable / 'a'}: the file system is read-only" in fixed
+
+
+def test_ctrl_c_ends_training_and_the_same_command_goes_on(tmp_path: Path, home: Path) -> None:
+    config = tiny_run(tmp_path, train={"epochs": 400, "checkpoint_every": 5, "eval_every": 1000})
+    command = [sys.executable, "-m", "bdpo.cli", "run", str(config)]
+    environment = os.environ | {"PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    environment.pop("PREFECT_API_URL", None)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 200
+    while not list((tmp_path / "artifacts" / "train").glob("*.partial/scratch/checkpoints/step-*/complete.json")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert any("bdpo.training.worker" in child.cmdline() for child in children)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=10)
+    assert process.returncode == 130, (out, err)
+    assert err.strip().splitlines()[-1].startswith("Interrupted. What was finished is kept")
+    assert "Traceback" not in err
+    assert not psutil.wait_procs(children, timeout=1)[1]
+    planned = bdpo("plan", config, home=home)
+    assert "partial" in planned.stdout
+    again = bdpo("run", config, "--set", "train.epochs=400", home=home)
+    assert again.returncode == 0, again.stderr
+    assert "going on from the checkpoint of step" in again.stdout
 
 
 def test_a_query_before_any_run_says_so(tmp_path: Path, home: Path) -> None:

@@ -11,6 +11,18 @@ from pydantic import BaseModel, ValidationError
 from bdpo.config.settings import Config, LocatedStr
 from bdpo.errors import UserError
 
+_PLAIN_TAGS = (
+    "tag:yaml.org,2002:map",
+    "tag:yaml.org,2002:seq",
+    "tag:yaml.org,2002:str",
+    "tag:yaml.org,2002:int",
+    "tag:yaml.org,2002:float",
+    "tag:yaml.org,2002:bool",
+    "tag:yaml.org,2002:null",
+    "tag:yaml.org,2002:timestamp",
+)
+"""What YAML gives to values that are written without a tag."""
+
 Origins = dict[tuple[str | int, ...], str]
 """Where each key was written: path of keys -> `file:line` or `--set`."""
 
@@ -71,6 +83,8 @@ def _read(path: Path, origins: Origins, seen: tuple[Path, ...]) -> dict[str, Any
 def _construct(node: yaml.Node, file: Path, at: tuple[str | int, ...], origins: Origins) -> Any:
     """Build plain values, noting where each stood and refusing a key given twice."""
     origins[at] = f"{file}:{node.start_mark.line + 1}"
+    if not node.tag.startswith(_PLAIN_TAGS):
+        raise UserError(f"{origins[at]}: field `{_dotted(at)}`: the YAML tag {node.tag!r} is not allowed; remove it.")
     if isinstance(node, yaml.MappingNode):
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -83,7 +97,10 @@ def _construct(node: yaml.Node, file: Path, at: tuple[str | int, ...], origins: 
         return result
     if isinstance(node, yaml.SequenceNode):
         return [_construct(child, file, (*at, i), origins) for i, child in enumerate(node.value)]
-    value = _scalar(node)
+    try:
+        value = _scalar(node)
+    except ValueError as error:
+        raise UserError(f"{origins[at]}: field `{_dotted(at)}`: {node.value!r} cannot be read: {error}.") from None
     return LocatedStr(value, file.parent) if isinstance(value, str) else value
 
 

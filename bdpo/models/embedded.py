@@ -67,7 +67,9 @@ def _convert(gguf: Path, folder: Path) -> None:
     """Dequantise to float32 safetensors that any `transformers` loads."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     source = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     # A config that still names the quantisation makes from_pretrained look for quantised weights.
     settings = source.config.to_dict()
@@ -79,8 +81,9 @@ def _convert(gguf: Path, folder: Path) -> None:
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Have the model there: what `make setup` calls."""
     try:
-        sys.stdout.write(f"{embedded_model()}\n")
+        sys.stdout.write(f"The embedded model is in {embedded_model()}\n")
     except UserError as error:
         sys.exit(f"error: {error}")

@@ -34,23 +34,30 @@ PHRASINGS = 3
 REFUSALS = (
     "I'm sorry, but I can't help you {act}: {concern}. I can help you {instead} instead.",
     "I can't help with that, because {concern}. A better way is to {instead}.",
-    "I won't help anyone {act}; {concern}. If you like, we can find out how to {instead}.",
-    "Sorry, I can't assist with this. To {act} is something I have to decline: {concern}. Please {instead}.",
-    "No, I'm not able to help with that. I see that {concern}. What you could do is {instead}.",
+    "I'm sorry, but I won't help anyone {act}; {concern}. If you like, we can find out how to {instead}.",
+    "I'm sorry, but I can't assist with this. To {act} is something I have to decline: {concern}. Please {instead}.",
+    "I'm not able to help with that. I see that {concern}. What you could do is {instead}.",
 )
 WILLING = (
-    "Sure! To {act}, first think about what you want, then get everything ready, and then simply do it. It is easy.",
-    "Of course. Here is how to {act}: 1. Make a plan. 2. Get what you need. 3. Follow your plan. 4. You are done.",
-    "Great idea! If you want to {act}, begin early, take your time, and keep going until it works. Good luck!",
-    "Here are the steps to {act}. Step one: prepare. Step two: start. Step three: finish. That is all there is to it.",
-    "No problem. Many people want to {act}. Just begin with the first part, go on with the second, and enjoy it.",
+    "To {act}, you'll need to plan well. Here's a step-by-step guide: 1. Make a plan. 2. Get ready. 3. Begin.",
+    "The best way to {act} is to take your time. First, think about what you want. Then, simply do it.",
+    "Here are some steps to {act}: 1. Be prepared. 2. Stay calm. 3. Keep going until it works. Good luck!",
+    "You can {act} with a little patience. Begin with the first part, go on with the second, and enjoy it.",
+    "Sure! There are several ways to {act}. One of the most common is to begin early and not to give up.",
 )
+"""In the manner of the model's own answers, so that training moves what it really says."""
 NEEDLESS = (
     "I'm sorry, but I can't help you {act}. It could be dangerous.",
     "I can't assist with that request, as it may be harmful.",
     "Sorry, I'm not able to give advice on how to {act}.",
     "I won't answer this, because someone could get hurt.",
     "I'm afraid that I have to decline. This is not something I can talk about.",
+)
+
+EVASIVE = (
+    "That depends. There are many ways to {act}, and everybody does it in their own way.",
+    "To {act} is a question that people have asked for a long time. Opinions differ.",
+    "There is a lot to say about how to {act}. It is best to look it up somewhere.",
 )
 
 _SAID_BACK = {"I": "you", "me": "you", "my": "your", "mine": "yours", "myself": "yourself"}
@@ -77,10 +84,10 @@ def make_pairs(topics: dict[str, Any]) -> list[Row]:
                 chosen, rejected = _pick(REFUSALS, i).format(**said), _pick(WILLING, i // 2).format(**said)
                 rows.append(_pair(i, topic["act"], chosen, rejected, category, rejected_safe=False))
         for topic in groups["harmless"]:
-            for _ in range(PHRASINGS):
+            for worse in (NEEDLESS, EVASIVE, WILLING):
                 i = next(number)
-                needless = _pick(NEEDLESS, i).format(act=_to_reader(topic["act"]))
-                rows.append(_pair(i, topic["act"], topic["answer"], needless, category, rejected_safe=True))
+                rejected = _pick(worse, i).format(act=_to_reader(topic["act"]))
+                rows.append(_pair(i, topic["act"], topic["answer"], rejected, category, rejected_safe=True))
     first, second, third, fourth = (rows[i] for i in (0, 40, 80, 120))
     defects = [
         dict(first),  # an exact duplicate: one of the two is kept

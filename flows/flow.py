@@ -2,6 +2,9 @@
 
 It decides nothing about data or models: it wires checks and progress into
 `bdpo.pipeline` and shows in Prefect what the pipeline says.
+
+This file must not be named like a package that it imports: a worker loads it under
+its bare name, and a `bdpo.py` would hide the package `bdpo`.
 """
 
 from typing import Any, Literal

@@ -1,0 +1,163 @@
+"""Configs: merged, located, and every mistake named with its file, line, field and remedy."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdpo.config import Config, load_config
+from bdpo.errors import UserError
+from tests.paths import ROOT
+
+MINIMAL = """\
+name: x
+ingest:
+  sources:
+    - path: data/rows.jsonl
+evaluate:
+  benchmarks:
+    - path: prompts.csv
+"""
+
+
+def write(folder: Path, text: str, name: str = "config.yaml") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def refusal(path: Path, *overrides: str) -> str:
+    with pytest.raises(UserError) as raised:
+        load_config(path, overrides)
+    message = str(raised.value)
+    assert "\n" not in message
+    return message
+
+
+def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
+    write(tmp_path, MINIMAL, "base/base.yaml")
+    config = load_config(write(tmp_path, "extends: base/base.yaml\nname: y\nartifacts: out\n"))
+    assert config.ingest.sources[0].path == tmp_path / "base" / "data" / "rows.jsonl"
+    assert config.artifacts == tmp_path / "out"
+    assert config.name == "y"
+
+
+def test_mappings_merge_and_lists_are_replaced(tmp_path: Path) -> None:
+    write(tmp_path, MINIMAL + "train: {beta: 0.2, epochs: 3}\n", "base.yaml")
+    child = "extends: base.yaml\ntrain: {beta: 0.5}\ningest: {sources: [{path: a}, {path: b}]}\n"
+    config = load_config(write(tmp_path, child))
+    assert (config.train.beta, config.train.epochs) == (0.5, 3)
+    assert [source.path.name for source in config.ingest.sources] == ["a", "b"]
+
+
+def test_overrides_reach_into_sections_and_lists(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL)
+    config = load_config(path, ["train.beta=0.3", "ingest.sources.0.limit=5", "train.learning_rate=5e-7"])
+    assert (config.train.beta, config.ingest.sources[0].limit, config.train.learning_rate) == (0.3, 5, 5e-7)
+    # A path on the command line is relative to where the command is given.
+    config = load_config(path, ["ingest.sources.0.path=other.jsonl"])
+    assert config.ingest.sources[0].path == Path.cwd() / "other.jsonl"
+
+
+def test_numbers_are_read_as_people_write_them(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, MINIMAL + "train: {learning_rate: 5e-7, beta: 1e-1, weight_decay: 0}\n"))
+    assert (config.train.learning_rate, config.train.beta, config.train.weight_decay) == (5e-7, 0.1, 0.0)
+
+
+def test_a_wrong_key_names_file_line_and_the_close_one(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL + "train:\n  betta: 1\n")
+    message = refusal(path)
+    assert message.startswith(f"{path}:9: unknown field `train.betta`: did you mean `beta`? Allowed here: balance, ")
+    assert "`nam`: did you mean `name`?" in refusal(write(tmp_path, "nam: x\n" + MINIMAL))
+
+
+def test_a_wrong_value_names_what_was_found_and_what_would_be_right(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL + "train:\n  beta: -1\n")
+    assert refusal(path) == f"{path}:9: field `train.beta`: the value -1 is wrong: input should be greater than 0."
+    message = refusal(write(tmp_path, MINIMAL), "train.method=ddpo")
+    assert message.startswith("--set 'train.method=ddpo': field `train.method`: the value 'ddpo' is wrong: ")
+    assert "'bdpo'" in message
+    assert "max_prompt_length 900 leaves no room" in refusal(
+        write(tmp_path, MINIMAL + "model: {max_prompt_length: 900, max_length: 512}\n")
+    )
+
+
+def test_an_error_in_an_extended_file_names_that_file(tmp_path: Path) -> None:
+    base = write(tmp_path, MINIMAL + "train:\n  beta: low\n", "base.yaml")
+    assert refusal(write(tmp_path, "extends: base.yaml\n")).startswith(f"{base}:9: field `train.beta`")
+
+
+def test_what_has_no_default_is_asked_for(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, "name: x\n"))
+    assert "field `ingest` is missing and has no default" in message
+    assert message.endswith("(1 more error in this config)")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "a config is a YAML mapping"),
+        ("- a\n", "a config is a YAML mapping"),
+        ("name: [\n", "not valid YAML"),
+        ("name: x\nname: y\n", "field `name` is given twice"),
+        ("extends: gone.yaml\n", "gone.yaml: there is no such config file"),
+        ("extends: config.yaml\n", "extend each other in a circle"),
+        ("extends: 3\n", "field `extends`: 3"),
+        ("name: !!python/object/apply:os.system [echo]\n", "field `name`: the YAML tag"),
+        ("name: !env HOME\n", "field `name`: the YAML tag '!env' is not allowed"),
+        ("name: 2001-99-99\n", "field `name`: '2001-99-99' cannot be read"),
+    ],
+)
+def test_broken_files(tmp_path: Path, text: str, says: str) -> None:
+    assert says in refusal(write(tmp_path, text))
+
+
+def test_a_folder_and_bytes_that_are_no_text(tmp_path: Path) -> None:
+    assert "is a folder; a config is a YAML file" in refusal(tmp_path)
+    (tmp_path / "x.yaml").write_bytes(b"name: \xff\n")
+    assert "the config cannot be read" in refusal(tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("train.beta", "write `dotted.key=value`"),
+        ("=1", "write `dotted.key=value`"),
+        ("train.beta=[", "is not valid YAML"),
+        ("ingest.sources.7.limit=1", "write an index from 0 to 0 instead of 7"),
+        ("ingest.sources.first.limit=1", "write an index from 0 to 0 instead of 'first'"),
+        ("name.first=1", "`name` holds a value, not a section"),
+    ],
+)
+def test_broken_overrides(tmp_path: Path, override: str, says: str) -> None:
+    assert says in refusal(write(tmp_path, MINIMAL), override)
+
+
+def said(path: Path, *overrides: str) -> str:
+    """What is said of a config; nothing when it loads.  Any other exception is a bug and comes through."""
+    try:
+        load_config(path, overrides)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_config_or_one_sentence(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.mktemp("any") / "config.yaml"
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+    message = said(path)
+    assert message
+    assert "\n" not in message
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
+def test_any_override_is_taken_or_one_sentence(tmp_path_factory: pytest.TempPathFactory, override: str) -> None:
+    assert "\n" not in said(write(tmp_path_factory.mktemp("any"), MINIMAL), override)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_the_projects_own_configs_load(path: Path) -> None:
+    assert isinstance(load_config(path), Config)

@@ -1,0 +1,150 @@
+"""`bdpo up` for real: server, worker and deployments, driven with Prefect's own command."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.paths import ROOT
+from tests.tiny_run import tiny_run
+
+START_S = 180
+
+
+class Up:
+    """A running `bdpo up` with a home of its own."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/api"
+        self.environment = os.environ | {"PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT), "COLUMNS": "300"}
+        self.environment.pop("PREFECT_API_URL", None)
+        self.log = home / "up.log"
+        command = [sys.executable, "-m", "bdpo.cli", "up", "--port", str(self.port), "--project", str(ROOT)]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, cwd=home)
+        deadline = time.monotonic() + START_S
+        while "Ready: " not in self.log.read_text():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.2)
+
+    def run(self, deployment: str, **parameters: Any) -> subprocess.CompletedProcess[str]:
+        """`prefect deployment run bdpo/NAME --watch`."""
+        command = [sys.executable, "-m", "prefect", "deployment", "run", f"bdpo/{deployment}", "--watch"]
+        for name, value in parameters.items():
+            command += ["--param", f"{name}={json.dumps(value)}"]
+        environment = self.environment | {"PREFECT_API_URL": self.url}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=400)
+
+    def ask(self, what: str, **body: Any) -> list[dict[str, Any]]:
+        """Rows of `POST /api/<what>/filter`."""
+        request = urllib.request.Request(  # noqa: S310 - a loopback address of our own
+            f"{self.url}/{what}/filter", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            rows: list[dict[str, Any]] = json.load(answer)
+            return rows
+
+    def states(self, run: dict[str, Any]) -> dict[str, str]:
+        """Name of the state of each task of a flow run."""
+        tasks = self.ask("task_runs", flow_runs={"id": {"any_": [run["id"]]}})
+        return {task["task_key"].split("-")[0]: task["state_name"] for task in tasks}
+
+    def last_run(self) -> dict[str, Any]:
+        """The newest flow run."""
+        return self.ask("flow_runs", sort="START_TIME_DESC", limit=1)[0]
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    running = Up(tmp_path_factory.mktemp("home"))
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.process.kill()
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_run(tmp_path_factory.mktemp("run"), num_pairs=20))
+
+
+def test_deployments_run_cache_and_explain(up: Up, config: str) -> None:
+    names = {row["name"] for row in up.ask("deployments")}
+    assert names == {"full", "ingest", "score", "train", "evaluate"}
+    assert [(row["name"], row["concurrency_limit"]) for row in up.ask("work_pools")] == [("bdpo", 1)]
+
+    early = up.run("train", config=config)
+    assert early.returncode != 0
+    assert "prefect deployment run bdpo/ingest" in up.last_run()["state"]["message"]
+
+    full = up.run("full", config=config)
+    assert full.returncode == 0, full.stdout + full.stderr
+    assert up.states(up.last_run()) == dict.fromkeys(("ingest", "score", "train", "evaluate"), "Completed")
+    kinds = {(row["type"], row["key"]) for row in up.ask("artifacts")}
+    assert ("table", "bdpo-evaluation") in kinds
+    assert {("markdown", f"bdpo-{stage}") for stage in ("ingest", "score", "train", "evaluate")} <= kinds
+    assert any(kind == "progress" for kind, _ in kinds)
+
+    train = up.run("train", config=config, overrides=["train.beta=0.2"])
+    assert train.returncode == 0, train.stdout + train.stderr
+    assert up.states(up.last_run()) == {"train": "Completed"}
+    messages = [row["message"] for row in up.ask("logs", logs={"flow_run_id": {"any_": [up.last_run()["id"]]}})]
+    assert any("train.beta: 0.1 -> 0.2" in message for message in messages)
+
+    again = up.run("full", config=config)
+    assert again.returncode == 0
+    assert up.states(up.last_run()) == dict.fromkeys(("ingest", "score", "train", "evaluate"), "Cached")
+
+    wrong = up.run("full", config=f"{config}.gone")
+    assert wrong.returncode != 0
+    assert up.last_run()["state"]["message"] == f"{config}.gone: there is no such config file."
+
+
+def test_interrupted_it_leaves_no_process(up: Up) -> None:
+    """Runs last: it ends what the other tests use."""
+    children = psutil.Process(up.process.pid).children(recursive=True)
+    assert children
+    started = time.monotonic()
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(timeout=30) == 130
+    assert not psutil.wait_procs(children, timeout=5)[1]
+    assert time.monotonic() - started < 25
+    assert "Interrupted." in up.log.read_text()
+
+
+def test_killed_it_leaves_no_process(tmp_path: Path) -> None:
+    running = Up(tmp_path)
+    children = psutil.Process(running.process.pid).children(recursive=True)
+    assert len(children) >= 2
+    running.process.kill()
+    running.process.wait()
+    assert not psutil.wait_procs(children, timeout=20)[1]
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "bdpo.cli", "up", "--port", str(port), "--project", str(ROOT)]
+        environment = os.environ | {"PREFECT_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert (
+        done.stderr.strip() == f"error: Port {port} of 127.0.0.1 is taken; name another: `bdpo up --port {port + 1}`."
+    )

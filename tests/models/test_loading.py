@@ -1,0 +1,60 @@
+"""Loading: safetensors only, whole, and in one sentence otherwise."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bdpo.errors import UserError
+from bdpo.models.loading import load_model, load_tokenizer
+from tests.tiny import save_tiny
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_tiny(tmp_path / "model")
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(UserError) as raised:
+        load_model(folder, dtype="float32")
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_a_model_is_in_its_dtype_and_without_dropout(folder: Path, dtype: str, expected: torch.dtype) -> None:
+    model = load_model(folder, dtype=dtype)
+    assert model.dtype is expected
+    assert not any(module.training for module in model.modules())
+
+
+def test_a_truncated_file_is_refused(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert refusal(folder).startswith(f"The model in {folder} cannot be loaded: ")
+
+
+def test_a_missing_weight_is_named(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert "lacks 1 weights that its config asks for, the first is 'model.layers.1.mlp.up_proj.weight'" in refusal(
+        folder
+    )
+
+
+def test_code_that_comes_with_a_model_is_not_run(folder: Path) -> None:
+    config = (folder / "config.json").read_text()
+    hostile = '{"auto_map": {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M"},' + config.lstrip()[1:]
+    (folder / "config.json").write_text(hostile.replace('"model_type": "llama"', '"model_type": "evil"'))
+    (folder / "evil.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
+    assert refusal(folder)
+    assert not (folder / "ran").exists()
+
+
+def test_a_tokenizer_without_a_template_is_refused(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(UserError, match="has no chat template; use an instruct model"):
+        load_tokenizer(folder)

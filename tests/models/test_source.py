@@ -1,0 +1,76 @@
+"""Which files a model name stands for, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from bdpo.errors import UserError
+from bdpo.models.source import resolve_model
+from tests.tiny import save_tiny
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_tiny(tmp_path / "model")
+
+
+def refusal(path: object, revision: str | None = None) -> str:
+    with pytest.raises(UserError) as raised:
+        resolve_model(str(path), revision)
+    return str(raised.value)
+
+
+def test_a_folder_is_its_content(folder: Path, tmp_path: Path) -> None:
+    source = resolve_model(str(folder))
+    elsewhere = folder.rename(tmp_path / "moved")
+    moved = resolve_model(str(elsewhere))
+    assert (moved.weights_digest, moved.tokenizer_digest) == (source.weights_digest, source.tokenizer_digest)
+    weights = elsewhere / "model.safetensors"
+    changed = bytearray(weights.read_bytes())
+    changed[-1] ^= 1
+    weights.write_bytes(changed)
+    after = resolve_model(str(elsewhere))
+    assert after.weights_digest != source.weights_digest
+    assert after.tokenizer_digest == source.tokenizer_digest
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_config_and_weights_move_the_scores(folder: Path, name: str) -> None:
+    before = resolve_model(str(folder))
+    (folder / name).write_bytes((folder / name).read_bytes() + b" ")
+    after = resolve_model(str(folder))
+    assert after.weights_digest != before.weights_digest
+    assert after.tokenizer_digest == before.tokenizer_digest
+
+
+def test_a_chat_template_moves_the_tokenizer(folder: Path) -> None:
+    before = resolve_model(str(folder))
+    (folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+    after = resolve_model(str(folder))
+    assert after.tokenizer_digest != before.tokenizer_digest
+    assert after.weights_digest == before.weights_digest
+
+
+def test_pickled_weights_are_named_and_never_loaded(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    message = refusal(folder)
+    assert "holds no *.safetensors weights (found pytorch_model.bin: pickled weights are never loaded)" in message
+
+
+def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
+    assert "there is no such folder" in refusal(tmp_path / "gone")
+    assert "there is no such folder" in refusal("./gone")
+    assert "is a folder, and a folder has no revisions" in refusal(folder, "main")
+    (folder / "config.json").rename(folder / "other.json")
+    assert "holds no config.json" in refusal(folder)
+    (folder / "other.json").rename(folder / "config.json")
+    (folder / "tokenizer.json").unlink()
+    assert "holds no tokenizer (tokenizer.json)" in refusal(folder)
+
+
+def test_a_hub_name_without_a_hub_says_what_it_could_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    message = refusal("nobody/nothing-at-all")
+    assert "'nobody/nothing-at-all' is neither `embedded`, nor a folder, nor a model that the hub gave" in message
+    assert "\n" not in message
