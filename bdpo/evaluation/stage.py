@@ -14,7 +14,7 @@ from bdpo.evaluation.benchmarks import Benchmark, Label, Prompt, load_benchmark
 from bdpo.evaluation.generation import Completion, CompletionStore, Decoding, completion_key, generate_missing
 from bdpo.evaluation.judges import judge_refusal
 from bdpo.evaluation.preference import held_out_pairs, ranked_right, score_held_out
-from bdpo.evaluation.summary import SUMMARY, Figure, compare, markdown, summary_rows, table
+from bdpo.evaluation.summary import SUMMARY, Figure, adjusted, compare, markdown, summary_rows, table
 from bdpo.layout.chat import tokenize_prompt
 from bdpo.logprobs.proof import choose_layout
 from bdpo.models.loading import load_model, load_tokenizer
@@ -114,6 +114,7 @@ def evaluate(
                 limited_from=None,
             )
         )
+    figures = adjusted(figures)
     write_parquet(pa.Table.from_pylist(summary_rows(figures), SUMMARY), workdir / "eval_summary.parquet")
     shown = table(figures)
     write_atomically(workdir / "summary.md", markdown(shown, settings.confidence))
