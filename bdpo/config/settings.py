@@ -225,14 +225,28 @@ class BenchmarkSettings(_Section):
     """One file of evaluation prompts."""
 
     path: ConfigPath
-    """CSV or JSONL."""
-    format: Literal["auto", "xstest", "strongreject", "prompts"] = "auto"
-    """`xstest`, `strongreject`: as published; `prompts`: JSONL with `prompt`, `label` (`harmful` or
-    `harmless`) and optionally `category`; `auto`: found by the columns."""
+    """CSV, JSONL or JSON."""
+    format: Literal[
+        "auto",
+        "xstest",
+        "strongreject",
+        "harmbench",
+        "advbench",
+        "jailbreakbench",
+        "gsm8k",
+        "simpleqa",
+        "advglue",
+        "hhh",
+        "prompts",
+    ] = "auto"
+    """As published, each with its scoring rule in `bdpo.evaluation.formats`; `prompts`: CSV or JSONL with
+    `prompt`, `label` (`harmful` or `harmless`) and optionally `category`; `auto`: found by the columns."""
     name: str | None = None
     """Name in the results; the file's name by default."""
     limit: int | None = Field(None, ge=1)
     """Use only this many prompts of each label, spread evenly over the file."""
+    max_new_tokens: int | None = Field(None, ge=1)
+    """Longest completion here, in tokens, such as 256 for sums; that of the section by default."""
 
 
 class EvaluateSettings(_Section):
