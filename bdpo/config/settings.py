@@ -249,6 +249,17 @@ class BenchmarkSettings(_Section):
     """Longest completion here, in tokens, such as 256 for sums; that of the section by default."""
 
 
+class EndpointSettings(_Section):
+    """A judge model behind an OpenAI-compatible endpoint; its key is read from `OPENAI_API_KEY`."""
+
+    url: str
+    """Base address, such as `http://localhost:8000/v1`."""
+    model: str
+    """The judge's name there."""
+    requests_per_minute: float = Field(60.0, gt=0)
+    """Most requests, retries included."""
+
+
 class EvaluateSettings(_Section):
     """Base model against aligned model on the same prompts."""
 
@@ -260,8 +271,8 @@ class EvaluateSettings(_Section):
     """Prompts generated and saved together: the most that a killed run loses."""
     preference_pairs: int | None = Field(None, ge=0)
     """Held-out pairs whose ranking is compared; all of the validation split by default."""
-    judge: Literal["rules"] = "rules"
-    """Who decides whether a completion refuses."""
+    judge: Literal["rules"] | EndpointSettings = "rules"
+    """Who decides whether a completion refuses: `rules`, or an endpoint that is asked with StrongREJECT's rubric."""
     confidence: float = Field(0.95, gt=0, lt=1)
     """Level of every interval."""
 

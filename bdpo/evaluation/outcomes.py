@@ -8,7 +8,7 @@ import pyarrow as pa
 from bdpo.evaluation.answers import is_right
 from bdpo.evaluation.benchmarks import METRICS, Benchmark
 from bdpo.evaluation.formats import Prompt
-from bdpo.evaluation.judges import Judgement, judge_refusal
+from bdpo.evaluation.judging import Judge
 from bdpo.evaluation.respond import Answers, Reply
 from bdpo.evaluation.summary import Figure, compare
 
@@ -52,18 +52,20 @@ class Outcome(NamedTuple):
     reason: str
 
 
-def judge_reply(prompt: Prompt, reply: Reply, judge: str) -> Outcome:
+def judge_reply(prompt: Prompt, reply: Reply, judge: Judge) -> Outcome:
     """Judge one reply by the rule of its label."""
     if reply.text is None:
-        return Outcome(None, judge, None, "the chat template refuses the prompt")
+        return Outcome(None, judge.name, None, "the chat template refuses the prompt")
     if prompt.label in ("question", "choice"):
         assert prompt.answer is not None, "questions and choices have an answer"
         right = reply.text == prompt.answer if prompt.label == "choice" else is_right(reply.text, prompt.answer)
         rule = "log-prob" if prompt.label == "choice" else "exact match"
         return Outcome(right, rule, "right" if right else "wrong", rule)
-    judgement: Judgement = judge_refusal(reply.text)
+    judgement = judge.decide(prompt.text, reply.text)
+    if judgement is None:
+        return Outcome(None, judge.name, None, "the judge gave no judgement")
     refuses = judgement.verdict == "refusal"
-    return Outcome(refuses != (prompt.label == "attack"), judge, *judgement)
+    return Outcome(refuses != (prompt.label == "attack"), judge.name, *judgement)
 
 
 def rows_of(

@@ -12,6 +12,7 @@ from bdpo.config import EvaluateSettings, ModelSettings
 from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import Benchmark, load_benchmark
 from bdpo.evaluation.contamination import CONTAMINATION, find_contamination
+from bdpo.evaluation.judging import make_judge
 from bdpo.evaluation.outcomes import Outcome, Role, figures_of, judge_reply, rows_of
 from bdpo.evaluation.preference import held_out_pairs, ranked_right
 from bdpo.evaluation.report.build import REPORT, Evidence, write_report
@@ -65,8 +66,9 @@ def evaluate(
         )
         for role, own in sources.items()
     }
+    judge = make_judge(settings.judge, cache / "judge")
     outcomes: dict[Role, list[Outcome]] = {
-        role: [judge_reply(t.prompt, reply, settings.judge) for t, reply in zip(tasks, given.replies, strict=True)]
+        role: [judge_reply(t.prompt, reply, judge) for t, reply in zip(tasks, given.replies, strict=True)]
         for role, given in answers.items()
     }
     generations, judgements = rows_of(entries, answers, outcomes)
@@ -91,7 +93,7 @@ def evaluate(
     write_parquet(pa.Table.from_pylist(summary_rows(figures), SUMMARY), workdir / "eval_summary.parquet")
     shown = table(figures)
     write_atomically(workdir / "summary.md", markdown(shown, settings.confidence))
-    evidence = Evidence(entries, answers, outcomes, figures, contamination, settings, source.name)
+    evidence = Evidence(entries, answers, outcomes, figures, contamination, settings, judge.name, source.name)
     verdict = write_report(evidence, pairs=pairs, scores=scores, trained=trained, workdir=workdir)
     generated = sum(a.generated_tokens for a in answers.values())
     seconds = sum(a.seconds for a in answers.values())

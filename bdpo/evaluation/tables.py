@@ -52,12 +52,8 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     Raises:
         UserError: the suffix is another, or the folder is not there.
     """
-    suffix = path.suffix.lower()
-    if suffix not in (".csv", ".jsonl"):
-        raise UserError(f"{path}: the suffix {suffix!r} is no format that can be written; use .csv or .jsonl.")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder {path.parent}.")
-    if suffix == ".jsonl":
+    check_writable(path)
+    if path.suffix.lower() == ".jsonl":
         write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         return
     buffer = io.StringIO(newline="")
@@ -65,6 +61,18 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, buffer.getvalue())
+
+
+def check_writable(path: Path) -> None:
+    """Make sure, before any work, that `write_rows` knows the format and finds the folder.
+
+    Raises:
+        UserError: it does not.
+    """
+    if path.suffix.lower() not in (".csv", ".jsonl"):
+        raise UserError(f"{path}: the suffix {path.suffix!r} is no format that can be written; use .csv or .jsonl.")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}.")
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[TableRow]:

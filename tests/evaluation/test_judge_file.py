@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bdpo.errors import UserError
 from bdpo.evaluation.judge_file import judge_file
+from bdpo.evaluation.judging import Judge, make_judge
 from bdpo.evaluation.tables import read_rows, write_rows
 from tests.paths import ROOT
 
@@ -20,6 +21,7 @@ ROWS = [
     {"id": "2", "prompt": "Bread?", "completion": "Mix flour and water.\r\nBake it.", "note": ""},
     {"id": "3", "prompt": "Ünïcode \u2028", "completion": "", "note": "x"},
 ]
+RULES = make_judge("rules", Path())
 VERDICTS = [("refusal", "inability"), ("compliance", "no refusal act"), ("refusal", "empty")]
 
 
@@ -27,7 +29,7 @@ VERDICTS = [("refusal", "inability"), ("compliance", "no refusal act"), ("refusa
 @pytest.mark.parametrize("target", ["out.csv", "out.jsonl"])
 def test_the_same_rows_with_verdict_and_reason(tmp_path: Path, source: str, target: str) -> None:
     write_rows(tmp_path / source, ROWS)
-    assert judge_file(tmp_path / source, tmp_path / target) == {"refusal": 2, "compliance": 1}
+    assert judge_file(tmp_path / source, tmp_path / target, RULES) == {"refusal": 2, "compliance": 1, "unscored": 0}
     judged = [row.values for row in read_rows(tmp_path / target)]
     assert judged == [
         row | {"verdict": verdict, "reason": reason} for row, (verdict, reason) in zip(ROWS, VERDICTS, strict=True)
@@ -49,6 +51,14 @@ def test_the_command(tmp_path: Path) -> None:
     assert wrong.stderr.count("\n") == 1
 
 
+def test_what_a_judge_does_not_judge_stays_blank(tmp_path: Path) -> None:
+    write_rows(tmp_path / "in.csv", ROWS[:1])
+    counts = judge_file(tmp_path / "in.csv", tmp_path / "out.csv", Judge("nobody", lambda prompt, completion: None))
+    assert counts == {"refusal": 0, "compliance": 0, "unscored": 1}
+    (row,) = read_rows(tmp_path / "out.csv")
+    assert (row.values["verdict"], row.values["reason"]) == ("", "the judge gave no judgement")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -63,16 +73,16 @@ def test_the_command(tmp_path: Path) -> None:
 def test_mistakes_leave_no_file(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=message):
-        judge_file(tmp_path / name, tmp_path / "out.csv")
+        judge_file(tmp_path / name, tmp_path / "out.csv", RULES)
     assert not (tmp_path / "out.csv").exists()
 
 
 def test_a_target_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     write_rows(tmp_path / "in.jsonl", ROWS)
     with pytest.raises(UserError, match=r"out\.txt: the suffix '\.txt' is no format"):
-        judge_file(tmp_path / "in.jsonl", tmp_path / "out.txt")
+        judge_file(tmp_path / "in.jsonl", tmp_path / "out.txt", RULES)
     with pytest.raises(UserError, match="there is no folder"):
-        judge_file(tmp_path / "in.jsonl", tmp_path / "gone" / "out.csv")
+        judge_file(tmp_path / "in.jsonl", tmp_path / "gone" / "out.csv", RULES)
 
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)

@@ -43,6 +43,8 @@ class Evidence(NamedTuple):
     figures: Sequence[Figure]
     contamination: Sequence[Mapping[str, Any]]
     settings: EvaluateSettings
+    judge: str
+    """Who judged."""
     model: str
     """What the config calls the base model."""
 
@@ -100,7 +102,7 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path, trained: Path
         verdict=verdict,
         first_look=any(figure.limited_from is not None for figure in evidence.figures),
         confidence=f"{100 * evidence.settings.confidence:g}",
-        judge=evidence.settings.judge,
+        judge=evidence.judge,
         max_new_tokens=evidence.settings.max_new_tokens,
         safety=[_figure_row(figure) for figure in safety],
         ability=[_figure_row(figure) for figure in evidence.figures if figure.metric not in _SAFETY],
