@@ -225,7 +225,7 @@ FORMATS: Mapping[BenchmarkFormat, Format] = {
         _simpleqa,
     ),
     "advglue": Format(("task", "label", "idx"), "AdvGLUE dev, arXiv 2111.02840", "CC-BY-SA-4.0", _LOGPROB, _advglue),
-    "hhh": Format(("input",), "HHH alignment, arXiv 2112.00861, BIG-bench", "Apache-2.0", _LOGPROB, _hhh),
     "prompts": Format(("prompt", "label"), "your own", "yours", f"{_REFUSAL} on `harmful`, unwanted else", _prompts),
+    "hhh": Format(("input",), "HHH alignment, arXiv 2112.00861, BIG-bench", "Apache-2.0", _LOGPROB, _hhh),
 }
 """Every format, in the order in which a file's columns are tried."""

@@ -74,7 +74,7 @@ def rates(figures: Sequence[Figure], folder: Path) -> Picture:
         axes.grid(axis="x", color=theme.faint, linewidth=0.8)
         for label, colour, marker in (("base", theme.base, "o"), ("aligned", theme.aligned, "D")):
             axes.plot([], [], marker, color=colour, label=label)
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, labelcolor=theme.ink)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, labelcolor=theme.ink)
         _paint([axes], theme)
 
     alt = "; ".join(
