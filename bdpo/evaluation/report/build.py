@@ -118,7 +118,7 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path, trained: Path
         run_words=RUN_WORDS,
         lineage=[lineage_of(folder) for folder in (pairs, scores, trained)],
     )
-    write_atomically(workdir / REPORT, html)
+    write_atomically(workdir / REPORT, html.lstrip())
     return verdict.headline
 
 
