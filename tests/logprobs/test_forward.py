@@ -89,14 +89,14 @@ _LLAMA = tiny_model("llama")
 def test_the_gradient_is_that_of_the_plain_forward() -> None:
     rows = [Row(ids(10, 0), (ids(7, 1), ids(4, 2)))]
     model = tiny_model("llama")
-    response_logps(model, collate(rows, Layout.BRANCHED)).sum().backward()
+    torch.autograd.backward(response_logps(model, collate(rows, Layout.BRANCHED)).sum())
     found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     loss = torch.zeros(())
     for response in rows[0].responses:
         logits = model(input_ids=torch.tensor([rows[0].prompt_ids + response])).logits[0, 9:-1]
         loss = loss + logits.log_softmax(-1).gather(-1, torch.tensor(response)[:, None]).sum()
-    loss.backward()
+    torch.autograd.backward(loss)
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(found[name], parameter.grad, atol=1e-4, rtol=1e-4, msg=name)
 
