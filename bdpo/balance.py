@@ -1,6 +1,6 @@
 """Mutual information to weights: how much of the DPO loss each side of a pair gets.
 
-Pure functions; n pairs.  The forms and their names are in `bdpo.config.settings`
+Pure functions; n pairs.  The forms and their names are in `bdpo.config.methods`
 and in the README; arXiv 2603.22829 gives the ideas and no formulas.
 
     I(x; y) = (logp(y|x) - logp(y|0)) / |y|      nats a token, 0 the null prompt
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bdpo.config.settings import Balance, Method, Scale
+from bdpo.config.methods import METHODS, Balance, Method, Scale
 
 
 class Forms(NamedTuple):
@@ -42,22 +42,14 @@ class Weights(NamedTuple):
     """(n,) float64, s * w_l."""
 
 
-_METHODS: dict[Method, tuple[Balance, Scale]] = {
-    "dpo": ("none", "none"),
-    "dpo_bw": ("inverse", "none"),
-    "dpo_sf": ("none", "harmonic"),
-    "bdpo": ("inverse", "harmonic"),
-}
-
-
 def method_forms(method: Method, balance: Balance | None = None, scale: Scale | None = None) -> Forms:
     """The forms of a named method, or those that the settings put in their place.
 
     Normalised are the combinations whose weights do not keep DPO's magnitude by themselves:
     `inverse` without a scale, and a `harmonic` scale without `inverse`.
     """
-    own_balance, own_scale = _METHODS[method]
-    forms = (balance or own_balance, scale or own_scale)
+    facts = METHODS[method]
+    forms = (balance or facts.balance, scale or facts.scale)
     steady = forms in {("none", "none"), ("softmax", "none"), ("inverse", "harmonic")} or forms[1] == "norm"
     return Forms(*forms, normalise=not steady)
 

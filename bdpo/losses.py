@@ -1,13 +1,53 @@
-"""Log-probs to loss: the one copy of the preference loss.
+"""Log-probs to loss: the one copy of every preference loss.
 
-Pure functions; n pairs.  delta = logp_policy(y|x) - logp_ref(y|x), summed over a
-response's tokens, in nats.
+Pure functions of n pairs, one value a pair; the caller reduces.  Letters:
+
+    logp      summed log-prob of a response under the policy, in nats
+    delta     logp_policy(y|x) - logp_ref(y|x), the log-ratio
+    _w, _l    of the chosen and of the rejected response
+    u         the argument of the sigmoid
+
+Which method uses which loss, with which hyperparameters: `bdpo.config.methods`.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+
+from bdpo.config.methods import Loss
+
+
+class PairTerms(NamedTuple):
+    """What the losses of n pairs are made of; every tensor is (n,)."""
+
+    policy_chosen_logps: Tensor
+    policy_rejected_logps: Tensor
+    ref_chosen_logps: Tensor
+    """Zeros where the loss has no reference."""
+    ref_rejected_logps: Tensor
+    chosen_tokens: Tensor
+    """Tokens of the chosen response, at least 1."""
+    rejected_tokens: Tensor
+    weight_chosen: Tensor
+    """The scaled weight s * w_w, a constant; 1 for all but the weighted methods."""
+    weight_rejected: Tensor
+    unsafe_difference: Tensor
+    """h_l - h_w, h being 1 for an unsafe response: 1 where only the rejected one is unsafe, else 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyperparameters:
+    """Constants of the losses; each loss reads its own."""
+
+    beta: float
+    label_smoothing: float = 0.0
+    gamma: float = 0.0
+    nll_weight: float = 0.0
+    safety_margin: float = 0.0
+    policy_share: float = 1.0
 
 
 class PreferenceLoss(NamedTuple):
@@ -16,56 +56,118 @@ class PreferenceLoss(NamedTuple):
     losses: Tensor
     """(n,) differentiable."""
     chosen_rewards: Tensor
-    """(n,) beta * delta_w, detached."""
+    """(n,) detached: beta * delta_w; beta * logp_w without a reference, SimPO's by the token."""
     rejected_rewards: Tensor
-    """(n,) beta * delta_l, detached."""
 
 
-def preference_loss(
-    policy_chosen_logps: Tensor,
-    policy_rejected_logps: Tensor,
-    ref_chosen_logps: Tensor,
-    ref_rejected_logps: Tensor,
-    *,
-    beta: float,
-    weight_chosen: Tensor,
-    weight_rejected: Tensor,
-) -> PreferenceLoss:
-    """DPO's loss with a weight on each side; with weights of 1 it is DPO.
-
-    L = -log sigmoid(beta * (w_w * delta_w - w_l * delta_l))
-    (DPO: arXiv 2305.18290, eq. 7; B-DPO: arXiv 2603.22829, in the form of the README.)
+def preference_loss(loss: Loss, terms: PairTerms, constants: Hyperparameters) -> PreferenceLoss:
+    """Losses and rewards of n pairs.
 
     Args:
-        policy_chosen_logps: (n,) summed log-probs of the chosen responses under the policy.
-        policy_rejected_logps: (n,) of the rejected ones.
-        ref_chosen_logps: (n,) under the reference.
-        ref_rejected_logps: (n,) under the reference.
-        beta: strength of the pull towards the reference.
-        weight_chosen: (n,) the scaled weight s * w_w, a constant.
-        weight_rejected: (n,) the scaled weight s * w_l, a constant.
+        loss: which loss.
+        terms: (n,) tensors.
+        constants: those that the loss does not use are not read.
 
     Raises:
         ValueError: shapes differ.
     """
-    shapes = {
-        tuple(t.shape)
-        for t in (
-            policy_chosen_logps,
-            policy_rejected_logps,
-            ref_chosen_logps,
-            ref_rejected_logps,
-            weight_chosen,
-            weight_rejected,
-        )
-    }
-    if len(shapes) != 1:
-        raise ValueError(f"all six tensors need one shape, not {sorted(shapes)}")
-    log_ratio_chosen = policy_chosen_logps - ref_chosen_logps
-    log_ratio_rejected = policy_rejected_logps - ref_rejected_logps
-    margin = weight_chosen.detach() * log_ratio_chosen - weight_rejected.detach() * log_ratio_rejected
-    return PreferenceLoss(
-        losses=-F.logsigmoid(beta * margin),
-        chosen_rewards=beta * log_ratio_chosen.detach(),
-        rejected_rewards=beta * log_ratio_rejected.detach(),
-    )
+    if len({tuple(term.shape) for term in terms}) != 1:
+        shapes = {name: tuple(term.shape) for name, term in terms._asdict().items()}
+        raise ValueError(f"all tensors need one shape, not {shapes}")
+    beta, smoothing = constants.beta, constants.label_smoothing
+    chosen = terms.policy_chosen_logps - terms.ref_chosen_logps
+    rejected = terms.policy_rejected_logps - terms.ref_rejected_logps
+    match loss:
+        case "sigmoid":
+            weights = (terms.weight_chosen.detach(), terms.weight_rejected.detach())
+            losses = sigmoid_loss(beta * (weights[0] * chosen - weights[1] * rejected), label_smoothing=smoothing)
+        case "robust":
+            losses = robust_loss(beta * (chosen - rejected), label_smoothing=smoothing)
+        case "ipo":
+            losses = ipo_loss(chosen / terms.chosen_tokens, rejected / terms.rejected_tokens, beta=beta)
+        case "hinge":
+            losses = hinge_loss(beta * (chosen - rejected))
+        case "simpo":
+            chosen, rejected = chosen / terms.chosen_tokens, rejected / terms.rejected_tokens
+            # SimPO, eq. 6: u = beta / |y_w| logp_w - beta / |y_l| logp_l - gamma
+            losses = sigmoid_loss(beta * (chosen - rejected) - constants.gamma, label_smoothing=smoothing)
+        case "cpo":
+            losses = sigmoid_loss(beta * (chosen - rejected), label_smoothing=smoothing)
+            losses = losses + constants.nll_weight * nll_loss(chosen, terms.chosen_tokens)
+        case "safedpo":
+            # SafeDPO, eq. 12: u = beta * (delta_w - delta_l) - (h_l - h_w) * margin
+            losses = sigmoid_loss(beta * (chosen - rejected) - constants.safety_margin * terms.unsafe_difference)
+        case "bounded":
+            bounded = bounded_log_ratio(rejected, policy_share=constants.policy_share)
+            losses = sigmoid_loss(beta * (chosen - bounded))
+    return PreferenceLoss(losses, beta * chosen.detach(), beta * rejected.detach())
+
+
+def sigmoid_loss(u: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """-log sigmoid(u); with smoothing e, -(1 - e) log sigmoid(u) - e log sigmoid(-u).
+
+    DPO (arXiv 2305.18290, eq. 7) with u = beta * (delta_w - delta_l), and conservative DPO: a share e
+    of the labels is taken to be wrong.  B-DPO (arXiv 2603.22829, in the form of the README) with
+    u = beta * (w_w * delta_w - w_l * delta_l).
+
+    Args:
+        u: (n,).
+        label_smoothing: e, from 0 to below 1/2.
+    """
+    if label_smoothing == 0:
+        return -F.logsigmoid(u)
+    return -(1 - label_smoothing) * F.logsigmoid(u) - label_smoothing * F.logsigmoid(-u)
+
+
+def robust_loss(u: Tensor, *, label_smoothing: float) -> Tensor:
+    """Robust DPO: unbiased under labels that are flipped with probability e (arXiv 2403.00409, eq. 9).
+
+    L = (-(1 - e) log sigmoid(u) + e log sigmoid(-u)) / (1 - 2e);  may be negative.
+
+    Args:
+        u: (n,) beta * (delta_w - delta_l).
+        label_smoothing: e, from 0 to below 1/2.
+    """
+    clean, flipped = -F.logsigmoid(u), -F.logsigmoid(-u)
+    return ((1 - label_smoothing) * clean - label_smoothing * flipped) / (1 - 2 * label_smoothing)
+
+
+def ipo_loss(chosen: Tensor, rejected: Tensor, *, beta: float) -> Tensor:
+    """IPO: (delta_w / |y_w| - delta_l / |y_l| - 1 / (2 beta))^2 (arXiv 2310.12036, eq. 17).
+
+    By the token, as its authors have it and TRL too, else the target would depend on the lengths.
+
+    Args:
+        chosen: (n,) delta_w / |y_w|.
+        rejected: (n,) delta_l / |y_l|.
+        beta: the paper's tau.
+    """
+    return (chosen - rejected - 1 / (2 * beta)) ** 2
+
+
+def hinge_loss(u: Tensor) -> Tensor:
+    """max(0, 1 - u), u = beta * (delta_w - delta_l) (SLiC, arXiv 2305.10425, in the form of arXiv 2309.06657)."""
+    return torch.relu(1 - u)
+
+
+def nll_loss(chosen_logps: Tensor, chosen_tokens: Tensor) -> Tensor:
+    """-logp_w / |y_w|: CPO's pull to the chosen response (arXiv 2401.08417, eq. 5), in nats a token.
+
+    The mean is over the tokens of a pair, so that pairs count alike; TRL's is over those of a batch.
+    """
+    return -chosen_logps / chosen_tokens
+
+
+def bounded_log_ratio(rejected: Tensor, *, policy_share: float) -> Tensor:
+    """log(pi_mix / pi_ref) of the rejected response, pi_mix = a pi_policy + (1 - a) pi_ref (arXiv 2506.12725).
+
+    It cannot fall below log(1 - a), so that pushing the rejected response down ceases to pay.
+
+    Args:
+        rejected: (n,) delta_l.
+        policy_share: a, above 0; 1 is DPO.
+    """
+    if policy_share == 1:
+        return rejected
+    a = rejected.new_tensor(policy_share)
+    return torch.logaddexp(a.log() + rejected, torch.log1p(-a).expand_as(rejected))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bdpo.balance import Forms, balance_weights, method_forms, weights_sql
-from bdpo.config.settings import Balance, Method, Scale
+from bdpo.config.methods import Balance, Method, Scale
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 MODERATE = st.floats(-20, 20)

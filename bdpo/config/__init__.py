@@ -4,8 +4,10 @@ from bdpo.config.loading import load_config
 from bdpo.config.settings import (
     BenchmarkSettings,
     Config,
+    EarlyStoppingSettings,
     EvaluateSettings,
     IngestSettings,
+    LoraSettings,
     ModelSettings,
     ScoreSettings,
     SourceSettings,
@@ -15,8 +17,10 @@ from bdpo.config.settings import (
 __all__ = [
     "BenchmarkSettings",
     "Config",
+    "EarlyStoppingSettings",
     "EvaluateSettings",
     "IngestSettings",
+    "LoraSettings",
     "ModelSettings",
     "ScoreSettings",
     "SourceSettings",

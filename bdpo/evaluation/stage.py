@@ -10,7 +10,7 @@ import pyarrow as pa
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.artifacts.store import SCRATCH, note_progress, write_atomically
 from bdpo.config import EvaluateSettings, ModelSettings
-from bdpo.evaluation.benchmarks import Benchmark, Prompt, load_benchmark
+from bdpo.evaluation.benchmarks import Benchmark, Label, Prompt, load_benchmark
 from bdpo.evaluation.generation import Completion, CompletionStore, Decoding, completion_key, generate_missing
 from bdpo.evaluation.judges import judge_refusal
 from bdpo.evaluation.preference import held_out_pairs, ranked_right, score_held_out
@@ -48,7 +48,7 @@ _JUDGEMENTS = pa.schema(
         ("key", pa.string()),
     ]
 )
-_METRICS = {"harmful": "refusal_rate", "harmless": "over_refusal_rate"}
+_METRICS: Mapping[Label, str] = {"harmful": "refusal_rate", "harmless": "over_refusal_rate"}
 
 
 class _Answers(NamedTuple):
@@ -242,7 +242,7 @@ def _figures(
                         verdicts["base"],
                         verdicts["aligned"],
                         confidence=confidence,
-                        limited_from=benchmark.limited_from,
+                        limited_from=benchmark.limited_from(label),
                     )
                 )
     return figures

@@ -31,6 +31,10 @@ class Difference(NamedTuple):
     high: float | None
     p_value: float | None
     """Exact McNemar test, two-sided."""
+    gained: int
+    """Items that are True for the second model alone."""
+    lost: int
+    """Items that are True for the first model alone."""
     confidence: float
 
 
@@ -74,18 +78,27 @@ def paired_difference(first: Sequence[bool | None], second: Sequence[bool | None
     both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     n = len(both)
     if n == 0:
-        return Difference(None, 0, None, None, None, confidence)
+        return Difference(None, 0, None, None, None, 0, 0, confidence)
     a, b = rate([x for x, _ in both], confidence), rate([y for _, y in both], confidence)
     lost = sum(x and not y for x, y in both)
     gained = sum(y and not x for x, y in both)
-    p_value = 1.0 if lost + gained == 0 else float(binomtest(gained, lost + gained, 0.5).pvalue)
     assert a.value is not None, "n is not 0"
     assert b.value is not None, "n is not 0"
     correlation = _phi(both)
     value = b.value - a.value
     down = _bound(b.value - (b.low or 0.0), (a.high or 0.0) - a.value, correlation)
     up = _bound((b.high or 0.0) - b.value, a.value - (a.low or 0.0), correlation)
-    return Difference(value, n, value - down, value + up, p_value, confidence)
+    return Difference(value, n, value - down, value + up, mcnemar(gained, lost), gained, lost, confidence)
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Exact two-sided p of McNemar's test (1947): among items that changed, either way is as likely.
+
+    Args:
+        gained: items that only the second model has.
+        lost: items that only the first has.
+    """
+    return 1.0 if gained + lost == 0 else float(binomtest(gained, gained + lost, 0.5).pvalue)
 
 
 def _bound(own: float, other: float, correlation: float) -> float:

@@ -16,17 +16,20 @@ _OWNED = {
     "bf16": "model.dtype",
     "fp16": "model.dtype",
 }
-_DEFAULT = {"zero_optimization": {"stage": 1}}
 
 
-def read_deepspeed_config(path: Path | None) -> dict[str, Any]:
-    """The user's DeepSpeed settings, ZeRO stage 1 by default.
+def read_deepspeed_config(path: Path | None, *, world: int) -> dict[str, Any]:
+    """The user's DeepSpeed settings.
+
+    Args:
+        path: JSON; without it ZeRO stage 0 for one process, which has nothing to share, and 1 for several.
+        world: number of processes.
 
     Raises:
         UserError: the file is not JSON, or sets what the run's own settings decide.
     """
     if path is None:
-        return dict(_DEFAULT)
+        return {"zero_optimization": {"stage": 0 if world == 1 else 1}}
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

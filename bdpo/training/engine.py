@@ -1,5 +1,6 @@
 """DeepSpeed, the one place that imports it."""
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +47,8 @@ class Engine:
 
         Args:
             model: in `dtype`, dropout off.
-            dtype: `bfloat16` keeps float32 master weights beside the model's.
+            dtype: `bfloat16` keeps float32 master weights and gradient sums beside the model's bfloat16
+                weights, at every ZeRO stage (0 is run as 1).
             weight_decay: AdamW's decay of matrices; vectors (biases, norms) are spared.
             max_grad_norm: gradients are clipped to this norm.
             deepspeed_config: what `read_deepspeed_config` gave.
@@ -60,7 +62,15 @@ class Engine:
         ]
         # DeepSpeed may take a trial step at its start; at a learning rate of 0 it changes nothing.
         optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0, fused=True)
-        config: dict[str, Any] = dict(deepspeed_config) | {
+        zero = {"stage": 0, **deepspeed_config.get("zero_optimization", {})}
+        if dtype == "bfloat16":
+            # Stage 0 would add up gradients in bfloat16; on one process stage 1 is the same without that.
+            zero["stage"] = max(zero["stage"], 1)
+        config: dict[str, Any] = {
+            # In bfloat16 two processes would average gradients that one process has in float32.
+            "communication_data_type": "fp32",
+            **deepspeed_config,
+            "zero_optimization": zero,
             "train_batch_size": int(os.environ["WORLD_SIZE"]),
             "train_micro_batch_size_per_gpu": 1,
             "gradient_accumulation_steps": 1,
@@ -69,7 +79,7 @@ class Engine:
             "steps_per_print": 2**31,
         }
         # Without ZeRO and master weights DeepSpeed clips, but does not tell the norm.
-        self._clips_itself = dtype == "float32" and config.get("zero_optimization", {}).get("stage", 0) == 0
+        self._clips_itself = dtype == "float32" and zero["stage"] == 0
         if not self._clips_itself:
             config["gradient_clipping"] = max_grad_norm
         if dtype == "bfloat16":
@@ -94,12 +104,16 @@ class Engine:
         self._engine.backward(loss)
 
     def step(self, learning_rate: float) -> float:
-        """Clip, update the weights, and return the gradient's norm before clipping; nan if it is not finite."""
+        """Clip, update the weights, and return the gradient's norm before clipping.
+
+        Where that is not finite, weights and optimizer stay as they were.
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         if self._clips_itself:
             norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._max_grad_norm))
-            self._engine.step()
+            if math.isfinite(norm):
+                self._engine.step()
             return norm
         self._engine.step()
         # On overflow DeepSpeed leaves out the step without a word and keeps the norm of the one before.

@@ -2,11 +2,12 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,40 @@ _TAIL_LINES = 20
 _MEMORY_SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "exits with return code = -9")
 
 
-def launch(job: Path, *, processes: int, on_row: Callable[[dict[str, Any]], None]) -> None:
+def count_hosts(hostfile: Path | None) -> int:
+    """Machines that a DeepSpeed hostfile names; 1 without one.
+
+    Raises:
+        UserError: a line is not `name slots=N`, a name stands twice, or there is none.
+    """
+    if hostfile is None:
+        return 1
+    lines = [line.strip() for line in hostfile.read_text(encoding="utf-8").splitlines()]
+    entries = [line for line in lines if line and not line.startswith("#")]
+    for line in entries:
+        if not re.match(r"\S+\s+slots=\d+", line):
+            raise UserError(f"{hostfile}: {line!r} is not a line of a DeepSpeed hostfile, such as `node-1 slots=8`.")
+    names = [line.split()[0] for line in entries]
+    if not names or len(set(names)) != len(names):
+        raise UserError(f"{hostfile}: a hostfile names each machine once, and at least one.")
+    return len(names)
+
+
+def launch(
+    job: Path,
+    *,
+    processes: int,
+    hostfile: Path | None,
+    launcher_args: Sequence[str],
+    on_row: Callable[[dict[str, Any]], None],
+) -> None:
     """Run `bdpo.training.worker` to its end.
 
     Args:
         job: the job file; logs and metrics lie beside it.
-        processes: how many the launcher starts on this machine.
+        processes: how many the launcher starts on each machine.
+        hostfile: of a run on several machines.
+        launcher_args: more arguments for the launcher.
         on_row: called with each row that rank 0 writes, those of the checkpoint that it goes on from included.
 
     Raises:
@@ -35,14 +64,7 @@ def launch(job: Path, *, processes: int, on_row: Callable[[dict[str, Any]], None
     folder = job.parent
     (folder / ERROR_FILE).unlink(missing_ok=True)
     (folder / METRICS_FILE).unlink(missing_ok=True)
-    command = [
-        sys.executable, "-m", "deepspeed.launcher.runner",
-        "--num_gpus", str(processes),
-        "--master_addr", "127.0.0.1",
-        "--master_port", str(_free_port()),
-        "--module", "bdpo.training.worker",
-        str(job),
-    ]  # fmt: skip
+    command = launch_command(job, processes=processes, hostfile=hostfile, launcher_args=launcher_args)
     with (folder / _LOG_FILE).open("ab") as log:
         child = subprocess.Popen(
             command,
@@ -61,6 +83,20 @@ def launch(job: Path, *, processes: int, on_row: Callable[[dict[str, Any]], None
             child.wait()
     if child.returncode != 0:
         raise _failure(folder, child.returncode)
+
+
+def launch_command(job: Path, *, processes: int, hostfile: Path | None, launcher_args: Sequence[str]) -> list[str]:
+    """The launcher's command line; arguments as `launch`."""
+    place = ["--master_addr", "127.0.0.1"] if hostfile is None else ["--hostfile", str(hostfile)]
+    return [
+        sys.executable, "-m", "deepspeed.launcher.runner",
+        "--num_gpus", str(processes),
+        *place,
+        "--master_port", str(_free_port()),
+        *launcher_args,
+        "--module", "bdpo.training.worker",
+        str(job),
+    ]  # fmt: skip
 
 
 def _follow(path: Path, child: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
@@ -89,8 +125,9 @@ def _failure(folder: Path, code: int) -> Exception:
     tail = log.splitlines()[-_TAIL_LINES:]
     if any(sign in line.lower() for sign in _MEMORY_SIGNS for line in tail):
         return UserError(
-            "Training was killed, most likely for want of memory; lower train.token_budget, use a ZeRO stage 2 or 3 "
-            f"config in train.deepspeed, or free memory, then run again; the log is {folder / _LOG_FILE}."
+            "Training was killed, most likely for want of memory; lower train.token_budget, set "
+            "train.gradient_checkpointing=true, train.lora, or a ZeRO stage 2 or 3 config in train.deepspeed, or free "
+            f"memory, then run again; the log is {folder / _LOG_FILE}."
         )
     return RuntimeError(
         f"the training process ended with code {code}; its log {folder / _LOG_FILE} ends:\n" + "\n".join(tail)

@@ -6,10 +6,16 @@ from typing import Any
 from bdpo import __version__
 from bdpo.balance import Forms
 from bdpo.config import TrainSettings
+from bdpo.config.methods import METHODS
 
 
 def model_card(
-    settings: TrainSettings, forms: Forms, base: str, num_pairs: int, figures: Mapping[str, Mapping[str, Any]]
+    settings: TrainSettings,
+    forms: Forms,
+    base: str,
+    num_pairs: int,
+    step: int,
+    figures: Mapping[str, Mapping[str, Any]],
 ) -> str:
     """Markdown with a YAML header: what the model was made from, how, and how training ended.
 
@@ -18,16 +24,20 @@ def model_card(
         forms: balance weight and scaling factor that the method stands for.
         base: name of the model that it started from.
         num_pairs: pairs in the training split.
+        step: after which the weights are those of this model.
         figures: split to its last metrics.
     """
-    names = sorted({name for row in figures.values() for name in row} - {"step"})
-    shown = [name for name in names if name.startswith(("loss", "rewards/"))]
+    train, validation = figures.get("train", {}), figures.get("validation", {})
+    shown = sorted(name for name in train if name.startswith(("loss", "rewards/")))
     table = "\n".join(
-        f"| {name} | "
-        + " | ".join(_number(figures.get(split, {}).get(name)) for split in ("train", "validation"))
-        + " |"
-        for name in shown
+        f"| {name} | {_number(train[name])} | {_number(validation.get(f'eval_{name}'))} |" for name in shown
     )
+    facts = METHODS[settings.method]
+    own = "".join(
+        f"| {name.replace('_', ' ')} | {getattr(settings, name)} |\n"
+        for name in sorted(facts.hyperparameters - {"balance", "scale"})
+    )
+    trained = "all weights" if settings.lora is None else f"LoRA adapters of rank {settings.lora.rank}, merged"
     steady = ", normalised to mean 1" if forms.normalise else ""
     return f"""---
 library_name: transformers
@@ -41,10 +51,12 @@ Trained with bdpo {__version__} on {num_pairs} preference pairs, from `{base}`.
 
 | setting | value |
 | --- | --- |
-| method | {settings.method}: balance `{forms.balance}`, scale `{forms.scale}`{steady} |
+| method | {settings.method} ({facts.source}): balance `{forms.balance}`, scale `{forms.scale}`{steady} |
 | beta | {settings.beta} |
+{own}| trained | {trained} |
 | learning rate | {settings.learning_rate}, {settings.schedule}, warm-up {settings.warmup_ratio} |
 | epochs, batch size | {settings.epochs}, {settings.batch_size} |
+| optimizer steps | {step} |
 | seed | {settings.seed} |
 
 | last metric | train | validation |

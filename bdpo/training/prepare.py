@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.balance import Forms, balance_weights
 from bdpo.errors import UserError
-from bdpo.layout.chat import Untokenizable, tokenize_pair
+from bdpo.layout.chat import TokenizedPair, Untokenizable, tokenize_pair
 from bdpo.layout.rows import Row
 from bdpo.logprobs.keys import sequence_key
 
@@ -27,11 +27,14 @@ PREPARED = pa.schema(
         pa.field("rejected_ids", pa.list_(pa.int32()), nullable=False),
         pa.field("ref_chosen_logps", pa.float64(), nullable=False),
         pa.field("ref_rejected_logps", pa.float64(), nullable=False),
+        pa.field("mi_chosen", pa.float64()),
+        pa.field("mi_rejected", pa.float64()),
         pa.field("weight_chosen", pa.float64(), nullable=False),
         pa.field("weight_rejected", pa.float64(), nullable=False),
+        pa.field("unsafe_difference", pa.float64(), nullable=False),
     ]
 )
-"""`scratch/prepared.parquet`; the weights are the scaled ones, s * w."""
+"""`scratch/prepared.parquet`; the weights are the scaled ones, s * w; without a reference its log-probs are 0."""
 
 
 class Prepared(NamedTuple):
@@ -40,14 +43,18 @@ class Prepared(NamedTuple):
     pair_ids: list[str]
     rows: list[Row]
     ref_logps: torch.Tensor
-    """(n, 2) float32, chosen and rejected, in nats."""
+    """(n, 2) float32, chosen and rejected, in nats; 0 without a reference."""
+    mi: torch.Tensor
+    """(n, 2) float32, chosen and rejected, nats a token; nan without a reference."""
     weights: torch.Tensor
     """(n, 2) float32, chosen and rejected, scaled."""
+    unsafe_difference: torch.Tensor
+    """(n,) float32: 1 where only the rejected response is unsafe, else 0."""
 
 
 def prepare(
     pairs: Path,
-    scores: Path,
+    scores: Path | None,
     target: Path,
     *,
     tokenizer: PreTrainedTokenizerBase,
@@ -57,14 +64,15 @@ def prepare(
     tau: float,
     max_length: int,
     max_prompt_length: int,
-) -> None:
+    needs_safety_labels: bool = False,
+) -> int:
     """Write the training rows.
 
     A pair meets its scores by the digest of its exact tokens and of the scorer, never by its place.
 
     Args:
         pairs: `pairs.parquet`.
-        scores: `scored_pairs.parquet`.
+        scores: `scored_pairs.parquet`; None for a method without a reference.
         target: the file to write.
         tokenizer: of the model.
         scorer_digest: of the reference model, dtype and attention that the scores must come from.
@@ -73,14 +81,21 @@ def prepare(
         tau: temperature of `softmax`.
         max_length: longest prompt plus response.
         max_prompt_length: longest prompt.
+        needs_safety_labels: order pairs by safety, as SafeDPO does (arXiv 2505.20065, section 4): the safe
+            response is the chosen one, and a pair of two unsafe ones is left out.
+
+    Returns:
+        How many pairs were left out.
 
     Raises:
-        UserError: a pair has no score, or there is nothing to train on.
+        UserError: a pair has no score or no safety label, or there is nothing to train on.
     """
-    table = pq.read_table(pairs)
-    scored = {row["pair_id"]: row for row in pq.read_table(scores, columns=_SCORED).to_pylist()}
+    scored: dict[str, dict[str, Any]] = {}
+    if scores is not None:
+        scored = {row["pair_id"]: row for row in pq.read_table(scores, columns=_SCORED).to_pylist()}
     rows: list[dict[str, Any]] = []
-    for pair in table.to_pylist():
+    left_out = 0
+    for pair in pq.read_table(pairs).to_pylist():
         try:
             ids = tokenize_pair(
                 tokenizer,
@@ -93,22 +108,55 @@ def prepare(
         except Untokenizable as problem:
             # Ingestion refuses such rows with the same tokenizer, which is part of its fingerprint.
             raise UserError(f"train: the pair {pair['pair_id']} cannot be laid out: {problem.reason}.") from problem
-        score = scored.get(pair["pair_id"])
-        keys = [sequence_key(ids.prompt_ids, side, scorer_digest) for side in (ids.chosen_ids, ids.rejected_ids)]
-        if score is None or [score["chosen_key"], score["rejected_key"]] != keys:
-            raise UserError(
-                f"{scores}: the pair {pair['pair_id']} has no score of these very tokens by this reference model; "
-                "run the stage score again (`--force score`)."
-            )
-        rows.append({"pair_id": pair["pair_id"], "split": pair["split"], **ids._asdict(), **score})
-    is_train = torch.tensor([row["split"] == "train" for row in rows])
+        row = {"pair_id": pair["pair_id"], "split": pair["split"], "unsafe_difference": 0.0, **ids._asdict()}
+        if scores is not None:
+            row |= _score(scored.get(pair["pair_id"]), ids, pair["pair_id"], scorer_digest, scores)
+        else:
+            row |= {"ref_chosen_logps": 0.0, "ref_rejected_logps": 0.0, "mi_chosen": None, "mi_rejected": None}
+        if needs_safety_labels:
+            ordered = _order_by_safety(row, pair["chosen_safe"], pair["rejected_safe"])
+            left_out += ordered is None
+            rows += [] if ordered is None else [ordered]
+        else:
+            rows.append(row)
+    is_train = torch.tensor([row["split"] == "train" for row in rows], dtype=torch.bool)
     if not is_train.any():
         raise UserError(f"{pairs}: no pair is in the training split; lower ingest.validation_fraction or add rows.")
-    mi = torch.tensor([[row["mi_chosen"], row["mi_rejected"]] for row in rows], dtype=torch.float64)
+    mi = torch.tensor([[row["mi_chosen"] or 0.0, row["mi_rejected"] or 0.0] for row in rows], dtype=torch.float64)
     weights = balance_weights(mi[:, 0], mi[:, 1], forms=forms, mi_floor=mi_floor, tau=tau, mean_over=is_train)
     scaled = zip(rows, weights.scaled_chosen.tolist(), weights.scaled_rejected.tolist(), strict=True)
     records = [row | {"weight_chosen": chosen, "weight_rejected": rejected} for row, chosen, rejected in scaled]
     write_parquet(pa.Table.from_pylist(records, PREPARED), target)
+    return left_out
+
+
+def _score(
+    score: dict[str, Any] | None, ids: TokenizedPair, pair_id: str, scorer_digest: str, scores: Path
+) -> dict[str, Any]:
+    keys = [sequence_key(ids.prompt_ids, side, scorer_digest) for side in (ids.chosen_ids, ids.rejected_ids)]
+    if score is None or [score["chosen_key"], score["rejected_key"]] != keys:
+        raise UserError(
+            f"{scores}: the pair {pair_id} has no score of these very tokens by this reference model; "
+            "run the stage score again (`--force score`)."
+        )
+    return {name: score[name] for name in ("ref_chosen_logps", "ref_rejected_logps", "mi_chosen", "mi_rejected")}
+
+
+def _order_by_safety(
+    row: dict[str, Any], chosen_safe: bool | None, rejected_safe: bool | None
+) -> dict[str, Any] | None:
+    if chosen_safe is None or rejected_safe is None:
+        raise UserError(
+            f"train.method safedpo: the pair {row['pair_id']} has no chosen_safe and rejected_safe; give these columns "
+            "for every row, or use a method without safety labels."
+        )
+    if not chosen_safe and not rejected_safe:
+        return None
+    row = row | {"unsafe_difference": float(chosen_safe != rejected_safe)}
+    if chosen_safe:
+        return row
+    swapped = {"chosen": "rejected", "rejected": "chosen"}
+    return row | {name: row[name.replace(side, swapped[side])] for name in row for side in swapped if side in name}
 
 
 def read_split(path: Path, split: str) -> Prepared:
@@ -118,13 +166,16 @@ def read_split(path: Path, split: str) -> Prepared:
 
     def both(name: Callable[[str], str]) -> torch.Tensor:
         columns = [[row[name(side)] for side in ("chosen", "rejected")] for row in rows]
+        # A missing mutual information becomes nan.
         return torch.from_numpy(np.asarray(columns, dtype=np.float32).reshape(-1, 2))
 
     return Prepared(
         pair_ids=[row["pair_id"] for row in rows],
         rows=[Row(tuple(r["prompt_ids"]), (tuple(r["chosen_ids"]), tuple(r["rejected_ids"]))) for r in rows],
         ref_logps=both(lambda side: f"ref_{side}_logps"),
+        mi=both(lambda side: f"mi_{side}"),
         weights=both(lambda side: f"weight_{side}"),
+        unsafe_difference=torch.tensor([row["unsafe_difference"] for row in rows]),
     )
 
 

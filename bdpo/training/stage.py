@@ -1,8 +1,13 @@
-"""Stage 3, train: pairs and scores to `policy/`, a Hugging Face model folder, and `metrics.parquet`."""
+"""Stage 3, train: pairs and scores to `policy/`, a Hugging Face model folder, and `metrics.parquet`.
 
+Beside them lie `tensorboard/`, the same metrics as event files, and under LoRA `adapter/`.
+"""
+
+import dataclasses
 import math
 import os
 import shutil
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -11,23 +16,34 @@ import psutil
 import pyarrow as pa
 import torch
 
+from bdpo.artifacts.digest import digest_file
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.artifacts.store import SCRATCH
 from bdpo.balance import method_forms
-from bdpo.config import ModelSettings, TrainSettings
+from bdpo.config import EarlyStoppingSettings, ModelSettings, TrainSettings
+from bdpo.config.methods import METHODS
 from bdpo.errors import UserError
 from bdpo.logprobs.keys import Scorer
 from bdpo.logprobs.proof import choose_layout
 from bdpo.logprobs.score import score_rows
+from bdpo.losses import Hyperparameters
 from bdpo.models.loading import load_model, load_tokenizer
 from bdpo.models.source import ModelSource
 from bdpo.progress import Progress
 from bdpo.training.checkpoints import latest_checkpoint
 from bdpo.training.deepspeed_config import read_deepspeed_config
-from bdpo.training.launch import launch
+from bdpo.training.event_file import EventFile
+from bdpo.training.launch import count_hosts, launch
 from bdpo.training.model_card import model_card
 from bdpo.training.prepare import prepare, read_split
-from bdpo.training.worker_files import CHECKPOINTS_FOLDER, POLICY_FOLDER, PREPARED_FILE, Job
+from bdpo.training.watch import best_step, both_fall
+from bdpo.training.worker_files import (
+    ADAPTER_FOLDER,
+    CHECKPOINTS_FOLDER,
+    POLICY_FOLDER,
+    PREPARED_FILE,
+    Job,
+)
 from bdpo.versions import STAGES
 
 METRICS = pa.schema(
@@ -42,6 +58,7 @@ METRICS = pa.schema(
 """`metrics.parquet`: after how many steps, on which split, what."""
 
 VERSION = STAGES["train"]
+_JOB_FILE = "job.json"
 _SAMPLE_PAIRS = 8
 _SAMPLE_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.15}
 """Largest difference of a recomputed score, in nats a token: what another batch may change by rounding."""
@@ -53,7 +70,7 @@ def train(
     model: ModelSettings,
     source: ModelSource,
     pairs: Path,
-    scores: Path,
+    scores: Path | None,
     workdir: Path,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -64,25 +81,27 @@ def train(
         model: truncation, dtype and attention.
         source: the reference model, from which the policy starts.
         pairs: folder with `pairs.parquet`.
-        scores: folder with `scored_pairs.parquet`.
+        scores: folder with `scored_pairs.parquet`; not read for a method without a reference.
         workdir: gets the results; its `scratch` holds the checkpoints that a restart goes on from.
         progress: where to show what happens.
 
     Returns:
-        Figures: steps, pairs, seconds, pairs_per_s, resumed_from_step, and the last metrics of each split.
+        Figures: steps, pairs, seconds, pairs_per_s, resumed_from_step, notes, and the last metrics of each split.
 
     Raises:
         UserError: scores do not fit, settings do not fit, or the training diverged.
     """
     started = time.monotonic()
     scratch = workdir / SCRATCH
-    read_deepspeed_config(settings.deepspeed)  # before any work, for its errors
-    checkpoint = latest_checkpoint(scratch / CHECKPOINTS_FOLDER, world=settings.processes)
-    resumed_from = checkpoint.step if checkpoint is not None else 0
+    facts = METHODS[settings.method]
     forms = method_forms(settings.method, settings.balance, settings.scale)
-    prepare(
+    world = settings.processes * count_hosts(settings.hostfile)
+    deepspeed = read_deepspeed_config(settings.deepspeed, world=world)
+    scored = scores / "scored_pairs.parquet" if facts.needs_reference and scores is not None else None
+    assert scored is not None or not facts.needs_reference, "a method with a reference is given its scores"
+    left_out = prepare(
         pairs / "pairs.parquet",
-        scores / "scored_pairs.parquet",
+        scored,
         scratch / PREPARED_FILE,
         tokenizer=load_tokenizer(source.folder, trust_remote_code=model.trust_remote_code),
         scorer_digest=Scorer(source.weights_digest, model.dtype, model.attention).digest,
@@ -91,23 +110,99 @@ def train(
         tau=settings.tau,
         max_length=model.max_length,
         max_prompt_length=model.max_prompt_length,
+        needs_safety_labels=facts.needs_safety_labels,
     )
+    if left_out:
+        progress.say(f"train: {left_out} pairs with two unsafe responses are left out, as safedpo asks")
     num_pairs = len(read_split(scratch / PREPARED_FILE, "train").rows)
     total_steps = settings.epochs * math.ceil(num_pairs / settings.batch_size)
     total_steps = min(total_steps, settings.max_steps or total_steps)
-    _check_scores(scratch / PREPARED_FILE, source, model, settings.token_budget)
+    job = _job(settings, model, source, scratch, deepspeed=deepspeed, world=world, total_steps=total_steps)
+    checkpoint = latest_checkpoint(scratch / CHECKPOINTS_FOLDER, world=world, made_with=job.made_with)
+    resumed_from = checkpoint.step if checkpoint is not None else 0
+    if facts.needs_reference:
+        _check_scores(scratch / PREPARED_FILE, source, model, settings.token_budget)
+    job.write(scratch / _JOB_FILE)
 
-    job = scratch / "job.json"
-    Job(
+    rows: list[dict[str, Any]] = []
+    notes: list[str] = []
+    if resumed_from:
+        progress.say(f"train: going on from the checkpoint of step {resumed_from}")
+    progress.begin("train", total_steps, "steps", done=resumed_from)
+    launched = time.monotonic()
+    with EventFile(workdir / "tensorboard") as events:
+
+        def on_row(row: dict[str, Any]) -> None:
+            rows.append(row)
+            events.write(row)
+            if row["split"] == "train" and row["step"] > resumed_from:
+                progress.advance(1, loss=row["loss"], accuracy=row["rewards/accuracies"])
+            note = both_fall(rows) if row["split"] == "validation" and facts.needs_reference else None
+            if note is not None:
+                notes.append(note)
+                progress.say(f"train: {note}")
+
+        launch(
+            scratch / _JOB_FILE,
+            processes=settings.processes,
+            hostfile=settings.hostfile,
+            launcher_args=settings.launcher_args,
+            on_row=on_row,
+        )
+    training_s = time.monotonic() - launched
+    write_parquet(pa.Table.from_pylist(_long(rows), METRICS), workdir / "metrics.parquet")
+    last: dict[str, dict[str, Any]] = {
+        split: next((r for r in reversed(rows) if r["split"] == split), {}) for split in ("train", "validation")
+    }
+    figures = {split: {k: v for k, v in row.items() if k not in ("split", "epoch")} for split, row in last.items()}
+    steps = last["train"]["step"]
+    kept = _kept_step(rows, settings) or steps
+    if steps < total_steps:
+        progress.say(f"train: stopped early after {steps} of {total_steps} steps; the policy is that of step {kept}")
+    card = model_card(settings, forms, source.name, num_pairs, kept, figures)
+    _put_results(scratch, workdir, card)
+    return {
+        "method": settings.method,
+        "forms": forms._asdict(),
+        "pairs": num_pairs,
+        "pairs_left_out": left_out,
+        "steps": steps,
+        "policy_of_step": kept,
+        "resumed_from_step": resumed_from,
+        "seconds": round(time.monotonic() - started, 1),
+        "pairs_per_s": round((steps - resumed_from) * settings.batch_size / training_s, 2),
+        "notes": notes[-1:],
+        "last": figures,
+    }
+
+
+def _job(
+    settings: TrainSettings,
+    model: ModelSettings,
+    source: ModelSource,
+    scratch: Path,
+    *,
+    deepspeed: dict[str, Any],
+    world: int,
+    total_steps: int,
+) -> Job:
+    facts, stopping = METHODS[settings.method], settings.early_stopping or EarlyStoppingSettings()
+    constants = ("beta", *(facts.hyperparameters & {field.name for field in dataclasses.fields(Hyperparameters)}))
+    return Job(
         folder=str(scratch),
+        parent_host=socket.gethostname(),
         parent_pid=os.getpid(),
         parent_started=psutil.Process().create_time(),
+        world=world,
+        data=digest_file(scratch / PREPARED_FILE),
         model_folder=str(source.folder),
         dtype=model.dtype,
         attention=model.attention,
         trust_remote_code=model.trust_remote_code,
         max_length=model.max_length,
-        beta=settings.beta,
+        loss=facts.loss,
+        has_reference=facts.needs_reference,
+        constants={name: getattr(settings, name) for name in sorted(constants)},
         peak_learning_rate=settings.learning_rate,
         total_steps=total_steps,
         warmup_steps=math.ceil(settings.warmup_ratio * total_steps),
@@ -120,39 +215,17 @@ def train(
         eval_every=settings.eval_every,
         checkpoint_every=settings.checkpoint_every,
         keep_checkpoints=settings.keep_checkpoints,
-        deepspeed=str(settings.deepspeed) if settings.deepspeed else None,
-    ).write(job)
+        best_metric=stopping.metric,
+        patience=stopping.patience if settings.early_stopping is not None else None,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        lora=settings.lora.model_dump() if settings.lora is not None else None,
+        deepspeed=deepspeed,
+    )
 
-    rows: list[dict[str, Any]] = []
-    if resumed_from:
-        progress.say(f"train: going on from the checkpoint of step {resumed_from}")
-    progress.begin("train", total_steps, "steps", done=resumed_from)
 
-    def on_row(row: dict[str, Any]) -> None:
-        rows.append(row)
-        if row["split"] == "train" and row["step"] > resumed_from:
-            progress.advance(1, loss=row["loss"], accuracy=row["rewards/accuracies"])
-
-    launched = time.monotonic()
-    launch(job, processes=settings.processes, on_row=on_row)
-    training_s = time.monotonic() - launched
-    write_parquet(pa.Table.from_pylist(_long(rows), METRICS), workdir / "metrics.parquet")
-    last: dict[str, dict[str, Any]] = {
-        split: next((r for r in reversed(rows) if r["split"] == split), {}) for split in ("train", "validation")
-    }
-    figures = {split: {k: v for k, v in row.items() if k not in ("split", "epoch")} for split, row in last.items()}
-    _put_policy(scratch / POLICY_FOLDER, workdir, model_card(settings, forms, source.name, num_pairs, figures))
-    new_steps = total_steps - resumed_from
-    return {
-        "method": settings.method,
-        "forms": forms._asdict(),
-        "pairs": num_pairs,
-        "steps": total_steps,
-        "resumed_from_step": resumed_from,
-        "seconds": round(time.monotonic() - started, 1),
-        "pairs_per_s": round(new_steps * settings.batch_size / training_s, 2),
-        "last": figures,
-    }
+def _kept_step(rows: list[dict[str, Any]], settings: TrainSettings) -> int | None:
+    """The step whose weights the policy has: with early stopping the best evaluation's, else the last."""
+    return None if settings.early_stopping is None else best_step(rows, settings.early_stopping.metric)
 
 
 def _check_scores(prepared: Path, source: ModelSource, model: ModelSettings, token_budget: int) -> None:
@@ -186,7 +259,11 @@ def _long(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _put_policy(folder: Path, workdir: Path, card: str) -> None:
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    shutil.rmtree(workdir / POLICY_FOLDER, ignore_errors=True)
-    folder.rename(workdir / POLICY_FOLDER)
+def _put_results(scratch: Path, workdir: Path, card: str) -> None:
+    """Move the model folders out of the scratch folder, adapters first: the policy in place means all is."""
+    for name in (ADAPTER_FOLDER, POLICY_FOLDER):
+        if (scratch / name).is_dir():
+            if name == POLICY_FOLDER:
+                (scratch / name / "README.md").write_text(card, encoding="utf-8")
+            shutil.rmtree(workdir / name, ignore_errors=True)
+            (scratch / name).rename(workdir / name)

@@ -9,7 +9,7 @@ folder.  Rank 0 writes a line to `metrics.jsonl` after every step.
 import json
 import math
 import os
-import shutil
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,24 @@ from bdpo.artifacts.store import note_progress, write_atomically
 from bdpo.errors import UserError
 from bdpo.layout.rows import Layout, collate
 from bdpo.logprobs.proof import choose_layout
-from bdpo.losses import preference_loss
-from bdpo.models.loading import load_model, load_tokenizer
-from bdpo.training.checkpoints import STATE, begin_checkpoint, finish_checkpoint, latest_checkpoint
-from bdpo.training.deepspeed_config import read_deepspeed_config
+from bdpo.losses import Hyperparameters, PairTerms, PreferenceLoss, preference_loss
+from bdpo.models.loading import load_model
+from bdpo.training.checkpoints import (
+    STATE,
+    begin_checkpoint,
+    checkpoint_of,
+    finish_checkpoint,
+    latest_checkpoint,
+)
 from bdpo.training.engine import Engine, barrier, rank_and_world
+from bdpo.training.figures import Figures, means
 from bdpo.training.lifetime import die_with
+from bdpo.training.policy import add_adapters, checkpoint_activations, save_adapters, save_policy
 from bdpo.training.prepare import Prepared, read_split
 from bdpo.training.schedule import learning_rate, micro_batches, step_indices
+from bdpo.training.watch import best_step, gaps, patience_is_over
 from bdpo.training.worker_files import (
+    ADAPTER_FOLDER,
     CHECKPOINTS_FOLDER,
     ERROR_FILE,
     METRICS_FILE,
@@ -40,18 +49,20 @@ from bdpo.training.worker_files import (
 
 _STEP0_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.15}
 """Largest |log-ratio| a token before the first update, in nats: the bounds of the layout proof."""
-_SUMS = ("loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies")
-_LOGPS = ("logps/chosen", "logps/rejected", "weights/chosen", "weights/rejected")
+_VANISHED = 1e-12
+"""A gradient of this norm is no longer one."""
 
 
 class _Trainer:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.folder = Path(job.folder)
+        self.checkpoints = self.folder / CHECKPOINTS_FOLDER
         self.rank, self.world = rank_and_world()
         self.train = read_split(self.folder / PREPARED_FILE, "train")
         self.validation = read_split(self.folder / PREPARED_FILE, "validation")
         self.steps_per_epoch = math.ceil(len(self.train.rows) / job.batch_size)
+        self.constants = Hyperparameters(**job.constants)
         model = load_model(
             Path(job.model_folder),
             dtype=job.dtype,
@@ -59,33 +70,49 @@ class _Trainer:
             trust_remote_code=job.trust_remote_code,
         )
         self.layout: Layout = choose_layout(model, print_line, max_length=job.max_length)
+        self.adapted = add_adapters(model, **job.lora, seed=job.seed) if job.lora is not None else None
+        if job.gradient_checkpointing:
+            checkpoint_activations(model)
         self.engine = Engine(
             model,
             dtype=job.dtype,
             weight_decay=job.weight_decay,
             max_grad_norm=job.max_grad_norm,
-            deepspeed_config=read_deepspeed_config(Path(job.deepspeed) if job.deepspeed else None),
+            deepspeed_config=job.deepspeed,
         )
         self.metrics: list[dict[str, Any]] = []
         self.step = 0
 
     def run(self) -> None:
         """Train from the newest checkpoint, or from the beginning, to the end."""
-        checkpoint = latest_checkpoint(self.folder / CHECKPOINTS_FOLDER, world=self.world)
+        checkpoint = latest_checkpoint(self.checkpoints, world=self.world, made_with=self.job.made_with)
         if checkpoint is not None:
             self.engine.load(checkpoint.folder, STATE)
             self.step, self.metrics = checkpoint.step, checkpoint.metrics
         if self.rank == 0:
             lines = (json.dumps(row) + "\n" for row in self.metrics)
             write_atomically(self.folder / METRICS_FILE, "".join(lines))
-        while self.step < self.job.total_steps:
+        while not self._is_over():
             self._train_step()
-            last = self.step == self.job.total_steps
-            if self.validation.rows and (last or self.step % self.job.eval_every == 0):
-                self._record("validation", self._evaluate())
-            if last or self.step % self.job.checkpoint_every == 0:
+            new_best = False
+            if self.validation.rows and (self._is_last() or self.step % self.job.eval_every == 0):
+                self._evaluate()
+                new_best = self.job.patience is not None and self._best_step() == self.step
+            if new_best or self._is_over() or self.step % self.job.checkpoint_every == 0:
                 self._save_checkpoint()
         self._save_policy()
+
+    def _is_last(self) -> bool:
+        return self.step == self.job.total_steps
+
+    def _is_over(self) -> bool:
+        patience = self.job.patience
+        return self._is_last() or (
+            patience is not None and patience_is_over(self.metrics, self.job.best_metric, patience)
+        )
+
+    def _best_step(self) -> int | None:
+        return best_step(self.metrics, self.job.best_metric)
 
     def _train_step(self) -> None:
         job = self.job
@@ -98,20 +125,30 @@ class _Trainer:
             schedule=job.schedule,
         )
         figures = self._pass_over(self.train, indices, learn=True)
+        if not math.isfinite(figures["loss"]):
+            self._stop(f"the loss is {figures['loss']} at step {self.step + 1}", indices)
         norm = self.engine.step(rate)
         if not math.isfinite(norm):
             self._stop(f"the gradient's norm is {norm} at step {self.step + 1}", indices)
+        if norm < _VANISHED:
+            self._stop(f"the gradient has vanished (norm {norm:.2g}) at step {self.step + 1}", indices)
         self.step += 1
-        num_tokens = sum(len(r.prompt_ids) + sum(map(len, r.responses)) for r in (self.train.rows[i] for i in indices))
+        before = next((row["num_tokens"] for row in reversed(self.metrics) if row["split"] == "train"), 0)
+        rows = [self.train.rows[i] for i in indices]
+        num_tokens = before + sum(len(row.prompt_ids) + sum(map(len, row.responses)) for row in rows)
         self._record("train", figures | {"grad_norm": norm, "learning_rate": rate, "num_tokens": num_tokens})
 
     @torch.no_grad()
-    def _evaluate(self) -> dict[str, float]:
-        return self._pass_over(self.validation, list(range(len(self.validation.rows))), learn=False)
+    def _evaluate(self) -> None:
+        figures = self._pass_over(self.validation, list(range(len(self.validation.rows))), learn=False)
+        evaluated = {f"eval_{name}": value for name, value in figures.items()}
+        if not math.isfinite(figures["loss"]):
+            self._stop(f"the validation loss is {figures['loss']} at step {self.step}", [], self.validation)
+        self._record("validation", evaluated | gaps(self.metrics, evaluated))
 
     def _pass_over(self, data: Prepared, indices: list[int], *, learn: bool) -> dict[str, float]:
         """Means over pairs, of all processes; with `learn`, their gradient is accumulated."""
-        sums = dict.fromkeys((*_SUMS, *_LOGPS), 0.0)
+        sums = Figures()
         passes = micro_batches(
             indices,
             data.rows,
@@ -122,38 +159,33 @@ class _Trainer:
         )
         for number, (chosen, counts) in enumerate(passes):
             logps = self.engine.logps(collate([data.rows[i] for i in chosen], self.layout)).view(-1, 2)
-            ref, weights = data.ref_logps[chosen].to(logps.device), data.weights[chosen].to(logps.device)
-            if learn and self.step == 0:
-                self._check_start(data, chosen, logps.detach() - ref)
-            loss = preference_loss(
-                logps[:, 0],
-                logps[:, 1],
-                ref[:, 0],
-                ref[:, 1],
-                beta=self.job.beta,
-                weight_chosen=weights[:, 0],
-                weight_rejected=weights[:, 1],
-            )
-            if not loss.losses.isfinite().all():
-                self._stop(f"the loss is not finite at step {self.step + 1}", chosen, data)
+            if learn and self.step == 0 and self.job.has_reference:
+                self._check_start(data, chosen, logps.detach().cpu() - data.ref_logps[chosen])
+            loss = self._loss(data, chosen, logps)
             if learn:
                 # The processes' gradients are averaged: times `world` makes the mean one over the whole batch.
                 scale = self.world / len(indices) if counts else 0.0
                 self.engine.accumulate(loss.losses.sum() * scale, last=number == len(passes) - 1)
             if counts:
-                margins = loss.chosen_rewards - loss.rejected_rewards
-                values = (loss.losses, loss.chosen_rewards, loss.rejected_rewards, margins, (margins > 0).float())
-                for name, value in zip(_SUMS, values, strict=True):
-                    sums[name] += value.detach().sum().item()
-                for name, value in zip(_LOGPS, (*logps.detach().unbind(1), *weights.unbind(1)), strict=True):
-                    sums[name] += value.sum().item()
-        totals = self.engine.sum_over_processes(list(sums.values()))
-        return {name: total / len(indices) for name, total in zip(sums, totals, strict=True)}
+                device = logps.device
+                sums.add(loss, logps, data.weights[chosen].to(device), data.mi[chosen].to(device))
+        return means(self.engine.sum_over_processes(sums.sums), len(indices))
+
+    def _loss(self, data: Prepared, chosen: list[int], logps: torch.Tensor) -> PreferenceLoss:
+        lengths = torch.tensor([[len(side) for side in data.rows[i].responses] for i in chosen])
+        columns = (
+            *data.ref_logps[chosen].unbind(1),
+            *lengths.to(logps.dtype).unbind(1),
+            *data.weights[chosen].unbind(1),
+            data.unsafe_difference[chosen],
+        )
+        terms = PairTerms(*logps.unbind(1), *(column.to(logps.device) for column in columns))
+        return preference_loss(self.job.loss, terms, self.constants)
 
     def _check_start(self, data: Prepared, indices: list[int], log_ratios: torch.Tensor) -> None:
         """Before the first update the policy is the reference: every log-ratio is 0 within rounding."""
         lengths = torch.tensor([[len(side) for side in data.rows[i].responses] for i in indices])
-        worst = (log_ratios.cpu() / lengths).abs().amax(dim=1)
+        worst = (log_ratios / lengths).abs().amax(dim=1)
         tolerance = _STEP0_TOLERANCE[self.job.dtype]
         if not (worst <= tolerance).all():
             place = int(worst.argmax())
@@ -164,10 +196,14 @@ class _Trainer:
             )
 
     def _stop(self, what: str, indices: list[int], data: Prepared | None = None) -> None:
+        """Save what there was before the step that went wrong, and say so; every process comes here."""
+        if checkpoint_of(self.checkpoints, self.step, world=self.world, made_with=self.job.made_with) is None:
+            self._save_checkpoint()
         names = ", ".join((data or self.train).pair_ids[i] for i in indices[:3])
+        batch = f", in a batch with the pairs {names}" if names else ""
         raise UserError(
-            f"Training stopped: {what}, in a batch with the pairs {names}; the last checkpoint is kept: lower "
-            "train.learning_rate, or look at these pairs."
+            f"Training stopped: {what}{batch}; the state before it is saved: lower train.learning_rate, or look at "
+            "these pairs."
         )
 
     def _record(self, split: str, figures: dict[str, float]) -> None:
@@ -178,27 +214,48 @@ class _Trainer:
                 file.write(json.dumps(row) + "\n")
 
     def _save_checkpoint(self) -> None:
-        root = self.folder / CHECKPOINTS_FOLDER
+        root = self.checkpoints
         if self.rank == 0:
             begin_checkpoint(root, self.step)
         barrier()
         self.engine.save(root / f"step-{self.step:08d}.tmp", STATE)
         barrier()
         if self.rank == 0:
-            keep = self.job.keep_checkpoints
-            finish_checkpoint(root, self.step, world=self.world, metrics=self.metrics, keep=keep)
+            finish_checkpoint(
+                root,
+                self.step,
+                world=self.world,
+                made_with=self.job.made_with,
+                metrics=self.metrics,
+                keep=self.job.keep_checkpoints,
+                best=self._best_step(),
+            )
             note_progress(self.folder.parent, self.step, self.job.total_steps, "steps")
         barrier()
 
     def _save_policy(self) -> None:
+        job = self.job
+        best = self._best_step()
+        if job.patience is not None and best is not None and best != self.step:
+            checkpoint = checkpoint_of(self.checkpoints, best, world=self.world, made_with=job.made_with)
+            assert checkpoint is not None, "the best evaluation's checkpoint is always kept"
+            self.engine.load(checkpoint.folder, STATE)
         state = self.engine.gather_state()
         if self.rank == 0:
-            folder = self.folder / POLICY_FOLDER
-            shutil.rmtree(folder, ignore_errors=True)
-            self.engine.model.save_pretrained(folder, state_dict=state)
-            load_tokenizer(Path(self.job.model_folder), trust_remote_code=self.job.trust_remote_code).save_pretrained(
-                folder
-            )
+            base, policy = Path(job.model_folder), self.folder / POLICY_FOLDER
+            if self.adapted is None:
+                save_policy(policy, self.engine.model, state, base=base, trust_remote_code=job.trust_remote_code)
+            else:
+                save_adapters(
+                    self.folder / ADAPTER_FOLDER,
+                    policy,
+                    self.adapted,
+                    {f"base_model.model.{name}": value for name, value in state.items()},
+                    base=base,
+                    dtype=job.dtype,
+                    attention=job.attention,
+                    trust_remote_code=job.trust_remote_code,
+                )
         barrier()
 
 
@@ -210,8 +267,10 @@ def print_line(line: str) -> None:
 def main() -> None:
     """Run the job that the command line names."""
     job = Job.read(Path(sys.argv[-1]))
-    die_with(job.parent_pid, job.parent_started)
-    torch.set_num_threads(max(len(os.sched_getaffinity(0)) // rank_and_world()[1], 1))
+    if job.parent_host == socket.gethostname():
+        die_with(job.parent_pid, job.parent_started)
+    local = int(os.environ.get("LOCAL_SIZE", rank_and_world()[1]))
+    torch.set_num_threads(max(len(os.sched_getaffinity(0)) // local, 1))
     try:
         _Trainer(job).run()
     except Exception as error:

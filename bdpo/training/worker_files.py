@@ -3,14 +3,17 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from bdpo.artifacts.store import write_atomically
+from bdpo.config.methods import Loss
 from bdpo.training.schedule import Schedule
 
 PREPARED_FILE = "prepared.parquet"
 METRICS_FILE = "metrics.jsonl"
 ERROR_FILE = "error.txt"
 POLICY_FOLDER = "policy"
+ADAPTER_FOLDER = "adapter"
 CHECKPOINTS_FOLDER = "checkpoints"
 
 
@@ -20,15 +23,23 @@ class Job:
 
     folder: str
     """Where the worker reads the prepared rows and writes everything."""
+    parent_host: str
+    """The process that wants this work: its machine, number and creation time."""
     parent_pid: int
-    """The process that wants this work, and its creation time."""
     parent_started: float
+    world: int
+    """Processes on all machines."""
+    data: str
+    """Digest of the prepared rows."""
     model_folder: str
     dtype: str
     attention: str
     trust_remote_code: bool
     max_length: int
-    beta: float
+    loss: Loss
+    has_reference: bool
+    constants: dict[str, float]
+    """Of the loss: `bdpo.losses.Hyperparameters`."""
     peak_learning_rate: float
     total_steps: int
     warmup_steps: int
@@ -41,7 +52,19 @@ class Job:
     eval_every: int
     checkpoint_every: int
     keep_checkpoints: int
-    deepspeed: str | None
+    best_metric: str
+    """By which the best evaluation is known."""
+    patience: int | None
+    """Evaluations without a new best after which training stops; None: never."""
+    gradient_checkpointing: bool
+    lora: dict[str, Any] | None
+    deepspeed: dict[str, Any]
+    """DeepSpeed's own settings."""
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """What the weights at a step depend on, places and processes apart."""
+        return {name: value for name, value in asdict(self).items() if name not in _FREE}
 
     def write(self, path: Path) -> None:
         """Save as JSON."""
@@ -51,3 +74,17 @@ class Job:
     def read(cls, path: Path) -> "Job":
         """Load what `write` saved."""
         return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+_FREE = frozenset(
+    {
+        "folder",
+        "parent_host",
+        "parent_pid",
+        "parent_started",
+        "model_folder",
+        "world",
+        "checkpoint_every",
+        "keep_checkpoints",
+    }
+)

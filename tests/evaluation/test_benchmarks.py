@@ -89,7 +89,7 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, name: str, text: s
 
 
 def test_a_missing_file_and_bytes_that_are_no_text(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="none.csv: the benchmark cannot be read"):
+    with pytest.raises(UserError, match=r"none\.csv: the benchmark cannot be read"):
         load_benchmark(tmp_path / "none.csv")
     (tmp_path / "b.csv").write_bytes(b"prompt,label\n\xff,harmful\n")
     with pytest.raises(UserError, match="byte 13 is no UTF-8"):

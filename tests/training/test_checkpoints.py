@@ -6,26 +6,40 @@ from pathlib import Path
 import pytest
 
 from bdpo.errors import UserError
-from bdpo.training.checkpoints import STATE, begin_checkpoint, finish_checkpoint, latest_checkpoint
+from bdpo.training.checkpoints import (
+    STATE,
+    Checkpoint,
+    begin_checkpoint,
+    checkpoint_of,
+    finish_checkpoint,
+    latest_checkpoint,
+)
+
+MADE_WITH = {"peak_learning_rate": 1e-3, "loss": "sigmoid", "data": "a", "modules": ("q", "k")}
 
 
-def save(root: Path, step: int, *, world: int = 1, keep: int = 2) -> Path:
+def save(root: Path, step: int, *, world: int = 1, keep: int = 2, best: int | None = None) -> Path:
     folder = begin_checkpoint(root, step)
     (folder / STATE).mkdir()
     (folder / STATE / "weights").write_bytes(bytes(100))
-    finish_checkpoint(root, step, world=world, metrics=[{"step": step, "loss": 0.1}], keep=keep)
+    rows = [{"step": step, "loss": 0.1}]
+    finish_checkpoint(root, step, world=world, made_with=MADE_WITH, metrics=rows, keep=keep, best=best)
     return root / folder.name.removesuffix(".tmp")
 
 
+def latest(root: Path) -> Checkpoint | None:
+    return latest_checkpoint(root, world=1, made_with=MADE_WITH)
+
+
 def latest_step(root: Path) -> int | None:
-    checkpoint = latest_checkpoint(root, world=1)
+    checkpoint = latest(root)
     return None if checkpoint is None else checkpoint.step
 
 
 def test_the_newest_comes_back_with_its_metrics(tmp_path: Path) -> None:
     save(tmp_path, 9)
     newest = save(tmp_path, 10)
-    checkpoint = latest_checkpoint(tmp_path, world=1)
+    checkpoint = latest(tmp_path)
     assert checkpoint is not None
     assert checkpoint == (newest, 10, [{"step": 10, "loss": 0.1}])
 
@@ -67,8 +81,26 @@ def test_the_last_ones_are_kept(tmp_path: Path) -> None:
 
 def test_another_number_of_processes_is_refused(tmp_path: Path) -> None:
     save(tmp_path, 4, world=2)
-    with pytest.raises(UserError, match=r"made by 2 processes and train\.processes is 1"):
-        latest_checkpoint(tmp_path, world=1)
+    with pytest.raises(UserError, match=r"made by 2 processes and this run has 1; set train\.processes=2"):
+        latest(tmp_path)
+
+
+def test_the_best_one_is_kept_beside_them(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        save(tmp_path, step, keep=1, best=1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000001", "step-00000003"]
+    assert checkpoint_of(tmp_path, 2, world=1, made_with=MADE_WITH) is None
+    best = checkpoint_of(tmp_path, 1, world=1, made_with=MADE_WITH)
+    assert best is not None
+    assert best.step == 1
+
+
+def test_another_configs_is_refused_with_the_difference(tmp_path: Path) -> None:
+    save(tmp_path, 4)
+    with pytest.raises(UserError, match=r"other settings or data: data was 'a' and is 'b'; peak_learning_rate was"):
+        latest_checkpoint(tmp_path, world=1, made_with=MADE_WITH | {"data": "b", "peak_learning_rate": 2e-3})
+    with pytest.raises(UserError, match="seed was None and is 1"):
+        latest_checkpoint(tmp_path, world=1, made_with=MADE_WITH | {"seed": 1})
 
 
 def test_the_marker_lists_every_file(tmp_path: Path) -> None:

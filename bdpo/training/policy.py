@@ -1,0 +1,131 @@
+"""The policy as a model to train: adapters, activation checkpointing; and its way back into a model folder."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from bdpo.errors import UserError
+from bdpo.models.loading import load_model, load_tokenizer
+
+
+def add_adapters(model: PreTrainedModel, *, rank: int, alpha: int, target_modules: list[str], seed: int) -> Any:
+    """Put LoRA adapters (arXiv 2106.09685) into a model, in place; only they are trained.
+
+    They start at the model itself: one factor is 0, the other is drawn from `seed`.
+
+    Args:
+        model: in eval mode.
+        rank: of the adapters.
+        alpha: adapters are scaled by alpha / rank.
+        target_modules: names of layers, or `all-linear` alone.
+        seed: of the start.
+
+    Returns:
+        The `peft` model around it.
+
+    Raises:
+        UserError: `peft` is not installed, or no layer has such a name.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise UserError("train.lora needs the package peft: `pip install peft`.") from error
+    targets = target_modules[0] if target_modules == ["all-linear"] else target_modules
+    torch.manual_seed(seed)
+    settings = LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets, bias="none", task_type="CAUSAL_LM"
+    )
+    try:
+        # In the model's own dtype: under bfloat16 the optimizer keeps float32 master weights.
+        adapted = get_peft_model(model, settings, autocast_adapter_dtype=False)
+    except ValueError as error:
+        raise UserError(f"train.lora.target_modules {target_modules}: {str(error).splitlines()[0]}") from error
+    adapted.eval()
+    return adapted
+
+
+def checkpoint_activations(model: PreTrainedModel) -> None:
+    """Keep one activation a layer, and compute the others again in the backward pass.
+
+    `transformers` does so in training mode only, which would switch dropout on; here the layers alone are
+    put into that mode, and what they drop themselves is set to 0.
+
+    Raises:
+        UserError: the model's layers cannot do it.
+    """
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    if not model.supports_gradient_checkpointing or not layers:
+        raise UserError(
+            f"train.gradient_checkpointing: the model ({model.config.model_type}) does not support it; set it to false."
+        )
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    for layer in layers:
+        layer.training = True
+        for name, value in vars(layer).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(layer, name, 0.0)
+
+
+def save_policy(
+    folder: Path,
+    model: PreTrainedModel,
+    state: Mapping[str, Tensor],
+    *,
+    base: Path,
+    trust_remote_code: bool,
+) -> None:
+    """Write a standard model folder: safetensors, configs, tokenizer and chat template.
+
+    Args:
+        folder: to write, afresh.
+        model: the trained model, whose config counts.
+        state: its whole state dict.
+        base: the folder that the policy started from.
+        trust_remote_code: of its tokenizer.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(folder, state_dict=dict(state))
+    load_tokenizer(base, trust_remote_code=trust_remote_code).save_pretrained(folder)
+
+
+def save_adapters(
+    adapter_folder: Path,
+    policy_folder: Path,
+    adapted: Any,
+    state: Mapping[str, Tensor],
+    *,
+    base: Path,
+    dtype: str,
+    attention: str,
+    trust_remote_code: bool,
+) -> None:
+    """Write the adapters alone (for `peft`), and the model that they are merged into.
+
+    The merge is computed in float32 and rounded once.
+
+    Args:
+        adapter_folder: gets the adapters.
+        policy_folder: gets the merged model.
+        adapted: what `add_adapters` gave.
+        state: whole tensors, by the names of the adapted model's parameters, adapters at least.
+        base: the folder that the policy started from.
+        dtype: of the merged weights.
+        attention: of the model.
+        trust_remote_code: of model and tokenizer.
+    """
+    from peft import PeftModel
+
+    shutil.rmtree(adapter_folder, ignore_errors=True)
+    adapted.save_pretrained(adapter_folder, state_dict=dict(state))
+    # peft's own card would name the folder on this machine.
+    (adapter_folder / "README.md").unlink(missing_ok=True)
+    model = load_model(base, dtype="float32", attention=attention, trust_remote_code=trust_remote_code)
+    merged = PeftModel.from_pretrained(model, adapter_folder).merge_and_unload()
+    merged = merged.to(getattr(torch, dtype))
+    save_policy(policy_folder, merged, merged.state_dict(), base=base, trust_remote_code=trust_remote_code)

@@ -1,0 +1,109 @@
+"""A few steps of `Engine` in each setting asked for, one process of it; what came out goes into a folder.
+
+    python -m tests.training.engine_trial FOLDER STAGE:DTYPE...
+
+Started with RANK and WORLD_SIZE in the environment, as the DeepSpeed launcher starts a worker.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import PreTrainedModel
+
+from bdpo.layout.rows import Layout, Row, collate
+from bdpo.logprobs.forward import response_logps, sum_logps
+from bdpo.training.engine import Engine, barrier, rank_and_world
+from tests.tiny import tiny_model
+
+LEARNING_RATES = (1e-3, 5e-4, 2e-3)
+WEIGHT_DECAY = 0.1
+MAX_GRAD_NORM = 0.5
+ROWS = [Row((5 + i, 6, 7 + i), ((9, 10 + i, 11), (12 + i, 13))) for i in range(4)]
+"""A step's pairs: two passes of two pairs each with one process, one pass of two pairs with two."""
+
+
+def loss_of(logps: torch.Tensor) -> torch.Tensor:
+    """Mean DPO-like loss of two pairs, scaled as the mean of four."""
+    chosen, rejected = logps.view(-1, 2).unbind(1)
+    return -torch.nn.functional.logsigmoid(0.1 * (chosen - rejected)).sum() / len(ROWS)
+
+
+def model_in(dtype: str) -> PreTrainedModel:
+    """The tiny model, its weights rounded to bfloat16 so that every dtype starts at the same numbers."""
+    return tiny_model().bfloat16().to(getattr(torch, dtype))
+
+
+def halves() -> list[list[Row]]:
+    """The step's pairs as two passes."""
+    return [ROWS[0::2], ROWS[1::2]]
+
+
+def plain_steps(dtype: str, *, masters_in: str = "float32") -> tuple[dict[str, torch.Tensor], list[float]]:
+    """The same steps with torch alone and master weights: weights and gradient norms."""
+    model = model_in(dtype)
+    kept = getattr(torch, masters_in)
+    masters = {name: p.detach().clone().to(kept).requires_grad_() for name, p in model.named_parameters()}
+    groups = [
+        {"params": [p for p in masters.values() if p.ndim >= 2], "weight_decay": WEIGHT_DECAY},
+        {"params": [p for p in masters.values() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups)
+    norms = []
+    for rate in LEARNING_RATES:
+        for master in masters.values():
+            master.grad = torch.zeros_like(master)
+        for rows in halves():
+            model.zero_grad()
+            batch = collate(rows, Layout.BRANCHED)
+            torch.autograd.backward(loss_of(sum_logps(response_logps(model, batch), batch.response_lengths)))
+            for name, p in model.named_parameters():
+                total, part = masters[name].grad, p.grad
+                assert total is not None
+                assert part is not None
+                total += part
+        norms.append(float(torch.nn.utils.clip_grad_norm_(masters.values(), MAX_GRAD_NORM)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                p.copy_(masters[name])
+    return {name: p.detach().clone() for name, p in model.named_parameters()}, norms
+
+
+def _engine_steps(folder: Path, stage: int, dtype: str) -> None:
+    rank, world = rank_and_world()
+    engine = Engine(
+        model_in(dtype),
+        dtype=dtype,
+        weight_decay=WEIGHT_DECAY,
+        max_grad_norm=MAX_GRAD_NORM,
+        deepspeed_config={"zero_optimization": {"stage": stage}},
+    )
+    norms = []
+    for rate in LEARNING_RATES:
+        passes = halves()[rank::world]
+        for number, rows in enumerate(passes):
+            loss = loss_of(engine.logps(collate(rows, Layout.BRANCHED))) * world
+            engine.accumulate(loss, last=number == len(passes) - 1)
+        norms.append(engine.step(rate))
+    state = engine.gather_state()
+    if rank == 0:
+        save_file({name: value.contiguous() for name, value in state.items()}, folder / f"{stage}-{dtype}.safetensors")
+        (folder / f"{stage}-{dtype}.json").write_text(json.dumps(norms))
+    barrier()
+
+
+def main() -> None:
+    """Run the settings that the command line names."""
+    torch.set_num_threads(1)
+    for setting in sys.argv[2:]:
+        stage, dtype = setting.split(":")
+        _engine_steps(Path(sys.argv[1]), int(stage), dtype)
+
+
+if __name__ == "__main__":
+    main()

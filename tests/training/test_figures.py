@@ -1,0 +1,40 @@
+"""Means and correlations of pairs, in parts as processes have them."""
+
+import numpy as np
+import pytest
+import torch
+
+from bdpo.losses import PreferenceLoss
+from bdpo.training.figures import Figures, means
+
+
+def part(rewards: torch.Tensor, mi: torch.Tensor) -> Figures:
+    figures = Figures()
+    loss = PreferenceLoss(rewards[:, 0].abs(), rewards[:, 0], rewards[:, 1])
+    figures.add(loss, -10 * rewards.abs(), torch.full_like(rewards, 0.5), mi)
+    return figures
+
+
+def test_parts_add_up_to_means_and_pearsons_correlation() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rewards, mi = torch.randn(9, 2, generator=generator), torch.randn(9, 2, generator=generator)
+    parts = [part(rewards[:4], mi[:4]).sums, part(rewards[4:], mi[4:]).sums]
+    found = means([a + b for a, b in zip(*parts, strict=True)], 9)
+    assert found["loss"] == pytest.approx(rewards[:, 0].abs().mean().item(), rel=1e-6)
+    assert found["rewards/margins"] == pytest.approx((rewards[:, 0] - rewards[:, 1]).mean().item(), rel=1e-5)
+    assert found["rewards/accuracies"] == pytest.approx((rewards[:, 0] > rewards[:, 1]).float().mean().item())
+    assert found["weights/rejected"] == 0.5
+    for side, name in enumerate(("chosen", "rejected")):
+        expected = np.corrcoef(rewards[:, side].numpy(), mi[:, side].numpy())[0, 1]
+        assert found[f"mi_correlation/{name}"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_equal_rewards_are_not_accurate_and_correlate_with_nothing() -> None:
+    found = means(part(torch.zeros(3, 2), torch.rand(3, 2)).sums, 3)
+    assert found["rewards/accuracies"] == 0
+    assert not any(name.startswith("mi_correlation") for name in found)
+
+
+def test_without_mutual_information_there_is_no_correlation() -> None:
+    found = means(part(torch.rand(3, 2), torch.full((3, 2), torch.nan)).sums, 3)
+    assert not any(name.startswith("mi_correlation") for name in found)

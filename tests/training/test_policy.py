@@ -1,0 +1,53 @@
+"""Activation checkpointing leaves log-probs and gradients as they are; adapters start at the model."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bdpo.errors import UserError
+from bdpo.layout.rows import Layout, Row, collate
+from bdpo.logprobs.forward import response_logps
+from bdpo.training.policy import add_adapters, checkpoint_activations
+from tests.tiny import tiny_model
+
+BATCH = collate([Row((5, 6, 7), ((9, 10, 11), (12, 13)))], Layout.BRANCHED)
+
+
+def gradients(model: Any) -> tuple[Tensor, list[Tensor]]:
+    logps = response_logps(model, BATCH)
+    torch.autograd.backward(logps.sum())
+    return logps.detach(), [p.grad for p in model.parameters() if p.grad is not None]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gpt_neox", "qwen2"])
+def test_checkpointing_changes_no_number_and_computes_layers_twice(architecture: str) -> None:
+    plain, kept = tiny_model(architecture), tiny_model(architecture)
+    checkpoint_activations(kept)
+    calls: list[object] = []
+    layer = next(m for m in kept.modules() if type(m).__name__.endswith(("DecoderLayer", "Block", "NeoXLayer")))
+    next(iter(layer.children())).register_forward_hook(lambda *_: calls.append(None))
+    expected, found = gradients(plain), gradients(kept)
+    assert len(calls) == 2
+    assert found[0].equal(expected[0])
+    assert len(found[1]) == len(expected[1])
+    assert all(one.equal(other) for one, other in zip(found[1], expected[1], strict=True))
+
+
+def test_adapters_start_at_the_model_and_alone_are_trained() -> None:
+    pytest.importorskip("peft", reason="peft is not installed")
+    model = tiny_model()
+    before = response_logps(model, BATCH).detach()
+    add_adapters(model, rank=2, alpha=4, target_modules=["q_proj", "v_proj"], seed=3)
+    after, _ = gradients(model)
+    assert after.equal(before)
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert len(trained) == 2 * 2 * 2
+    assert all("lora_" in name for name in trained)
+
+
+def test_a_layer_that_is_not_there_is_named() -> None:
+    pytest.importorskip("peft", reason="peft is not installed")
+    with pytest.raises(UserError, match=r"train\.lora\.target_modules \['nothing'\]"):
+        add_adapters(tiny_model(), rank=2, alpha=4, target_modules=["nothing"], seed=0)
