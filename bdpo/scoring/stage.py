@@ -16,7 +16,7 @@ from bdpo.artifacts.store import note_progress
 from bdpo.balance import method_forms, weights_sql
 from bdpo.config import ModelSettings, ScoreSettings, TrainSettings
 from bdpo.errors import UserError
-from bdpo.layout import Layout, TokenizedPair, Untokenizable, null_prompt, tokenize_pair
+from bdpo.layout import TokenizedPair, Untokenizable, null_prompt, tokenize_pair
 from bdpo.logprobs import NonFinite, Scorer, choose_layout
 from bdpo.models import ModelSource, load_model, load_tokenizer
 from bdpo.progress import Progress
