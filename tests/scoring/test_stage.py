@@ -121,7 +121,7 @@ def test_only_new_tokens_go_through_the_model(tmp_path: Path, monkeypatch: pytes
         ("tokenizer", True),
         ("model.dtype=bfloat16", True),
         ("model.attention=eager", True),
-        ("model.max_length=40", True),
+        ("model.max_length=200", True),
         ("model.max_prompt_length=20", True),
         ("train.beta=0.3", False),
         ("train.learning_rate=0.1", False),
