@@ -1,7 +1,7 @@
 """Stage 2, score: the log-probs of every response under the reference model, with and without its prompt."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from bdpo.artifacts.store import note_progress
 from bdpo.balance import method_forms, weights_sql
 from bdpo.config import ModelSettings, ScoreSettings, TrainSettings
 from bdpo.errors import UserError
-from bdpo.layout import TokenizedPair, Untokenizable, null_prompt, tokenize_pair
+from bdpo.layout import TokenizedPair, Untokenizable, null_prompt, tokenize_pairs
 from bdpo.logprobs import NonFinite, Scorer, choose_layout
 from bdpo.models import ModelSource, load_model, load_tokenizer
 from bdpo.progress import Progress
@@ -60,7 +60,7 @@ def score(
     tokenizer = load_tokenizer(source.folder, trust_remote_code=model.trust_remote_code)
     scorer = Scorer(source.weights_digest, model.dtype, model.attention).digest
     table = pq.read_table(pairs / "pairs.parquet")
-    tokenized = [_tokenize(tokenizer, row, model) for row in table.to_pylist()]
+    tokenized = _tokenize(tokenizer, table, model)
     empty = null_prompt(tokenizer, max_prompt_length=model.max_prompt_length)
     keys, sequences = name_sequences(tokenized, empty, scorer)
 
@@ -122,19 +122,22 @@ def score(
     }
 
 
-def _tokenize(tokenizer: PreTrainedTokenizerBase, row: Mapping[str, Any], model: ModelSettings) -> TokenizedPair:
-    try:
-        return tokenize_pair(
-            tokenizer,
-            row["prompt"],
-            row["chosen"],
-            row["rejected"],
-            max_length=model.max_length,
-            max_prompt_length=model.max_prompt_length,
-        )
-    except Untokenizable as problem:
-        # Ingestion refuses such rows with the same tokenizer, which is part of its fingerprint.
-        raise UserError(f"score: the pair {row['pair_id']} cannot be laid out: {problem.reason}.") from problem
+def _tokenize(tokenizer: PreTrainedTokenizerBase, table: pa.Table, model: ModelSettings) -> list[TokenizedPair]:
+    texts = (
+        (row["prompt"], row["chosen"], row["rejected"])
+        for batch in table.select(["prompt", "chosen", "rejected"]).to_batches(max_chunksize=1024)
+        for row in batch.to_pylist()
+    )
+    tokenized = []
+    for pair in tokenize_pairs(
+        tokenizer, texts, max_length=model.max_length, max_prompt_length=model.max_prompt_length
+    ):
+        if isinstance(pair, Untokenizable):
+            # Ingestion refuses such rows with the same tokenizer, which is part of its fingerprint.
+            pair_id = table["pair_id"][len(tokenized)].as_py()
+            raise UserError(f"score: the pair {pair_id} cannot be laid out: {pair.reason}.") from pair
+        tokenized.append(pair)
+    return tokenized
 
 
 def _not_finite(problem: NonFinite, row: KeyedRow, keys: Sequence[PairKeys], table: pa.Table) -> UserError:

@@ -5,7 +5,15 @@ The tiny tokenizer has one token a byte, so a text's ids are its bytes', and `id
 
 import pytest
 
-from bdpo.layout.chat import Message, TokenizedPair, Untokenizable, null_prompt, tokenize_pair, tokenize_prompt
+from bdpo.layout.chat import (
+    Message,
+    TokenizedPair,
+    Untokenizable,
+    null_prompt,
+    tokenize_pair,
+    tokenize_pairs,
+    tokenize_prompt,
+)
 from tests.tiny import CHATML, tiny_tokenizer
 
 END, START = "<|im_end|>", "<|im_start|>"
@@ -172,3 +180,20 @@ def test_a_prompt_for_generation_is_what_stands_before_a_response() -> None:
     for longest in (6, 500):
         found = tokenize_prompt(tokenizer, USER, max_prompt_length=longest)
         assert found == pair(max_prompt_length=longest).prompt_ids
+
+
+def test_many_pairs_are_what_each_is_alone_and_problems_stand_in_their_place() -> None:
+    """More than go through the tokenizer at a time, two of them not to be laid out."""
+    tokenizer = tiny_tokenizer(LLAMA)
+    refused: list[Message] = [{"role": "system", "content": "Be brief."}, *USER]
+    pairs = [([{"role": "user", "content": f"Hi {i}"}], "Yes " * (i % 7 + 1), f"No {i}") for i in range(600)]
+    pairs[3] = (refused, "Yes", "No")
+    pairs[590] = (USER, "Yes", "")
+    found = list(tokenize_pairs(tokenizer, pairs, max_length=30, max_prompt_length=16))
+    assert len(found) == 600
+    for i, (pair_found, (prompt, chosen, rejected)) in enumerate(zip(found, pairs, strict=True)):
+        if isinstance(pair_found, Untokenizable):
+            assert (i, pair_found.rule) in {(3, "template_refuses"), (590, "empty_response")}
+        else:
+            assert pair_found == tokenize_pair(tokenizer, prompt, chosen, rejected, max_length=30, max_prompt_length=16)
+    assert sum(isinstance(pair_found, Untokenizable) for pair_found in found) == 2
