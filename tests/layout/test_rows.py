@@ -62,6 +62,15 @@ def test_groups_by_hand() -> None:
     assert group_rows(rows, 1, Layout.BRANCHED) == [[0], [2], [3], [1]]
 
 
+def test_a_group_with_work_enough_ends_where_rows_get_much_shorter() -> None:
+    """Widths 400, 300, 260, 230, 200: 300 joins 400, which is less than 512 tokens alone; 260 is less than
+    7/8 of 400 and begins a group; so does 200, for 260 and 230 are 520 tokens with padding."""
+    rows = [Row((1,) * width, ((1,),)) for width in (200, 230, 260, 300, 400)]
+    assert group_rows(rows, 4096, Layout.BRANCHED) == [[4, 3], [2, 1], [0]]
+    assert group_rows(rows[:3], 4096, Layout.BRANCHED) == [[2, 1], [0]]
+    assert group_rows(rows, 600, Layout.BRANCHED) == [[4], [3, 2], [1, 0]]
+
+
 def test_plain_rows_of_one_prompt_stay_together() -> None:
     """TWO is two rows of 2 + 1 and 2 + 2 input tokens: 8 with padding, beyond a budget of 7, and yet one group."""
     assert group_rows([TWO, ONE], 7, Layout.PLAIN) == [[0], [1]]
