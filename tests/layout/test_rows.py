@@ -63,8 +63,10 @@ def test_groups_by_hand() -> None:
 
 
 def test_a_group_with_work_enough_ends_where_rows_get_much_shorter() -> None:
-    """Widths 400, 300, 260, 230, 200: 300 joins 400, which is less than 512 tokens alone; 260 is less than
-    7/8 of 400 and begins a group; so does 200, for 260 and 230 are 520 tokens with padding."""
+    """300 joins 400, which is less than 512 tokens alone; 260, less than 7/8 of 400, begins a group.
+
+    So does 200, for 260 and 230 are 520 tokens with padding.
+    """
     rows = [Row((1,) * width, ((1,),)) for width in (200, 230, 260, 300, 400)]
     assert group_rows(rows, 4096, Layout.BRANCHED) == [[4, 3], [2, 1], [0]]
     assert group_rows(rows[:3], 4096, Layout.BRANCHED) == [[2, 1], [0]]
