@@ -4,6 +4,7 @@ The tiny tokenizer has one token a byte, so a text's ids are its bytes', and `id
 """
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from bdpo.layout.chat import (
     Message,
@@ -114,7 +115,8 @@ def test_several_turns_stand_in_the_prompt_and_only_the_last_answer_is_scored() 
 def test_bos_is_written_once_where_template_and_tokenizer_both_would() -> None:
     """`<|im_start|>` is the BOS of this tokenizer, `<|im_end|>` its EOS."""
     tokenizer = tiny_tokenizer(LLAMA)
-    tokenizer.add_bos_token = True
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{START} $A", special_tokens=[(START, 1)])
+    assert tuple(tokenizer("Hi")["input_ids"]) == ids(f"{START}Hi"), "by itself it writes a BOS"
     found = tokenize_pair(tokenizer, USER, "Yes", "No", max_length=1000, max_prompt_length=500)
     assert found.prompt_ids == ids(f"{START}[INST] Hi [/INST]")
     assert found.chosen_ids == ids(f"Yes{END}")

@@ -125,6 +125,7 @@ def test_only_new_tokens_go_through_the_model(tmp_path: Path, monkeypatch: pytes
         ("model.max_prompt_length=20", True),
         ("train.beta=0.3", False),
         ("train.learning_rate=0.1", False),
+        ("train.balance=softmax", False),
     ],
 )
 def test_the_artifact_is_named_by_what_it_depends_on(tmp_path: Path, change: str, noticed: bool) -> None:
