@@ -36,6 +36,8 @@ def test_a_whole_run_then_a_cached_one_then_questions(tmp_path: Path, home: Path
     assert first.returncode == 0, first.stderr
     assert "base against aligned" in first.stdout
     assert "refusal of harmful prompts" in first.stdout
+    (report,) = (tmp_path / "artifacts" / "evaluate").glob("*/report.html")
+    assert f"report    {report}" in first.stdout
     assert "Traceback" not in first.stdout + first.stderr
     again = bdpo("run", config, home=home)
     assert again.returncode == 0, again.stderr
