@@ -54,7 +54,12 @@ def main() -> None:
         {
             "name": "benchmark",
             "artifacts": str(folder / "artifacts"),
-            "model": {"path": task["model"], "dtype": task["dtype"], "max_length": task["max_length"]},
+            "model": {
+                "path": task["model"],
+                "dtype": task["dtype"],
+                "max_length": task["max_length"],
+                "max_prompt_length": task["max_length"] - 8,
+            },
             "ingest": {"sources": [{"path": task["pairs"]}], "validation_fraction": 0.0},
             "train": {
                 "method": "dpo",

@@ -34,7 +34,7 @@ from bdpo.models.loading import load_tokenizer
 _ROOT = Path(__file__).resolve().parents[1]
 _DATA = _ROOT.parent / "shared" / "data" / "hh_rlhf" / "harmless-base-test.jsonl.gz"
 _TRL = "1.16.0"
-_MAX_LENGTH = 1024
+_MAX_LENGTH = 512
 _SEED = 0
 _COMPARED = ("loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "grad_norm", "learning_rate")
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-5
@@ -155,8 +155,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="a JSON object a dtype, one a line")
     parser.add_argument("--parity", action="store_true", help="compare the numbers of 20 steps instead of speed")
     parser.add_argument("--pairs", type=int, default=48, help="pairs trained on (default 48)")
-    parser.add_argument("--batch-size", type=int, default=4, help="pairs an optimizer step (default 4)")
-    parser.add_argument("--token-budget", type=int, default=1024, help="train.token_budget (default 1024)")
+    parser.add_argument("--batch-size", type=int, default=8, help="pairs an optimizer step (default 8)")
+    parser.add_argument("--token-budget", type=int, default=512, help="train.token_budget (default 512)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), action="append", help="both by default")
     parser.add_argument("--data", type=Path, default=_DATA, help="HH-RLHF, harmless-base, test split")
     options = parser.parse_args()

@@ -3,6 +3,7 @@
 python -m benchmarks.trl_training TASK.json RESULT.json
 """
 
+import importlib
 import json
 import resource
 import sys
@@ -13,7 +14,8 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-from trl import DPOConfig, DPOTrainer
+
+trl: Any = importlib.import_module("trl")  # typed in part
 
 
 class _Watch(TrainerCallback):  # type: ignore[misc]
@@ -37,7 +39,7 @@ def main() -> None:
     torch.set_num_threads(task["threads"])
     rows = json.loads(Path(task["rows"]).read_text(encoding="utf-8"))
     model = AutoModelForCausalLM.from_pretrained(task["model"], dtype=getattr(torch, task["dtype"]))
-    settings = DPOConfig(
+    settings = trl.DPOConfig(
         output_dir=task["folder"],
         per_device_train_batch_size=task["batch_size"],
         max_steps=task["steps"],
@@ -62,7 +64,7 @@ def main() -> None:
         disable_tqdm=True,
     )
     watch = _Watch()
-    trainer = DPOTrainer(
+    trainer = trl.DPOTrainer(
         model=model,
         args=settings,
         train_dataset=Dataset.from_list(rows),

@@ -114,9 +114,7 @@ def test_out_comes_a_model_folder_that_loads(undisturbed: StageResult) -> None:
 
 
 def test_tensorboard_reads_the_same_curve(undisturbed: StageResult) -> None:
-    from tensorboard.backend.event_processing.event_file_loader import (  # type: ignore[import-untyped]
-        EventFileLoader,
-    )
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
     (path,) = (undisturbed.artifact / "tensorboard" / "train").iterdir()
     values = [
