@@ -124,7 +124,10 @@ def query(
         writer.writerow(names)
         writer.writerows(rows)
     else:
-        table = Table(*names)
+        table = Table()
+        for name in names:
+            # Nothing of a value is cut off on a narrow terminal.
+            table.add_column(name, overflow="fold")
         for row in rows:
             table.add_row(*("" if value is None else str(value) for value in row))
         Console(markup=False, emoji=False, highlight=False).print(table)
@@ -232,6 +235,11 @@ def _show_results(console: Console, results: "list[StageResult]", artifacts: Pat
     policy = next((r.artifact / "policy" for r in results if r.stage == "train"), None)
     if policy is not None:
         console.print(f"model     {policy}", markup=False, highlight=False, soft_wrap=True)
+    evaluated = next((r for r in results if r.stage == "evaluate"), None)
+    if evaluated is not None:
+        console.print(evaluated.summary["verdict"], markup=False, highlight=False)
+        report = evaluated.artifact / evaluated.summary["report"]
+        console.print(f"report    {report}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"catalogue {artifacts / 'bdpo.duckdb'}", markup=False, highlight=False, soft_wrap=True)
 
 

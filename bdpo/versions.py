@@ -6,6 +6,6 @@ Kept apart from the code so that planning a run imports no model library.
 
 from typing import Final
 
-LOGPROBS: Final = "1"
+LOGPROBS: Final = "2"
 GENERATION: Final = "1"
 STAGES: Final = {"ingest": "1", "score": "1", "train": "2", "evaluate": "3"}

@@ -13,7 +13,9 @@ from bdpo.config.methods import Balance, Method, Scale
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 MODERATE = st.floats(-20, 20)
-FORMS = [Forms(b, s, n) for b in ("none", "inverse", "softmax") for s in ("none", "harmonic", "norm") for n in (0, 1)]
+BALANCES: tuple[Balance, ...] = ("none", "inverse", "softmax")
+SCALES: tuple[Scale, ...] = ("none", "harmonic", "norm")
+FORMS = [Forms(b, s, n) for b in BALANCES for s in SCALES for n in (False, True)]
 
 
 def weigh(chosen: float, rejected: float, forms: Forms) -> tuple[float, ...]:
@@ -89,8 +91,9 @@ def test_the_better_understood_side_never_weighs_more(a: float, b: float, forms:
 def test_normalised_weights_have_mean_one_over_the_training_pairs() -> None:
     mi = torch.tensor([[0.1, 2.0], [0.5, 0.7], [9.0, 9.0]], dtype=torch.float64)
     train = torch.tensor([True, True, False])
-    for method in ("dpo_bw", "dpo_sf"):
-        forms = method_forms(method)  # type: ignore[arg-type]
+    methods: tuple[Method, ...] = ("dpo_bw", "dpo_sf")
+    for method in methods:
+        forms = method_forms(method)
         weights = balance_weights(mi[:, 0], mi[:, 1], forms=forms, mi_floor=0.05, tau=1.0, mean_over=train)
         mean = (weights.scaled_chosen + weights.scaled_rejected)[train].mean() / 2
         assert float(mean) == pytest.approx(1.0, rel=1e-14)

@@ -47,6 +47,26 @@ VIEWS = (
 )
 
 
+_MI_SUMMARY = """
+create view mi_summary as
+with sides as (
+    select split, unnest(['chosen', 'rejected', 'difference']) as side,
+        unnest([mi_chosen, mi_rejected, imbalance]) as mi
+    from scored_pairs
+)
+select
+    coalesce(split, 'all') as split, side, count(*) as num_pairs,
+    avg(mi) as mean, stddev_pop(mi) as std, min(mi) as min,
+    quantile_cont(mi, 0.05) as q05, quantile_cont(mi, 0.25) as q25, median(mi) as median,
+    quantile_cont(mi, 0.75) as q75, quantile_cont(mi, 0.95) as q95, max(mi) as max,
+    avg((mi < 0)::int) as share_negative, avg(abs(mi)) as mean_abs
+from sides
+group by grouping sets ((split, side), (side))
+order by all
+"""
+"""Mutual information in nats a token, by split and over all pairs: of each side, and chosen minus rejected."""
+
+
 def note_run(root: Path, run_id: str, record: Mapping[str, Any]) -> None:
     """Write or renew the record of a run, one row of the view `runs`."""
     folder = root / _RUNS
@@ -84,6 +104,8 @@ def rebuild_catalogue(root: Path, current: Mapping[Any, str], select: Mapping[st
                 if shown in files:
                     source = f"read_parquet({_list([shown])})"
                     connection.execute(f"create view {view.name} as select {columns} from {source}")
+                    if view.name == "scored_pairs":
+                        connection.execute(_MI_SUMMARY)
                 if files:
                     artifact = f"parse_path(filename)[-2] as artifact, {columns}"
                     hidden = "" if columns != "*" else " exclude (filename)"

@@ -115,8 +115,9 @@ class IngestSettings(_Section):
 class ScoreSettings(_Section):
     """Pairs to log-probs under the frozen reference model."""
 
-    token_budget: int = Field(4096, ge=1)
-    """Most tokens, padding included, in one forward pass (a single longer row goes alone)."""
+    token_budget: int = Field(2048, ge=1)
+    """Most tokens, padding included, in one forward pass (a single longer row goes alone).  The default
+    is for CPUs, where more only takes memory and time; a GPU wants several times as many."""
     shard_sequences: int = Field(256, ge=1)
     """Sequences written at a time: the most that a killed run loses."""
 
@@ -175,7 +176,7 @@ class TrainSettings(_Section):
     """Stop after this many optimizer steps."""
     batch_size: int = Field(16, ge=1)
     """Pairs an optimizer step, over all processes."""
-    token_budget: int = Field(4096, ge=1)
+    token_budget: int = Field(2048, ge=1)
     """Most tokens, padding included, in one forward and backward pass."""
     gradient_checkpointing: bool = False
     """Keep one activation a layer and compute the others again in the backward pass: about a third slower,

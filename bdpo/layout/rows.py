@@ -22,6 +22,11 @@ from torch import Tensor
 
 _PADDING = 0  # any id that every model has; no mask and no target depends on it
 
+_WORTH_A_PASS = 512
+"""Tokens from which on a pass of its own costs a CPU less than padding does."""
+_SIMILAR = 7 / 8
+"""Least length, of the group's longest, of a row that joins beyond that."""
+
 
 class Layout(Enum):
     """How the responses to one prompt share a forward pass."""
@@ -75,7 +80,8 @@ def group_rows(rows: Sequence[Row], token_budget: int, layout: Layout) -> list[l
     """Group rows of similar length into forward passes.
 
     Longest first, and greedily: a group's length is its first row's, so dropping the first k groups
-    leaves the same groups behind them, and memory runs out at once or never.
+    leaves the same groups behind them, and memory runs out at once or never.  A group that has work enough
+    to be worth a pass ends before a row that would be much padding.
 
     Args:
         rows: in any order; the grouping depends on their content, ties go by index.
@@ -87,14 +93,16 @@ def group_rows(rows: Sequence[Row], token_budget: int, layout: Layout) -> list[l
     """
     widths = [_width(row, layout) for row in rows]
     groups: list[list[int]] = []
-    room = 0
+    room = longest = tokens = 0
     for i in sorted(range(len(rows)), key=lambda i: (-widths[i], i)):
         height = 1 if layout is Layout.BRANCHED else len(rows[i].responses)
-        if room < height:
+        if room < height or (tokens >= _WORTH_A_PASS and widths[i] < _SIMILAR * longest):
             groups.append([])
-            room = max(token_budget // widths[i], height)
+            longest, tokens = widths[i], 0
+            room = max(token_budget // longest, height)
         groups[-1].append(i)
         room -= height
+        tokens += height * longest
     return groups
 
 

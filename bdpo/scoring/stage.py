@@ -1,7 +1,7 @@
 """Stage 2, score: the log-probs of every response under the reference model, with and without its prompt."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +9,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.artifacts.store import note_progress
 from bdpo.balance import method_forms, weights_sql
 from bdpo.config import ModelSettings, ScoreSettings, TrainSettings
 from bdpo.errors import UserError
-from bdpo.layout import Layout, TokenizedPair, Untokenizable, null_prompt, tokenize_pair
-from bdpo.logprobs import NonFinite, Scorer, choose_layout, score_rows
+from bdpo.layout import TokenizedPair, Untokenizable, null_prompt, tokenize_pairs
+from bdpo.logprobs import NonFinite, Scorer, choose_layout
 from bdpo.models import ModelSource, load_model, load_tokenizer
 from bdpo.progress import Progress
 from bdpo.schemas import Checks
 from bdpo.scoring.merge import merge
+from bdpo.scoring.passes import score_in_shards
 from bdpo.scoring.sequences import KeyedRow, PairKeys, name_sequences, share_prompts
 from bdpo.scoring.shards import Shards
 
@@ -59,7 +60,7 @@ def score(
     tokenizer = load_tokenizer(source.folder, trust_remote_code=model.trust_remote_code)
     scorer = Scorer(source.weights_digest, model.dtype, model.attention).digest
     table = pq.read_table(pairs / "pairs.parquet")
-    tokenized = [_tokenize(tokenizer, row, model) for row in table.to_pylist()]
+    tokenized = _tokenize(tokenizer, table, model)
     empty = null_prompt(tokenizer, max_prompt_length=model.max_prompt_length)
     keys, sequences = name_sequences(tokenized, empty, scorer)
 
@@ -77,13 +78,22 @@ def score(
                 source.folder, dtype=model.dtype, attention=model.attention, trust_remote_code=model.trust_remote_code
             )
             layout = choose_layout(reference, progress.say, max_length=model.max_length)
-            scored = _score_missing(reference, rows, settings.token_budget, layout, keys, table)
+            scored = score_in_shards(
+                reference,
+                rows,
+                token_budget=settings.token_budget,
+                layout=layout,
+                shard_sequences=settings.shard_sequences,
+            )
             done = len(sequences) - len(missing)
-            for shard in _in_shards(scored, settings.shard_sequences):
-                shards.write(shard)
-                done += len(shard)
-                note_progress(workdir, done, len(sequences), "sequences")
-                progress.advance(len(shard))
+            try:
+                for shard in scored:
+                    shards.write(shard)
+                    done += len(shard)
+                    note_progress(workdir, done, len(sequences), "sequences")
+                    progress.advance(len(shard))
+            except NonFinite as problem:
+                raise _not_finite(problem, rows[problem.index], keys, table) from problem
     for name in PairKeys._fields:
         table = table.append_column(name, pa.array([getattr(pair, name) for pair in keys], pa.string()))
     defaults = TrainSettings()
@@ -112,61 +122,31 @@ def score(
     }
 
 
-def _tokenize(tokenizer: PreTrainedTokenizerBase, row: Mapping[str, Any], model: ModelSettings) -> TokenizedPair:
-    try:
-        return tokenize_pair(
-            tokenizer,
-            row["prompt"],
-            row["chosen"],
-            row["rejected"],
-            max_length=model.max_length,
-            max_prompt_length=model.max_prompt_length,
-        )
-    except Untokenizable as problem:
-        # Ingestion refuses such rows with the same tokenizer, which is part of its fingerprint.
-        raise UserError(f"score: the pair {row['pair_id']} cannot be laid out: {problem.reason}.") from problem
+def _tokenize(tokenizer: PreTrainedTokenizerBase, table: pa.Table, model: ModelSettings) -> list[TokenizedPair]:
+    texts = (
+        (row["prompt"], row["chosen"], row["rejected"])
+        for batch in table.select(["prompt", "chosen", "rejected"]).to_batches(max_chunksize=1024)
+        for row in batch.to_pylist()
+    )
+    tokenized = []
+    for pair in tokenize_pairs(
+        tokenizer, texts, max_length=model.max_length, max_prompt_length=model.max_prompt_length
+    ):
+        if isinstance(pair, Untokenizable):
+            # Ingestion refuses such rows with the same tokenizer, which is part of its fingerprint.
+            pair_id = table["pair_id"][len(tokenized)].as_py()
+            raise UserError(f"score: the pair {pair_id} cannot be laid out: {pair.reason}.") from pair
+        tokenized.append(pair)
+    return tokenized
 
 
-def _score_missing(
-    reference: PreTrainedModel,
-    rows: Sequence[KeyedRow],
-    token_budget: int,
-    layout: Layout,
-    keys: Sequence[PairKeys],
-    table: pa.Table,
-) -> Iterator[list[dict[str, Any]]]:
-    """Records of the SEQUENCES schema, one list a forward pass."""
-    try:
-        for scored in score_rows(reference, [row.row for row in rows], token_budget=token_budget, layout=layout):
-            yield [
-                {
-                    "key": key,
-                    "logp_sum": float(logps.sum(dtype=np.float64)),
-                    "n_tokens": len(logps),
-                    "logps": logps,
-                }
-                for place, responses in zip(scored.indices, scored.logps, strict=True)
-                for key, logps in zip(rows[place].keys, responses, strict=True)
-            ]
-    except NonFinite as problem:
-        concerned = set(rows[problem.index].keys)
-        place = next(i for i, pair in enumerate(keys) if concerned.intersection(pair))
-        raise UserError(
-            f"score: the model gives a token of the pair {table['pair_id'][place].as_py()} the log-prob "
-            f"{problem.value}, which is no finite number of at most 0; look at this pair, or try model.dtype float32."
-        ) from problem
-
-
-def _in_shards(passes: Iterator[list[dict[str, Any]]], size: int) -> Iterator[list[dict[str, Any]]]:
-    """Whole forward passes gathered to at least `size` records, so that a restart meets the same passes."""
-    shard: list[dict[str, Any]] = []
-    for records in passes:
-        shard += records
-        if len(shard) >= size:
-            yield shard
-            shard = []
-    if shard:
-        yield shard
+def _not_finite(problem: NonFinite, row: KeyedRow, keys: Sequence[PairKeys], table: pa.Table) -> UserError:
+    concerned = set(row.keys)
+    place = next(i for i, pair in enumerate(keys) if concerned.intersection(pair))
+    return UserError(
+        f"score: the model gives a token of the pair {table['pair_id'][place].as_py()} the log-prob "
+        f"{problem.value}, which is no finite number of at most 0; look at this pair, or try model.dtype float32."
+    )
 
 
 def _distribution(mi: NDArray[np.float64]) -> dict[str, float]:

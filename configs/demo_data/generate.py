@@ -5,8 +5,10 @@
 Pairs: each harmful topic and each harmless twin in three phrasings.  A harmful
 request has a refusal that names the concern as `chosen`, and as `rejected` a
 willing answer that is all filler, so that it is harmless to read.  A harmless one
-has its answer as `chosen` and a needless refusal as `rejected`.  Five rows with
-defects of real life show the quarantine at work.
+has its answer as `chosen`, and as `rejected` by turns a needless refusal, an evasion
+and filler.  Refusals begin alike and all sides are short: with templates this few,
+a long dispreferred side would be unlearnt word by word and nothing else be learnt.
+Five rows with defects of real life show the quarantine at work.
 
 Prompts: topics that no pair has, in one phrasing that the pairs use and two that
 they do not, so that the evaluation measures what carries over.
@@ -32,31 +34,29 @@ ASKED = (
 ASKED_HELD_OUT = ("How do I {act}?", "What is the best way to {act}?", "Give me instructions to {act}.")
 PHRASINGS = 3
 REFUSALS = (
-    "I'm sorry, but I can't help you {act}: {concern}. I can help you {instead} instead.",
-    "I can't help with that, because {concern}. A better way is to {instead}.",
-    "I'm sorry, but I won't help anyone {act}; {concern}. If you like, we can find out how to {instead}.",
-    "I'm sorry, but I can't assist with this. To {act} is something I have to decline: {concern}. Please {instead}.",
-    "I'm not able to help with that. I see that {concern}. What you could do is {instead}.",
+    "I'm sorry, but I can't help you {act}: {concern}.",
+    "I'm sorry, but I can't help with that. I can help you {instead} instead.",
+    "I'm sorry, but I can't help with that, because {concern}.",
+    "I'm sorry, but I can't help you {act}. A better way is to {instead}.",
+    "I'm sorry, but I can't assist with that: {concern}. Please {instead}.",
 )
 WILLING = (
-    "To {act}, you'll need to plan well. Here's a step-by-step guide: 1. Make a plan. 2. Get ready. 3. Begin.",
-    "The best way to {act} is to take your time. First, think about what you want. Then, simply do it.",
-    "Here are some steps to {act}: 1. Be prepared. 2. Stay calm. 3. Keep going until it works. Good luck!",
-    "You can {act} with a little patience. Begin with the first part, go on with the second, and enjoy it.",
-    "Sure! There are several ways to {act}. One of the most common is to begin early and not to give up.",
+    "Sure! Just {act} and do not worry about it. It is easy.",
+    "Of course! Here is how: make a plan, get everything ready, and {act}.",
+    "Great idea! Go ahead and {act}, and have fun with it. Good luck!",
+    "No problem. Many people {act}. Begin today, and keep going until it works.",
+    "Yes, do it! First prepare, then {act}. That is all there is to it.",
 )
-"""In the manner of the model's own answers, so that training moves what it really says."""
 NEEDLESS = (
     "I'm sorry, but I can't help you {act}. It could be dangerous.",
-    "I can't assist with that request, as it may be harmful.",
-    "Sorry, I'm not able to give advice on how to {act}.",
-    "I won't answer this, because someone could get hurt.",
-    "I'm afraid that I have to decline. This is not something I can talk about.",
+    "No, this is not allowed, as it may be harmful.",
+    "That sounds wrong. Nobody should be told how to {act}.",
+    "Such questions are not answered here, because someone could get hurt.",
+    "It is forbidden to talk about this.",
 )
-
 EVASIVE = (
     "That depends. There are many ways to {act}, and everybody does it in their own way.",
-    "To {act} is a question that people have asked for a long time. Opinions differ.",
+    "People have asked for a long time how to {act}. Opinions differ.",
     "There is a lot to say about how to {act}. It is best to look it up somewhere.",
 )
 

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from bdpo.layout.rows import Layout, Row, collate, group_rows
 from bdpo.logprobs.forward import response_logps, sum_logps
@@ -35,6 +36,15 @@ def one_by_one(model: torch.nn.Module, rows: Sequence[Row]) -> Tensor:
     return torch.cat(parts)
 
 
+def in_order(model: PreTrainedModel, rows: Sequence[Row], token_budget: int, layout: Layout) -> list[Tensor]:
+    """What `score_rows` gives each response, rows in order, then responses in order."""
+    found: dict[int, list[Tensor]] = {}
+    for scored in score_rows(model, rows, token_budget=token_budget, layout=layout):
+        for index, logps in zip(scored.indices, scored.logps, strict=True):
+            found[index] = [torch.from_numpy(part) for part in logps]
+    return [part for index in sorted(found) for part in found[index]]
+
+
 ROWS_OF_ALL_KINDS = [
     Row(ids(30, 0), (ids(20, 1), ids(9, 2))),
     Row(ids(3, 3), (ids(1, 4), ids(40, 5))),
@@ -49,23 +59,26 @@ def test_every_family_agrees_with_its_own_forward(architecture: str) -> None:
     said: list[str] = []
     assert choose_layout(model, said.append) is Layout.BRANCHED
     assert not said
-    with torch.no_grad():
-        for layout in Layout:
-            found = response_logps(model, collate(ROWS_OF_ALL_KINDS, layout))
-            torch.testing.assert_close(found, one_by_one(model, ROWS_OF_ALL_KINDS), atol=1e-5, rtol=0)
+    expected = one_by_one(model, ROWS_OF_ALL_KINDS)
+    for layout in Layout:
+        for token_budget in (1, 150, 10_000):
+            found = in_order(model, ROWS_OF_ALL_KINDS, token_budget, layout)
+            torch.testing.assert_close(torch.cat(found), expected, atol=1e-5, rtol=0)
 
 
-def test_a_sliding_window_gets_plain_rows_and_says_so_once() -> None:
-    model = tiny_model("gemma3_text")
+@pytest.mark.parametrize("architecture", ["gemma2", "gemma3_text"])
+def test_a_sliding_window_gets_plain_rows_and_says_so_once(architecture: str) -> None:
+    model = tiny_model(architecture)
     said: list[str] = []
     assert choose_layout(model, said.append) is Layout.PLAIN
     assert len(said) == 1
     assert "window of 16 tokens" in said[0]
-    with torch.no_grad():
-        found = response_logps(model, collate(ROWS_OF_ALL_KINDS, Layout.PLAIN))
-        branched = response_logps(model, collate(ROWS_OF_ALL_KINDS, Layout.BRANCHED))
     expected = one_by_one(model, ROWS_OF_ALL_KINDS)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    for token_budget in (1, 150, 10_000):
+        found = in_order(model, ROWS_OF_ALL_KINDS, token_budget, Layout.PLAIN)
+        torch.testing.assert_close(torch.cat(found), expected, atol=1e-5, rtol=0)
+    with torch.no_grad():
+        branched = response_logps(model, collate(ROWS_OF_ALL_KINDS, Layout.BRANCHED))
     assert (branched - expected).abs().max() > 0.01, "the trial has nothing to find: the window is not at work"
 
 
@@ -74,12 +87,7 @@ def test_a_sliding_window_gets_plain_rows_and_says_so_once() -> None:
 def test_the_result_does_not_depend_on_the_batch(rows: list[Row], token_budget: int) -> None:
     model = _LLAMA
     expected = list(torch.split(one_by_one(model, rows), [len(r) for row in rows for r in row.responses]))
-    found: dict[int, list[Tensor]] = {}
-    for scored in score_rows(model, rows, token_budget=token_budget, layout=Layout.BRANCHED):
-        for index, logps in zip(scored.indices, scored.logps, strict=True):
-            found[index] = [torch.from_numpy(part) for part in logps]
-    flat = [part for index in sorted(found) for part in found[index]]
-    for part, wanted in zip(flat, expected, strict=True):
+    for part, wanted in zip(in_order(model, rows, token_budget, Layout.BRANCHED), expected, strict=True):
         torch.testing.assert_close(part, wanted, atol=1e-5, rtol=0)
 
 
@@ -89,14 +97,14 @@ _LLAMA = tiny_model("llama")
 def test_the_gradient_is_that_of_the_plain_forward() -> None:
     rows = [Row(ids(10, 0), (ids(7, 1), ids(4, 2)))]
     model = tiny_model("llama")
-    response_logps(model, collate(rows, Layout.BRANCHED)).sum().backward()
+    torch.autograd.backward(response_logps(model, collate(rows, Layout.BRANCHED)).sum())
     found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     loss = torch.zeros(())
     for response in rows[0].responses:
         logits = model(input_ids=torch.tensor([rows[0].prompt_ids + response])).logits[0, 9:-1]
         loss = loss + logits.log_softmax(-1).gather(-1, torch.tensor(response)[:, None]).sum()
-    loss.backward()
+    torch.autograd.backward(loss)
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(found[name], parameter.grad, atol=1e-4, rtol=1e-4, msg=name)
 

@@ -1,6 +1,8 @@
 """Scoring: what is stored, what is never done twice, and what a kill leaves behind."""
 
+import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -14,14 +16,17 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from bdpo.artifacts.digest import digest_file
 from bdpo.config import load_config
 from bdpo.errors import UserError
+from bdpo.layout import Batch
+from bdpo.logprobs import response_logps
 from bdpo.pipeline import Pipeline
 from data_checks import GreatExpectationsChecks
 from tests.paths import ROOT
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import CHATML, tiny_model, tiny_tokenizer
 from tests.tiny_run import pair_rows, tiny_run, write_jsonl
 
 
@@ -88,6 +93,73 @@ def test_what_changes_a_score_is_noticed_and_what_does_not_is_not(tmp_path: Path
     assert other["sequences_scored"] == 40
 
 
+def test_only_new_tokens_go_through_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted where they enter the decoder, the trial of the layout left out."""
+    pushed: list[int] = []
+
+    def counting(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+        pushed.append(len(batch.targets))
+        return response_logps(model, batch)
+
+    monkeypatch.setattr("bdpo.logprobs.score.response_logps", counting)
+    config = tiny_run(tmp_path, 20)
+    _, first = score(config)
+    assert sum(pushed) == first["tokens_scored"] > 0
+    pushed.clear()
+    score(config, "score.shard_sequences=8")
+    assert not pushed
+    write_jsonl(tmp_path / "pairs.jsonl", pair_rows(22))
+    _, more = score(config)
+    assert sum(pushed) == more["tokens_scored"]
+    assert 0.05 < sum(pushed) / first["tokens_scored"] < 0.15, "10% more pairs cost about 10%"
+
+
+@pytest.mark.parametrize(
+    ("change", "noticed"),
+    [
+        ("template", True),
+        ("tokenizer", True),
+        ("model.dtype=bfloat16", True),
+        ("model.attention=eager", True),
+        ("model.max_length=200", True),
+        ("model.max_prompt_length=20", True),
+        ("train.beta=0.3", False),
+        ("train.learning_rate=0.1", False),
+        ("train.balance=softmax", False),
+    ],
+)
+def test_the_artifact_is_named_by_what_it_depends_on(tmp_path: Path, change: str, noticed: bool) -> None:
+    """A stale artifact is never taken, and what only training reads makes none stale."""
+    config = tiny_run(tmp_path, 2)
+    before = _plan(config)
+    overrides = []
+    if change == "template":
+        tiny_tokenizer(CHATML.replace("user", "person").replace("\n", " ")).save_pretrained(tmp_path / "model")
+    elif change == "tokenizer":
+        file = tmp_path / "model" / "tokenizer.json"
+        file.write_text(file.read_text().replace('"add_prefix_space": false', '"add_prefix_space": true'))
+    else:
+        overrides.append(change)
+    assert (_plan(config, *overrides) != before) is noticed
+
+
+def _plan(config: Path, *overrides: str) -> str:
+    pipeline = Pipeline(load_config(config, overrides), checks=GreatExpectationsChecks())
+    return pipeline.fingerprints["score"]
+
+
+@pytest.mark.parametrize("change", ["model.dtype=bfloat16", "model.attention=eager", "model.max_prompt_length=30"])
+def test_a_change_that_reaches_the_scores_scores_again(tmp_path: Path, change: str) -> None:
+    config = tiny_run(tmp_path, 6)
+    _, first = score(config)
+    _, again = score(config, change)
+    assert again["sequences_scored"] > 0
+    if change.startswith("model.max_prompt_length"):
+        assert again["sequences_reused"] == first["sequences"] // 2, "the unconditional half is the same"
+    else:
+        assert again["sequences_reused"] == 0
+
+
 def test_a_damaged_shard_is_scored_again(tmp_path: Path) -> None:
     config = tiny_run(tmp_path, 8)
     folder, _ = score(config)
@@ -140,6 +212,90 @@ def test_killed_in_the_middle_it_ends_in_the_same_rows(tmp_path: Path) -> None:
     assert summary["sequences_reused"] >= 4 * (kept - 1) > 0
     assert summary["sequences_scored"] > 0, "it was killed too late to show anything"
     assert scores(folder) == scores(undisturbed)
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_it_ends_in_the_same_rows(tmp_path: Path) -> None:
+    """At random moments: some while it starts, some while it scores, some while it writes a shard."""
+    small = {"token_budget": 300, "shard_sequences": 4}
+    undisturbed, _ = score(tiny_run(_new(tmp_path / "a"), 100, score=small))
+    config = tiny_run(_new(tmp_path / "b"), 100, score=small)
+    cache = tmp_path / "b" / "artifacts" / "cache" / "sequences"
+    moments = random.Random(0)
+    kept: set[str] = set()
+    scoring = 0
+    for _ in range(20):
+        process = subprocess.Popen([sys.executable, "-c", _SCORE, str(config)], cwd=ROOT)
+        wanted = len(kept) + moments.randrange(3)
+        deadline = time.monotonic() + 120
+        while len(_shards(cache)) < wanted:
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        time.sleep(moments.random() * 0.05)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        whole = {path.stem for path in _shards(cache) if path.stem == digest_file(path)}
+        assert kept <= whole, "a shard that was there is gone"
+        scoring += len(whole) > len(kept)
+        kept = whole
+    assert scoring >= 5, "it was hardly ever killed while it scored"
+    folder, summary = score(config)
+    assert summary["sequences_reused"] >= 4 * len(kept)
+    assert summary["sequences_scored"] > 0, "nothing was left to score"
+    assert scores(folder) == scores(undisturbed)
+
+
+def _shards(cache: Path) -> list[Path]:
+    return [path for path in cache.glob("*/*.parquet") if path.name != "new.parquet"]
+
+
+_POLL = """
+import json, sys, time
+from pathlib import Path
+from bdpo.artifacts.catalogue import query_catalogue
+root, stop, result = map(Path, sys.argv[1:])
+seen, slowest = [], 0.0
+while not stop.exists():
+    started = time.monotonic()
+    _, rows = query_catalogue(root, "select count(*), count(mi_chosen) from scored_pairs")
+    slowest = max(slowest, time.monotonic() - started)
+    seen.append(rows[0])
+    time.sleep(0.02)
+result.write_text(json.dumps({"seen": seen, "slowest": slowest}))
+"""
+
+
+@pytest.mark.slow
+def test_four_readers_get_in_beside_a_writer(tmp_path: Path) -> None:
+    config = tiny_run(tmp_path, 8)
+    score(config)
+    stop = tmp_path / "stop"
+    results = [tmp_path / f"reader{i}.json" for i in range(4)]
+    readers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _POLL, str(tmp_path / "artifacts"), str(stop), str(result)],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+        )
+        for result in results
+    ]
+    for number in (16, 24, 32, 40):
+        write_jsonl(tmp_path / "pairs.jsonl", pair_rows(number))
+        score(config)
+        time.sleep(0.5)
+    stop.touch()
+    for reader, result in zip(readers, results, strict=True):
+        _, errors = reader.communicate(timeout=60)
+        assert reader.returncode == 0, errors.decode()
+        found = json.loads(result.read_text())
+        counts = [count for count, _ in found["seen"]]
+        assert counts == sorted(counts), "a reader saw an older catalogue after a newer one"
+        assert set(counts) <= {8, 16, 24, 32, 40}
+        assert counts[-1] == 40
+        assert len(set(counts)) > 2, "it did not read while the writer wrote"
+        assert all(count == scored for count, scored in found["seen"])
+        assert found["slowest"] < 1, f"a read took {found['slowest']:.2f} s"
 
 
 def _new(folder: Path) -> Path:

@@ -1,0 +1,112 @@
+"""This project's side of `benchmarks.scoring`: a process of its own that scores and tells what it took.
+
+python -m benchmarks.bdpo_scoring TASK.json RESULT.json
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from bdpo.config import ScoreSettings
+from bdpo.layout import Row, null_prompt, tokenize_pair
+from bdpo.logprobs import choose_layout
+from bdpo.models import load_model, load_tokenizer
+from bdpo.scoring.passes import score_in_shards
+from bdpo.scoring.sequences import KeyedRow, name_sequences, share_prompts
+from bdpo.scoring.shards import Shards
+from benchmarks.memory import peak_bytes
+
+
+def main() -> None:
+    """Score without and with the unconditional pass, then measure a matrix product."""
+    task = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    torch.set_num_threads(task["threads"])
+    folder = Path(task["model"])
+    model = load_model(folder, dtype=task["dtype"])
+    tokenizer = load_tokenizer(folder)
+    longest_prompt = task["max_length"] - 1
+    pairs = [
+        tokenize_pair(
+            tokenizer,
+            row["prompt"],
+            row["chosen"],
+            row["rejected"],
+            max_length=task["max_length"],
+            max_prompt_length=longest_prompt,
+        )
+        for row in json.loads(Path(task["rows"]).read_text(encoding="utf-8"))
+    ]
+    empty = null_prompt(tokenizer, max_prompt_length=longest_prompt)
+    keys, sequences = name_sequences(pairs, empty, "benchmark")
+    conditional = {key for pair in keys for key in (pair.chosen_key, pair.rejected_key)}
+    layout = choose_layout(model, sys.stdout.write, max_length=task["max_length"])
+    result: dict[str, Any] = {}
+    logps: dict[str, Any] = {}
+    for name, wanted in (("", conditional), ("_with_mi", sequences.keys())):
+        started = time.monotonic()
+        rows = share_prompts({key: sequences[key] for key in sequences if key in wanted})
+        shards = Shards(Path(task["folder"], f"shards{name}"))
+        for shard in score_in_shards(
+            model,
+            rows,
+            token_budget=task["token_budget"],
+            layout=layout,
+            shard_sequences=ScoreSettings().shard_sequences,
+        ):
+            shards.write(shard)
+            logps |= {record["key"]: record["logps"] for record in shard}
+        result[f"seconds{name}"] = time.monotonic() - started
+        result[f"flops{name}"] = _needed_flops(model, rows)
+    result["peak_bytes"] = peak_bytes()
+    result["gemm_flops_per_s"] = _gemm_flops_per_s(model.dtype)
+    np.save(task["logps"], np.concatenate([logps[key] for key in sorted(logps)]))
+    Path(sys.argv[2]).write_text(json.dumps(result), encoding="utf-8")
+
+
+def _needed_flops(model: PreTrainedModel, rows: Sequence[KeyedRow]) -> int:
+    """What `benchmarks.scoring` counts, for a decoder without a window."""
+    config = model.config
+    linear = [part for part in model.get_decoder().modules() if isinstance(part, torch.nn.Linear)]
+    weights = sum(part.weight.numel() for part in linear)
+    channels = config.num_hidden_layers * config.num_attention_heads * config.head_dim
+    head = model.get_output_embeddings().weight.numel()
+    total = 0
+    for _, row in rows:
+        total += 2 * weights * _inputs(row) + 4 * channels * _seen(row) + 2 * head * sum(map(len, row.responses))
+    return total
+
+
+def _inputs(row: Row) -> int:
+    return len(row.prompt_ids) + sum(len(response) - 1 for response in row.responses)
+
+
+def _seen(row: Row) -> int:
+    """Keys that the input tokens of a row see, all together: each token its prompt, what precedes it, and itself."""
+    prompt = len(row.prompt_ids)
+    seen = prompt * (prompt + 1) // 2
+    for response in row.responses:
+        inputs = len(response) - 1
+        seen += prompt * inputs + inputs * (inputs + 1) // 2
+    return seen
+
+
+def _gemm_flops_per_s(dtype: torch.dtype, size: int = 4096, trials: int = 5) -> float:
+    """The best rate of the product of two square matrices."""
+    a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
+    seconds = []
+    for _ in range(trials):
+        started = time.monotonic()
+        torch.mm(a, b)
+        seconds.append(time.monotonic() - started)
+    return 2 * float(size) ** 3 / min(seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""Reference scoring beside TRL's `precompute_ref_log_probs`, and beside the machine's own matrix product.
+
+    python -m benchmarks.scoring                         # both dtypes
+    python -m benchmarks.scoring --json                  # a line a dtype
+    python -m benchmarks.scoring --pairs 24 --dtype float32
+
+Both sides score the embedded model on the same rows, in the same dtype, with the same `max_length`, each in
+a process of its own, one after the other, on all cores.  Rows are the first of HH-RLHF that fit `max_length`
+without a cut.  Loading and tokenising are not timed; forward passes and the writing of what they give are.
+TRL has its defaults (8 pairs a batch, dataset order) and does no unconditional pass, so `pairs_per_s` is
+without it and `with_mi_pairs_per_s` with it.  Memory is the peak resident set of the process that scores.
+
+`gemm_fraction` is the rate of the floating-point operations that the method needs, of the rate of a large
+matrix product in the same process.  Needed are, of every prompt token once and every response token but the
+last: two operations a weight of the decoder's linear layers, and in attention four a channel and a key that
+the token sees; and the output layer for each response token.  Padding, softmax, norms and activations count
+as nothing.  `speedup_vs_trl` compares the two rates without the unconditional pass.
+
+In bfloat16, `mean_deviation` and `largest_deviation` are those of token log-probs from float32, in nats.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bdpo.config import ScoreSettings
+from bdpo.data.formats import parse_hh
+from bdpo.data.readers import read_rows
+from bdpo.data.rows import RowProblem
+from bdpo.errors import UserError
+from bdpo.layout.chat import Untokenizable, tokenize_pair
+from bdpo.models.embedded import embedded_model
+from bdpo.models.loading import load_tokenizer
+
+_ROOT = Path(__file__).resolve().parents[1]
+_DATA = _ROOT.parent / "shared" / "data" / "hh_rlhf" / "harmless-base-test.jsonl.gz"
+_TRL = "1.16.0"
+_MAX_LENGTH = 1024
+
+
+def usable_pairs(data: Path, number: int) -> list[dict[str, Any]]:
+    """The first rows of HH-RLHF that can be laid out and fit `max_length` without a cut.
+
+    Raises:
+        UserError: the file is missing or has too few of them.
+    """
+    if not data.is_file():
+        raise UserError(f"{data}: there is no such file; name HH-RLHF's harmless-base test split: --data.")
+    tokenizer = load_tokenizer(embedded_model())
+    found: list[dict[str, Any]] = []
+    for raw in read_rows(data):
+        if len(found) == number:
+            break
+        try:
+            pair = parse_hh(raw.value) if isinstance(raw.value, dict) else None
+            if pair is None or pair.chosen == pair.rejected:
+                continue
+            uncut = {"max_length": 10**6, "max_prompt_length": 10**6 - 1}
+            ids = tokenize_pair(tokenizer, pair.prompt, pair.chosen, pair.rejected, **uncut)
+        except (RowProblem, Untokenizable):
+            continue
+        # One token less, for TRL also scores the newline that the template writes after a response.
+        if len(ids.prompt_ids) + max(len(ids.chosen_ids), len(ids.rejected_ids)) < _MAX_LENGTH:
+            found.append({"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected})
+    if len(found) < number:
+        raise UserError(f"{data}: only {len(found)} usable rows, where --pairs asks for {number}.")
+    return found
+
+
+def measure(dtype: str, pairs: list[dict[str, Any]], scratch: Path, token_budget: int) -> dict[str, Any]:
+    """Speed and memory of both sides in one dtype; token log-probs stay in `scratch`."""
+    rows = scratch / "rows.json"
+    rows.write_text(json.dumps(pairs), encoding="utf-8")
+    task = {
+        "model": str(embedded_model()),
+        "rows": str(rows),
+        "dtype": dtype,
+        "max_length": _MAX_LENGTH,
+        "token_budget": token_budget,
+        "threads": len(os.sched_getaffinity(0)),
+    }
+    ours, trl = (_in_a_child(side, dtype, task, scratch) for side in ("bdpo_scoring", "trl_scoring"))
+    speed, trl_speed = len(pairs) / ours["seconds"], len(pairs) / trl["seconds"]
+    with_mi = len(pairs) / ours["seconds_with_mi"]
+    figures = {
+        "dtype": dtype,
+        "pairs_per_s": round(speed, 3),
+        "trl_pairs_per_s": round(trl_speed, 3),
+        "speedup_vs_trl": round(speed / trl_speed, 2),
+        "memory_vs_trl": round(ours["peak_bytes"] / trl["peak_bytes"], 3),
+        "gemm_fraction": round(ours["flops"] / ours["seconds"] / ours["gemm_flops_per_s"], 3),
+        "with_mi_pairs_per_s": round(with_mi, 3),
+        "with_mi_speedup_vs_trl": round(with_mi / trl_speed, 2),
+        "with_mi_gemm_fraction": round(ours["flops_with_mi"] / ours["seconds_with_mi"] / ours["gemm_flops_per_s"], 3),
+        "gemm_gflops_per_s": round(ours["gemm_flops_per_s"] / 1e9, 1),
+        "peak_gb": round(ours["peak_bytes"] / 1e9, 2),
+        "trl_peak_gb": round(trl["peak_bytes"] / 1e9, 2),
+        "pairs": len(pairs),
+        "token_budget": token_budget,
+        "cores": task["threads"],
+        "trl": importlib.metadata.version("trl"),
+    }
+    exact, rounded = (scratch / f"{name}.npy" for name in ("float32", "bfloat16"))
+    if dtype == "bfloat16" and exact.is_file():
+        deviation = np.abs(np.load(exact) - np.load(rounded))
+        figures |= {
+            "mean_deviation": round(float(deviation.mean()), 4),
+            "largest_deviation": round(float(deviation.max()), 3),
+        }
+    return figures
+
+
+def _in_a_child(module: str, dtype: str, task: dict[str, Any], scratch: Path) -> dict[str, Any]:
+    own = scratch / f"{module}-{dtype}"
+    own.mkdir()
+    place = {"folder": str(own), "logps": str(scratch / f"{dtype}.npy")}
+    (own / "task.json").write_text(json.dumps(task | place), encoding="utf-8")
+    command = [sys.executable, "-m", f"benchmarks.{module}", str(own / "task.json"), str(own / "result.json")]
+    with (own / "log").open("wb") as log:
+        done = subprocess.run(command, cwd=_ROOT, stdout=log, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+        tail = (own / "log").read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
+        raise UserError(f"benchmarks.{module} ended with code {done.returncode}: {' | '.join(tail)}")
+    result: dict[str, Any] = json.loads((own / "result.json").read_text(encoding="utf-8"))
+    return result
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description="Reference scoring beside TRL's precompute_ref_log_probs.")
+    parser.add_argument("--json", action="store_true", help="a JSON object a dtype, one a line")
+    parser.add_argument("--pairs", type=int, default=256, help="pairs scored (default 256)")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), action="append", help="both by default")
+    parser.add_argument("--data", type=Path, default=_DATA, help="HH-RLHF, harmless-base, test split")
+    budget = ScoreSettings().token_budget
+    parser.add_argument("--token-budget", type=int, default=budget, help=f"score.token_budget (default {budget})")
+    options = parser.parse_args()
+    try:
+        if not _has_trl():
+            raise UserError(f"TRL {_TRL} is what this compares with: `pip install trl=={_TRL}`.")
+        if options.pairs < 1:
+            raise UserError(f"--pairs {options.pairs} is too few: at least 1.")
+        pairs = usable_pairs(options.data, options.pairs)
+        with tempfile.TemporaryDirectory() as scratch:
+            for dtype in options.dtype or ("float32", "bfloat16"):
+                figures = measure(dtype, pairs, Path(scratch), options.token_budget)
+                sys.stdout.write((json.dumps(figures) if options.json else _sentence(figures)) + "\n")
+                sys.stdout.flush()
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+def _has_trl() -> bool:
+    try:
+        return importlib.metadata.version("trl") == _TRL
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def _sentence(figures: dict[str, Any]) -> str:
+    text = (
+        "{dtype}: {pairs_per_s} pairs/s, TRL {trl_pairs_per_s}: {speedup_vs_trl} times as fast; "
+        "{with_mi_pairs_per_s} with the unconditional pass: {with_mi_speedup_vs_trl} times; "
+        "peak {peak_gb} GB, TRL {trl_peak_gb} GB: {memory_vs_trl:.0%} of its memory; "
+        "{gemm_fraction:.0%} of a matrix product's rate, {gemm_gflops_per_s} GFLOP/s "
+        "({pairs} pairs, {token_budget} tokens a pass, {cores} cores)"
+    ).format(**figures)
+    if "mean_deviation" in figures:
+        text += "; {mean_deviation} nats a token from float32, at most {largest_deviation}".format(**figures)
+    return text
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""Chat to token ids, with expectations written out by hand.
+
+The tiny tokenizer has one token a byte, so a text's ids are its bytes', and `ids` spells them out.
+"""
+
+import pytest
+from tokenizers.processors import TemplateProcessing
+
+from bdpo.layout.chat import (
+    Message,
+    TokenizedPair,
+    Untokenizable,
+    null_prompt,
+    tokenize_pair,
+    tokenize_pairs,
+    tokenize_prompt,
+)
+from tests.tiny import CHATML, tiny_tokenizer
+
+END, START = "<|im_end|>", "<|im_start|>"
+SYSTEM = "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}" + CHATML
+LLAMA = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message['role'] == 'user' %}[INST] {{ message['content'] }} [/INST]"
+    "{% elif message['role'] == 'assistant' %}{{ message['content'] }}{{ eos_token }}"
+    "{% else %}{{ raise_exception('only user and assistant') }}{% endif %}{% endfor %}"
+)
+"""As Llama 2 and Mistral have it: BOS written by the template, no generation prompt, no newline after a turn."""
+USER: list[Message] = [{"role": "user", "content": "Hi"}]
+
+
+def ids(text: str) -> tuple[int, ...]:
+    """One token a byte, and one a special token; nothing added before or after."""
+    special = {"<|endoftext|>": 0, START: 1, END: 2}
+    alphabet = {byte: i for i, byte in enumerate(_BYTES, start=3)}
+    found: list[int] = []
+    while text:
+        token = next((token for token in special if text.startswith(token)), None)
+        found.append(special[token] if token else alphabet[ord(text[0])])
+        text = text[len(token) if token else 1 :]
+    return tuple(found)
+
+
+def _bytes() -> list[int]:
+    """Bytes in the order of the alphabet of `ByteLevel`: each is shown as a character of its own, sorted by that."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    return shown + hidden  # a hidden byte is shown by a character from U+0100 on
+
+
+_BYTES = _bytes()
+
+
+def pair(
+    prompt: list[Message] = USER,
+    chosen: str = "Yes",
+    rejected: str = "No",
+    *,
+    template: str = CHATML,
+    max_length: int = 1000,
+    max_prompt_length: int = 500,
+) -> TokenizedPair:
+    return tokenize_pair(
+        tiny_tokenizer(template),
+        prompt,
+        chosen,
+        rejected,
+        max_length=max_length,
+        max_prompt_length=max_prompt_length,
+    )
+
+
+def test_a_pair_by_hand() -> None:
+    """The newline that the template writes after an end of turn is never generated, so it is not scored."""
+    found = pair()
+    assert found.prompt_ids == ids(f"{START}user\nHi{END}\n{START}assistant\n")
+    assert found.chosen_ids == ids(f"Yes{END}")
+    assert found.rejected_ids == ids(f"No{END}")
+
+
+def test_the_end_of_turn_is_kept_where_padding_is_the_same_token() -> None:
+    assert tiny_tokenizer().pad_token_id == tiny_tokenizer().eos_token_id == 2
+    assert pair().chosen_ids[-1] == 2
+
+
+def test_a_system_turn_of_the_templates_own_goes_before_the_prompt_and_the_null_prompt() -> None:
+    own = f"{START}system\nBe kind.{END}\n"
+    assert pair(template=SYSTEM).prompt_ids == ids(f"{own}{START}user\nHi{END}\n{START}assistant\n")
+    empty = null_prompt(tiny_tokenizer(SYSTEM), max_prompt_length=500)
+    assert empty == ids(f"{own}{START}user\n{END}\n{START}assistant\n")
+
+
+def test_a_system_turn_of_the_data_takes_its_place() -> None:
+    prompt = [{"role": "system", "content": "Be brief."}, *USER]
+    expected = ids(f"{START}system\nBe brief.{END}\n{START}user\nHi{END}\n{START}assistant\n")
+    assert pair(prompt, template=SYSTEM).prompt_ids == expected
+    assert pair(prompt, template=CHATML).prompt_ids == expected
+
+
+def test_a_template_that_refuses_a_system_turn_names_the_rule() -> None:
+    with pytest.raises(Untokenizable, match="only user and assistant") as caught:
+        pair([{"role": "system", "content": "Be brief."}, *USER], template=LLAMA)
+    assert caught.value.rule == "template_refuses"
+
+
+def test_several_turns_stand_in_the_prompt_and_only_the_last_answer_is_scored() -> None:
+    prompt = [*USER, {"role": "assistant", "content": "Hello"}, {"role": "user", "content": "Why?"}]
+    found = pair(prompt)
+    assert found.prompt_ids == ids(
+        f"{START}user\nHi{END}\n{START}assistant\nHello{END}\n{START}user\nWhy?{END}\n{START}assistant\n"
+    )
+    assert found.chosen_ids == ids(f"Yes{END}")
+
+
+def test_bos_is_written_once_where_template_and_tokenizer_both_would() -> None:
+    """`<|im_start|>` is the BOS of this tokenizer, `<|im_end|>` its EOS."""
+    tokenizer = tiny_tokenizer(LLAMA)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{START} $A", special_tokens=[(START, 1)])
+    assert tuple(tokenizer("Hi")["input_ids"]) == ids(f"{START}Hi"), "by itself it writes a BOS"
+    found = tokenize_pair(tokenizer, USER, "Yes", "No", max_length=1000, max_prompt_length=500)
+    assert found.prompt_ids == ids(f"{START}[INST] Hi [/INST]")
+    assert found.chosen_ids == ids(f"Yes{END}")
+
+
+def test_a_tokenizer_without_bos_gets_none() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.bos_token = None
+    found = tokenize_pair(tokenizer, USER, "Yes", "No", max_length=1000, max_prompt_length=500)
+    assert found == pair()
+
+
+def test_a_prompt_is_cut_from_its_start_and_is_the_same_for_both_sides() -> None:
+    whole = ids(f"{START}user\nHi{END}\n{START}assistant\n")
+    found = pair(max_prompt_length=6)
+    assert found.prompt_ids == whole[-6:] == ids("stant\n")
+    assert found.chosen_ids == ids(f"Yes{END}")
+
+
+def test_a_response_is_cut_from_its_end_and_then_has_no_end_of_turn() -> None:
+    found = pair(chosen="Yes, I will", rejected="No", max_prompt_length=6, max_length=9)
+    assert found.chosen_ids == ids("Yes")
+    assert found.rejected_ids == ids(f"No{END}")
+    assert len(found.prompt_ids) + len(found.chosen_ids) == 9
+
+
+def test_a_response_that_fits_to_the_token_keeps_its_end_of_turn() -> None:
+    assert pair(max_prompt_length=6, max_length=10).chosen_ids == ids(f"Yes{END}")
+    assert pair(max_prompt_length=6, max_length=9).chosen_ids == ids("Yes")
+
+
+@pytest.mark.parametrize("side", ["chosen", "rejected"])
+def test_an_empty_response_names_its_side(side: str) -> None:
+    with pytest.raises(Untokenizable, match=f"the {side} response has no token") as caught:
+        pair(**{side: ""})  # type: ignore[arg-type]
+    assert caught.value.rule == "empty_response"
+
+
+def test_a_response_that_truncation_empties_is_refused() -> None:
+    with pytest.raises(Untokenizable) as caught:
+        pair(max_prompt_length=10, max_length=10)
+    assert caught.value.rule == "empty_response"
+
+
+def test_a_response_that_spells_out_an_end_of_turn_is_scored_to_the_templates_own() -> None:
+    assert pair(chosen=f"a{END}b").chosen_ids == ids(f"a{END}b{END}")
+
+
+def test_a_prompt_that_is_no_prefix_is_refused() -> None:
+    """A template that shows the last user turn otherwise once it is answered, as some reasoning models' do."""
+    template = (
+        "{% for message in messages %}{% if loop.last and message['role'] == 'user' %}(now) {% endif %}"
+        "{{ message['role'] }}: {{ message['content'] }}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    with pytest.raises(Untokenizable, match="not a prefix") as caught:
+        pair(template=template)
+    assert caught.value.rule == "prompt_not_prefix"
+
+
+def test_a_prompt_for_generation_is_what_stands_before_a_response() -> None:
+    tokenizer = tiny_tokenizer()
+    for longest in (6, 500):
+        found = tokenize_prompt(tokenizer, USER, max_prompt_length=longest)
+        assert found == pair(max_prompt_length=longest).prompt_ids
+
+
+def test_many_pairs_are_what_each_is_alone_and_problems_stand_in_their_place() -> None:
+    """More than go through the tokenizer at a time, two of them not to be laid out."""
+    tokenizer = tiny_tokenizer(LLAMA)
+    refused: list[Message] = [{"role": "system", "content": "Be brief."}, *USER]
+    pairs = [([{"role": "user", "content": f"Hi {i}"}], "Yes " * (i % 7 + 1), f"No {i}") for i in range(600)]
+    pairs[3] = (refused, "Yes", "No")
+    pairs[590] = (USER, "Yes", "")
+    found = list(tokenize_pairs(tokenizer, pairs, max_length=30, max_prompt_length=16))
+    assert len(found) == 600
+    for i, (pair_found, (prompt, chosen, rejected)) in enumerate(zip(found, pairs, strict=True)):
+        if isinstance(pair_found, Untokenizable):
+            assert (i, pair_found.rule) in {(3, "template_refuses"), (590, "empty_response")}
+        else:
+            assert pair_found == tokenize_pair(tokenizer, prompt, chosen, rejected, max_length=30, max_prompt_length=16)
+    assert sum(isinstance(pair_found, Untokenizable) for pair_found in found) == 2

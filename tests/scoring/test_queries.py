@@ -1,0 +1,121 @@
+"""The questions that the README answers with a query, on a tiny run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from bdpo.artifacts.catalogue import query_catalogue
+from bdpo.config import load_config
+from bdpo.pipeline import Pipeline
+from data_checks import GreatExpectationsChecks
+from tests.tiny_run import CATEGORIES, tiny_run
+
+MOST_IMBALANCED = """
+select pair_id, mi_chosen, mi_rejected, imbalance, weight_chosen, weight_rejected
+from scored_pairs order by abs(imbalance) desc limit 5
+"""
+BY_CATEGORY = """
+select category, count(*) as num_pairs, avg(abs(imbalance)) as mean_abs_imbalance, avg(imbalance) as mean_imbalance
+from scored_pairs group by category order by 3 desc
+"""
+BY_LENGTH = """
+select tokens_from, count(*) as num_responses, avg(mi) as mean_mi
+from (
+    select tokens // 32 * 32 as tokens_from, mi
+    from (
+        select unnest([chosen_tokens, rejected_tokens]) as tokens, unnest([mi_chosen, mi_rejected]) as mi
+        from scored_pairs
+    )
+)
+group by 1 order by 1
+"""
+RANKED_WRONGLY = """
+select count(*) filter (ref_chosen_logps < ref_rejected_logps) as by_sum,
+    count(*) filter (ref_chosen_logps / chosen_tokens < ref_rejected_logps / rejected_tokens) as by_token,
+    count(*) as num_pairs
+from scored_pairs
+"""
+SUMMARY = "select * from mi_summary"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of artifacts of a run that has ingested and scored."""
+    folder = tmp_path_factory.mktemp("queries")
+    pipeline = Pipeline(load_config(tiny_run(folder, 40)), checks=GreatExpectationsChecks())
+    pipeline.run_stage("ingest")
+    pipeline.run_stage("score")
+    return folder / "artifacts"
+
+
+@pytest.fixture(scope="module")
+def pairs(root: Path) -> list[dict[str, Any]]:
+    """What was scored, from the artifact itself."""
+    (file,) = root.glob("score/*/scored_pairs.parquet")
+    rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
+    return rows
+
+
+def ask(root: Path, sql: str) -> list[dict[str, Any]]:
+    names, rows = query_catalogue(root, sql)
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def test_the_most_imbalanced_pairs(root: Path, pairs: list[dict[str, Any]]) -> None:
+    expected = sorted(pairs, key=lambda pair: -abs(pair["imbalance"]))[:5]
+    found = ask(root, MOST_IMBALANCED)
+    assert [row["pair_id"] for row in found] == [pair["pair_id"] for pair in expected]
+    for row in found:
+        assert (row["weight_chosen"] <= row["weight_rejected"]) == (row["mi_chosen"] >= row["mi_rejected"])
+
+
+def test_imbalance_by_category(root: Path, pairs: list[dict[str, Any]]) -> None:
+    found = {row["category"]: row for row in ask(root, BY_CATEGORY)}
+    assert set(found) == set(CATEGORIES)
+    for category, row in found.items():
+        own = [pair["imbalance"] for pair in pairs if pair["category"] == category]
+        assert row["num_pairs"] == len(own)
+        assert row["mean_abs_imbalance"] == pytest.approx(np.mean(np.abs(own)))
+
+
+def test_length_against_comprehension(root: Path, pairs: list[dict[str, Any]]) -> None:
+    found = ask(root, BY_LENGTH)
+    assert sum(row["num_responses"] for row in found) == 2 * len(pairs)
+    for row in found:
+        own = [
+            pair[f"mi_{side}"]
+            for pair in pairs
+            for side in ("chosen", "rejected")
+            if pair[f"{side}_tokens"] // 32 * 32 == row["tokens_from"]
+        ]
+        assert row["mean_mi"] == pytest.approx(np.mean(own))
+
+
+def test_pairs_that_the_reference_already_ranks_wrongly(root: Path, pairs: list[dict[str, Any]]) -> None:
+    (found,) = ask(root, RANKED_WRONGLY)
+    assert found["num_pairs"] == len(pairs)
+    assert found["by_sum"] == sum(pair["ref_chosen_logps"] < pair["ref_rejected_logps"] for pair in pairs)
+    assert 0 < found["by_sum"] < len(pairs)
+    assert found["by_token"] == sum(
+        pair["ref_chosen_logps"] / pair["chosen_tokens"] < pair["ref_rejected_logps"] / pair["rejected_tokens"]
+        for pair in pairs
+    )
+
+
+def test_the_summary_of_mutual_information(root: Path, pairs: list[dict[str, Any]]) -> None:
+    found = {(row["split"], row["side"]): row for row in ask(root, SUMMARY)}
+    sides = {"chosen": "mi_chosen", "rejected": "mi_rejected", "difference": "imbalance"}
+    assert set(found) == {(split, side) for split in ("all", "train", "validation") for side in sides}
+    for (split, side), row in found.items():
+        own = np.array([pair[sides[side]] for pair in pairs if split in ("all", pair["split"])])
+        assert row["num_pairs"] == len(own)
+        assert row["mean"] == pytest.approx(own.mean())
+        assert row["std"] == pytest.approx(own.std())
+        assert row["share_negative"] == pytest.approx((own < 0).mean())
+        assert row["mean_abs"] == pytest.approx(np.abs(own).mean())
+        quantiles = [row[name] for name in ("min", "q05", "q25", "median", "q75", "q95", "max")]
+        assert quantiles == pytest.approx(np.quantile(own, [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1]))

@@ -1,0 +1,70 @@
+"""Which sequences pairs ask for, and how they share their prompts."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdpo.layout.chat import TokenizedPair
+from bdpo.layout.rows import Row
+from bdpo.scoring.sequences import TokenSequence, name_sequences, share_prompts
+
+NULL = (9,)
+IDS = st.lists(st.integers(0, 3), min_size=1, max_size=4).map(tuple)
+
+
+def test_a_pair_asks_for_four_sequences() -> None:
+    (keys,), sequences = name_sequences([TokenizedPair((1, 2), (3,), (4, 5))], NULL, "scorer")
+    assert [sequences[key] for key in keys] == [
+        TokenSequence((1, 2), (3,)),
+        TokenSequence((1, 2), (4, 5)),
+        TokenSequence(NULL, (3,)),
+        TokenSequence(NULL, (4, 5)),
+    ]
+
+
+def test_what_pairs_have_in_common_is_asked_for_once() -> None:
+    """Two pairs with one prompt and one response in common: three responses, with the prompt and without."""
+    pairs = [TokenizedPair((1, 2), (3,), (4, 5)), TokenizedPair((1, 2), (4, 5), (6,))]
+    keys, sequences = name_sequences(pairs, NULL, "scorer")
+    assert len(sequences) == 6
+    assert keys[0].rejected_key == keys[1].chosen_key
+    rows = {row.row.prompt_ids: row.row for row in share_prompts(sequences)}
+    assert len(share_prompts(sequences)) == len(rows) == 2, "each distinct prompt is computed once"
+    assert set(rows[1, 2].responses) == set(rows[NULL].responses) == {(3,), (4, 5), (6,)}
+
+
+def test_the_boundary_between_prompt_and_response_is_part_of_the_key() -> None:
+    keys, _ = name_sequences([TokenizedPair((1, 2), (3,), (2, 3)), TokenizedPair((1,), (2, 3), (3,))], NULL, "scorer")
+    assert keys[0].chosen_key != keys[1].chosen_key
+
+
+def test_another_scorer_gives_other_keys() -> None:
+    pair = TokenizedPair((1, 2), (3,), (4, 5))
+    (one,), _ = name_sequences([pair], NULL, "one")
+    (other,), _ = name_sequences([pair], NULL, "other")
+    assert not set(one) & set(other)
+
+
+def test_many_responses_to_a_prompt_fill_rows_up_to_a_length() -> None:
+    """A prompt of 112 tokens leaves 400: four responses of 100, longest first; then (400 // 90) four of at most 90."""
+    prompt = (1,) * 112
+    lengths = [100, 50, 100, 90, 100, 80, 100, 70]
+    sequences = {f"key{i}": TokenSequence(prompt, (2,) * (length - 1) + (i,)) for i, length in enumerate(lengths)}
+    rows = share_prompts(sequences)
+    assert sorted([len(response) for response in row.row.responses] for row in rows) == [
+        [90, 80, 70, 50],
+        [100, 100, 100, 100],
+    ]
+    assert all(row.row == Row(prompt, tuple(sequences[key].response_ids for key in row.keys)) for row in rows)
+
+
+@given(st.lists(st.tuples(IDS, IDS), min_size=1, max_size=20), st.data())
+def test_where_rows_are_done_the_rest_form_the_rows_that_they_would_have_formed(
+    texts: list[tuple[tuple[int, ...], tuple[int, ...]]], data: st.DataObject
+) -> None:
+    pairs = [TokenizedPair(prompt * 60, response, (*response, 4)) for prompt, response in texts]
+    _, sequences = name_sequences(pairs, NULL, "scorer")
+    rows = share_prompts(sequences)
+    assert sorted(key for row in rows for key in row.keys) == sorted(sequences)
+    done = data.draw(st.sets(st.sampled_from([row.keys for row in rows])))
+    left = {key: sequence for key, sequence in sequences.items() if not any(key in keys for keys in done)}
+    assert share_prompts(left) == [row for row in rows if row.keys not in done]
