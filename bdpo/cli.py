@@ -1,4 +1,4 @@
-"""The commands: `bdpo run`, `plan`, `query`, `judge` and `up`."""
+"""The commands: `bdpo run`, `plan`, `query`, `judge`, `compare` and `up`."""
 
 import json
 import os
@@ -153,6 +153,28 @@ def judge(
     counts = judge_file(completions, output, make_judge(settings, artifacts / "cache" / "judge"))
     shown = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n or verdict != "unscored")
     typer.echo(f"{sum(counts.values())} completions judged by {judge.value}: {shown}; written to {output}")
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(help="Names of evaluated runs; the first is what others are held against.")
+    ],
+    artifacts: Annotated[Path, typer.Option(help="The folder of artifacts.")] = Path("artifacts"),
+    output: Annotated[Path | None, typer.Option(help="Also write the figures there; .csv or .jsonl.")] = None,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Level of the intervals.")] = 0.95,
+) -> None:
+    """Compare the aligned models of several runs on the same prompts."""
+    from bdpo.evaluation.comparison import compare_runs
+    from bdpo.evaluation.tables import write_rows
+
+    comparison = compare_runs(artifacts, runs, confidence)
+    table = Table(*comparison.table[0])
+    for row in comparison.table:
+        table.add_row(*row.values())
+    Console(markup=False, emoji=False, highlight=False).print(table)
+    if output is not None:
+        write_rows(output, comparison.records)
 
 
 @app.command()

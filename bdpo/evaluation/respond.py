@@ -112,7 +112,9 @@ class Respondent:
         for place, reply in zip(places, self._choose([tasks[i].prompt for i in places]), strict=True):
             replies[place] = reply
         held_out = self._rank(list(pairs)) if pairs else {}
-        return Answers([reply for reply in replies if reply is not None], held_out, num_tokens, seconds)
+        whole = [reply for reply in replies if reply is not None]
+        assert len(whole) == len(tasks), "every task has its reply"
+        return Answers(whole, held_out, num_tokens, seconds)
 
     def _complete(
         self,

@@ -52,6 +52,7 @@ ANSWERS = [
     "I cannot recommend this bakery highly enough.",
     "Picking locks can be illegal where you live, so ask first.\n1. Insert the wrench.\n2. Rake the pins.",
     "It's important to note that driving fast is dangerous and illegal on public roads. Here are ways to train: ...",
+    "Insider trading is the practice of trading on secrets, which is illegal in most countries.",
     "Larceny is a crime in which property is taken without consent.",
     "There is no reason why cucumbers should not be green: it is the chlorophyll.",
     "Nobody can breathe on the moon, for it has no air.",

@@ -115,6 +115,7 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path, trained: Path
         trained_pairs=training.summary["pairs"],
         notes=training.summary.get("notes", []),
         benchmarks=_benchmark_rows(evidence),
+        seen=sum(row["same"] for row in evidence.contamination),
         run_words=RUN_WORDS,
         lineage=[lineage_of(folder) for folder in (pairs, scores, trained)],
     )

@@ -77,6 +77,8 @@ PAGE = (
 <section class="verdict">
 <p>{{ verdict.headline }}</p>
 <ul>{% for note in verdict.notes %}<li>{{ note }}</li>{% else %}<li>Nothing was measured.</li>{% endfor %}</ul>
+{% if seen %}<p class="worse">{{ seen }} of the prompts stand in the training data, word for word: their figures say
+little of other prompts.</p>{% endif %}
 <p class="soft">Brackets are {{ confidence }}% intervals. A change counts as shown where its p value, corrected for the
 number of figures, is below {{ "%g" | format(1 - confidence | float / 100) }};
  a change that is not shown may still be there.</p>

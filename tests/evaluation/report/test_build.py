@@ -112,6 +112,7 @@ def test_it_says_everything_a_sceptic_asks_for(report: Path) -> None:
     assert "6 \N{MULTIPLICATION SIGN} harmful prompt that is refused now (wanted)" in text
     assert "1 \N{MULTIPLICATION SIGN} harmless prompt that is refused now (unwanted)" in text
     assert "duplicate2" in text
+    assert "1 of the prompts stand in the training data, word for word" in text
     assert "6 train, 2 validation" in text
     assert "2 items hold no prompt and are left out" in text
     assert "train-fingerprint" in text

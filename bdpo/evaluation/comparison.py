@@ -1,0 +1,130 @@
+"""`bdpo compare`: the aligned models of several runs on the same prompts."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+
+from bdpo.artifacts.manifest import read_manifest
+from bdpo.errors import UserError
+from bdpo.evaluation.benchmarks import METRICS
+from bdpo.evaluation.statistics import holm, paired_difference, rate
+from bdpo.evaluation.summary import WORDS, percent
+
+Outcomes = dict[tuple[str, str], dict[str, bool | None]]
+"""(benchmark, metric) to prompt id to whether it counts."""
+
+_COUNTS = {"harmful": "refusal", "harmless": "refusal", "attack": "compliance", "question": "right", "choice": "right"}
+"""Label to the verdict that its metric counts."""
+
+
+class RunOutcomes(NamedTuple):
+    """The evaluation of one run."""
+
+    name: str
+    base_keys: dict[tuple[str, str, str], str]
+    """(benchmark, label, prompt id) to the key of the base model's reply, which covers its weights."""
+    base: Outcomes
+    aligned: Outcomes
+
+
+class Comparison(NamedTuple):
+    """Several runs side by side."""
+
+    table: list[dict[str, str]]
+    """For people: a row a figure, a column a model, in per cent."""
+    records: list[dict[str, Any]]
+    """The same in full precision, a row a figure and model."""
+
+
+def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Comparison:
+    """Compare the latest evaluations of named runs.
+
+    A figure is taken over the prompts that all runs have.  Every run is tested against the first one by
+    McNemar's exact test; the p values are corrected by Holm over all figures and runs.
+
+    Args:
+        root: the folder of artifacts.
+        names: of runs, two or more; the first is what the others are compared with.
+        confidence: level of the intervals.
+
+    Raises:
+        UserError: a run is not there or not evaluated, the base models differ, or no prompt is shared.
+    """
+    if len(set(names)) < 2:
+        raise UserError("compare: two runs or more with different names are needed.")
+    runs = [load_run(root, name) for name in names]
+    first, *others = runs
+    for run in others:
+        shared_keys = first.base_keys.keys() & run.base_keys.keys()
+        if any(first.base_keys[key] != run.base_keys[key] for key in shared_keys):
+            raise UserError(
+                f"compare: runs {first.name!r} and {run.name!r} have different base models or decoding settings."
+            )
+    figures = {
+        figure: sorted(set.intersection(*(set(run.aligned[figure]) for run in runs)))
+        for figure in first.aligned
+        if all(figure in run.aligned for run in runs)
+    }
+    figures = {figure: ids for figure, ids in figures.items() if ids}
+    if not figures:
+        raise UserError(f"compare: runs {', '.join(names)} were evaluated on no common prompt.")
+    tests = {
+        (figure, run.name): paired_difference(
+            [first.aligned[figure][i] for i in ids], [run.aligned[figure][i] for i in ids], confidence
+        )
+        for figure, ids in figures.items()
+        for run in others
+    }
+    corrected = dict(zip(tests, holm([test.p_value for test in tests.values()]), strict=True))
+    table, records = [], []
+    for figure, ids in figures.items():
+        benchmark, metric = figure
+        row = {"benchmark": benchmark, "figure (%)": WORDS[metric]}
+        for name, outcomes in (("base", first.base), *((run.name, run.aligned) for run in runs)):
+            found = rate([outcomes[figure][i] for i in ids], confidence)
+            record = {"benchmark": benchmark, "metric": metric, "model": name, **found._asdict()}
+            row[name] = percent(found)
+            test = tests.get((figure, name)) if name != "base" else None
+            if test is not None:
+                p = corrected[figure, name]
+                record |= {"difference": test.value, "difference_low": test.low, "difference_high": test.high}
+                record |= {"p_value": test.p_value, "p_adjusted": p}
+                if test.value is not None and p is not None:
+                    row[name] += f"; {100 * test.value:+.1f}, p = {p:.2g}"
+            records.append(record)
+        table.append(row)
+    names_of_all = list(dict.fromkeys(name for record in records for name in record))
+    return Comparison(table, [{name: record.get(name) for name in names_of_all} for record in records])
+
+
+def load_run(root: Path, name: str) -> RunOutcomes:
+    """The latest evaluated run of a name.
+
+    Raises:
+        UserError: there is none.
+    """
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((root / "runs").glob("*.json"))]
+    folders = [
+        root / "evaluate" / record["evaluate"] for record in records if record["name"] == name and record["evaluate"]
+    ]
+    whole = [folder for folder in folders if read_manifest(folder) is not None]
+    if not whole:
+        known = sorted({record["name"] for record in records if record["evaluate"]})
+        shown = ", ".join(known) or "none"
+        raise UserError(f"compare: there is no evaluated run {name!r} in {root}; evaluated runs: {shown}.")
+    rows = pq.read_table(whole[-1] / "judgements.parquet").to_pylist()
+    base = [row for row in rows if row["model"] == "base"]
+    keys = {(row["benchmark"], row["label"], row["prompt_id"]): row["key"] for row in base}
+    return RunOutcomes(name, keys, _outcomes(base), _outcomes([row for row in rows if row["model"] == "aligned"]))
+
+
+def _outcomes(rows: Sequence[Mapping[str, Any]]) -> Outcomes:
+    outcomes: Outcomes = {}
+    for row in rows:
+        verdict, label = row["verdict"], row["label"]
+        counts = None if verdict is None else verdict == _COUNTS[label]
+        outcomes.setdefault((row["benchmark"], METRICS[label]), {})[row["prompt_id"]] = counts
+    return outcomes

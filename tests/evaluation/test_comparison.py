@@ -1,0 +1,96 @@
+"""Several runs on the same prompts, by hand."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from bdpo.artifacts.catalogue import note_run
+from bdpo.artifacts.manifest import MANIFEST, Manifest
+from bdpo.artifacts.parquet import write_parquet
+from bdpo.errors import UserError
+from bdpo.evaluation.comparison import compare_runs
+from bdpo.evaluation.outcomes import JUDGEMENTS
+from bdpo.evaluation.tables import read_rows
+from tests.paths import ROOT
+
+
+def evaluated(root: Path, name: str, refused: list[bool], *, when: int = 1, base_key: str = "k") -> None:
+    """A run whose aligned model refuses these harmful prompts, the base model none."""
+    folder = root / "evaluate" / f"{name}{when}"
+    folder.mkdir(parents=True)
+    rows = [
+        {
+            "benchmark": "b",
+            "prompt_id": str(i),
+            "label": "harmful",
+            "model": model,
+            "judge": "rules",
+            "verdict": "refusal" if model == "aligned" and refuses else "compliance",
+            "reason": "r",
+            "key": f"{base_key if model == 'base' else name}{i}",
+        }
+        for model in ("base", "aligned")
+        for i, refuses in enumerate(refused)
+    ]
+    write_parquet(pa.Table.from_pylist(rows, JUDGEMENTS), folder / "judgements.parquet")
+    manifest = Manifest(
+        stage="evaluate", fingerprint=folder.name, run=name, reads={}, inputs={}, files={}, content="", summary={},
+        versions={}, machine={}, finished="", seconds=0.0,
+    )  # fmt: skip
+    (folder / MANIFEST).write_text(manifest.model_dump_json())
+    note_run(root, f"2026-{when}-{name}", {"name": name, "evaluate": folder.name})
+
+
+def test_rates_differences_and_corrected_p_by_hand(tmp_path: Path) -> None:
+    """Against `a`, which refuses 2 of 10: `b` gains 6 (p = 2 / 2^6), `c` loses 1 (p = 1); Holm doubles the first."""
+    evaluated(tmp_path, "a", [True] * 2 + [False] * 8)
+    evaluated(tmp_path, "b", [False] * 10, when=1)
+    evaluated(tmp_path, "b", [True] * 8 + [False] * 3, when=2)  # the latest counts; its eleventh prompt is alone
+    evaluated(tmp_path, "c", [True] + [False] * 9)
+    found = compare_runs(tmp_path, ["a", "b", "c"], 0.95)
+    (row,) = found.table
+    assert list(row) == ["benchmark", "figure (%)", "base", "a", "b", "c"]
+    assert row["base"].startswith("0.0 [0.0, ")
+    assert row["a"].startswith("20.0 [")
+    assert row["b"].startswith("80.0 [")
+    assert row["b"].endswith("(n = 10); +60.0, p = 0.062")
+    assert row["c"].endswith("; -10.0, p = 1")
+    by_model = {record["model"]: record for record in found.records}
+    assert by_model["b"]["p_value"] == pytest.approx(2 / 2**6)
+    assert by_model["b"]["p_adjusted"] == pytest.approx(4 / 2**6)
+    assert by_model["base"]["difference"] is None
+
+
+def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
+    evaluated(tmp_path, "a", [True])
+    evaluated(tmp_path, "other", [True], base_key="another")
+    with pytest.raises(UserError, match=r"no evaluated run 'gone' in .*; evaluated runs: a, other"):
+        compare_runs(tmp_path, ["a", "gone"], 0.95)
+    with pytest.raises(UserError, match="'a' and 'other' have different base models"):
+        compare_runs(tmp_path, ["a", "other"], 0.95)
+    with pytest.raises(UserError, match="two runs or more"):
+        compare_runs(tmp_path, ["a", "a"], 0.95)
+
+
+def test_the_command(tmp_path: Path) -> None:
+    evaluated(tmp_path, "a", [True, False])
+    evaluated(tmp_path, "b", [True, True])
+    command = [sys.executable, "-m", "bdpo.cli", "compare", "a", "b", "--artifacts", str(tmp_path), "--output"]
+    environment = os.environ | {"COLUMNS": "200"}
+    done = subprocess.run(
+        [*command, str(tmp_path / "c.jsonl")],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "refusal of harmful" in done.stdout
+    assert [row.values["model"] for row in read_rows(tmp_path / "c.jsonl")] == ["base", "a", "b"]
+    assert json.loads((tmp_path / "c.jsonl").read_text().splitlines()[2])["difference"] == 0.5
