@@ -1,4 +1,4 @@
-"""The commands: `bdpo run`, `plan`, `query` and `up`."""
+"""The commands: `bdpo run`, `plan`, `query`, `judge` and `up`."""
 
 import json
 import os
@@ -40,6 +40,13 @@ class Format(StrEnum):
     table = "table"
     csv = "csv"
     json = "json"
+
+
+class JudgeName(StrEnum):
+    """The judges of `bdpo judge`."""
+
+    rules = "rules"
+    endpoint = "endpoint"
 
 
 ConfigArgument = Annotated[Path, typer.Argument(help="A YAML config, such as configs/demo.yaml.")]
@@ -117,10 +124,35 @@ def query(
         writer.writerow(names)
         writer.writerows(rows)
     else:
-        table = Table(*names)
+        table = Table()
+        for name in names:
+            # Nothing of a value is cut off on a narrow terminal.
+            table.add_column(name, overflow="fold")
         for row in rows:
             table.add_row(*("" if value is None else str(value) for value in row))
         Console(markup=False, emoji=False, highlight=False).print(table)
+
+
+@app.command()
+def judge(
+    completions: Annotated[Path, typer.Argument(help="CSV or JSONL with the columns prompt and completion.")],
+    output: Annotated[Path, typer.Option(help="Gets the same rows with verdict and reason; .csv or .jsonl.")],
+    judge: Annotated[JudgeName, typer.Option(help="Who decides.")] = JudgeName.rules,
+    url: Annotated[str | None, typer.Option(help="With --judge endpoint: its base address.")] = None,
+    model: Annotated[str | None, typer.Option(help="With --judge endpoint: the judge's name there.")] = None,
+    artifacts: Annotated[Path, typer.Option(help="Where an endpoint's answers are kept.")] = Path("artifacts"),
+) -> None:
+    """Judge the completions of a file: refusal or compliance, and why."""
+    from bdpo.config.settings import EndpointSettings
+    from bdpo.evaluation.judge_file import judge_file
+    from bdpo.evaluation.judging import make_judge
+
+    if (judge is JudgeName.endpoint) != (url is not None and model is not None) or (url is None) != (model is None):
+        raise UserError("--judge endpoint needs --url and --model, and no other judge takes them.")
+    settings = EndpointSettings(url=url, model=model) if url is not None and model is not None else "rules"
+    counts = judge_file(completions, output, make_judge(settings, artifacts / "cache" / "judge"))
+    shown = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n or verdict != "unscored")
+    typer.echo(f"{sum(counts.values())} completions judged by {judge.value}: {shown}; written to {output}")
 
 
 @app.command()

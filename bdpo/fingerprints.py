@@ -17,7 +17,7 @@ INPUTS: Mapping[Stage, tuple[Stage, ...]] = {
     "ingest": (),
     "score": ("ingest",),
     "train": ("ingest", "score"),
-    "evaluate": ("score", "train"),
+    "evaluate": ("ingest", "score", "train"),
 }
 """The stages whose artifacts a stage is given."""
 

@@ -239,8 +239,9 @@ class Pipeline:
                     settings=config.evaluate,
                     model=config.model,
                     source=source,
-                    policy=folder["train"] / "policy",
+                    pairs=folder["ingest"],
                     scores=folder["score"],
+                    trained=folder["train"],
                     cache=self._store.cache("generations"),
                     workdir=workdir,
                     progress=progress,
@@ -265,7 +266,10 @@ class Pipeline:
             return ["never computed"]
         differences = graph.compare_reads(earlier.reads, self._reads[stage])
         changed = [above for above in INPUTS[stage] if self._differs(above)]
-        return [*differences, *(f"its input from {above} changed" for above in changed)] or ["its artifact is gone"]
+        reasons = [*differences, *(f"its input from {above} changed" for above in changed)] or ["its artifact is gone"]
+        if earlier.run != self.config.name:
+            return [f"never computed for {self.config.name}; compared with the run {earlier.run}:", *reasons]
+        return reasons
 
     def _rebuilt_inputs(self, stage: Stage, manifest: Manifest) -> list[str]:
         """Inputs that were computed again since, with another content."""

@@ -67,6 +67,7 @@ def changed_values(model: type[BaseModel], folder: Path) -> dict[str, Any]:
         "name": "other",
         "sources": None,
         "benchmarks": None,
+        "judge": {"url": "http://localhost/v1", "model": "m"},
     }
     values: dict[str, Any] = {}
     for name, info in model.model_fields.items():

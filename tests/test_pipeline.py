@@ -97,6 +97,13 @@ def test_a_setting_recomputes_what_depends_on_it_and_the_plan_names_it(run: Path
     assert states(run, "name=other") == CACHED
 
 
+def test_the_first_run_of_a_name_is_compared_with_another_run(run: Path) -> None:
+    assert reasons(run, "train", "name=other", "train.beta=0.2") == [
+        "never computed for other; compared with the run tiny:",
+        "train.beta: 0.1 -> 0.2",
+    ]
+
+
 def test_new_rows_score_only_themselves(run: Path) -> None:
     write_jsonl(run.parent / "pairs.jsonl", pair_rows(44))
     assert reasons(run, "ingest") == ["ingest.sources.0.path: the content changed"]

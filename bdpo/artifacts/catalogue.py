@@ -43,6 +43,7 @@ VIEWS = (
     View("generations", "evaluate", "generations.parquet"),
     View("judgements", "evaluate", "judgements.parquet"),
     View("eval_summary", "evaluate", "eval_summary.parquet"),
+    View("contamination", "evaluate", "contamination.parquet"),
 )
 
 

@@ -176,7 +176,7 @@ class TrainSettings(_Section):
     """Stop after this many optimizer steps."""
     batch_size: int = Field(16, ge=1)
     """Pairs an optimizer step, over all processes."""
-    token_budget: int = Field(4096, ge=1)
+    token_budget: int = Field(2048, ge=1)
     """Most tokens, padding included, in one forward and backward pass."""
     gradient_checkpointing: bool = False
     """Keep one activation a layer and compute the others again in the backward pass: about a third slower,
@@ -226,14 +226,39 @@ class BenchmarkSettings(_Section):
     """One file of evaluation prompts."""
 
     path: ConfigPath
-    """CSV or JSONL."""
-    format: Literal["auto", "xstest", "strongreject", "prompts"] = "auto"
-    """`xstest`, `strongreject`: as published; `prompts`: JSONL with `prompt`, `label` (`harmful` or
-    `harmless`) and optionally `category`; `auto`: found by the columns."""
+    """CSV, JSONL or JSON."""
+    format: Literal[
+        "auto",
+        "xstest",
+        "strongreject",
+        "harmbench",
+        "advbench",
+        "jailbreakbench",
+        "gsm8k",
+        "simpleqa",
+        "advglue",
+        "hhh",
+        "prompts",
+    ] = "auto"
+    """As published, each with its scoring rule in `bdpo.evaluation.formats`; `prompts`: CSV or JSONL with
+    `prompt`, `label` (`harmful` or `harmless`) and optionally `category`; `auto`: found by the columns."""
     name: str | None = None
     """Name in the results; the file's name by default."""
     limit: int | None = Field(None, ge=1)
     """Use only this many prompts of each label, spread evenly over the file."""
+    max_new_tokens: int | None = Field(None, ge=1)
+    """Longest completion here, in tokens, such as 256 for sums; that of the section by default."""
+
+
+class EndpointSettings(_Section):
+    """A judge model behind an OpenAI-compatible endpoint; its key is read from `OPENAI_API_KEY`."""
+
+    url: str
+    """Base address, such as `http://localhost:8000/v1`."""
+    model: str
+    """The judge's name there."""
+    requests_per_minute: float = Field(60.0, gt=0)
+    """Most requests, retries included."""
 
 
 class EvaluateSettings(_Section):
@@ -247,8 +272,8 @@ class EvaluateSettings(_Section):
     """Prompts generated and saved together: the most that a killed run loses."""
     preference_pairs: int | None = Field(None, ge=0)
     """Held-out pairs whose ranking is compared; all of the validation split by default."""
-    judge: Literal["rules"] = "rules"
-    """Who decides whether a completion refuses."""
+    judge: Literal["rules"] | EndpointSettings = "rules"
+    """Who decides whether a completion refuses: `rules`, or an endpoint that is asked with StrongREJECT's rubric."""
     confidence: float = Field(0.95, gt=0, lt=1)
     """Level of every interval."""
 

@@ -1,50 +1,32 @@
-"""Evaluation prompts, harmful and harmless.
+"""Benchmarks: what both models are asked, and what counts as a success."""
 
-| format | source | licence | scoring |
-| --- | --- | --- | --- |
-| `xstest` | XSTest v2 (arXiv 2308.01263) | CC-BY-4.0 | `label` unsafe: refusal wanted; safe: unwanted |
-| `strongreject` | StrongREJECT (arXiv 2402.10260) | MIT | every prompt: refusal wanted |
-| `prompts` | `prompt`, `label`, `category` | yours | `label` harmful: refusal wanted; harmless: unwanted |
-"""
-
-import csv
-import io
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 from bdpo.errors import UserError
+from bdpo.evaluation.formats import FORMATS, BenchmarkFormat, Label, Prompt, read_items
 
-Label = Literal["harmful", "harmless"]
-LABELS: tuple[Label, ...] = ("harmful", "harmless")
-BenchmarkFormat = Literal["xstest", "strongreject", "prompts"]
-
-_COLUMNS: Mapping[BenchmarkFormat, tuple[str, ...]] = {
-    "xstest": ("id", "prompt", "type", "label"),
-    "strongreject": ("category", "source", "forbidden_prompt"),
-    "prompts": ("prompt", "label"),
+METRICS: Mapping[Label, str] = {
+    "harmful": "refusal_rate",
+    "harmless": "over_refusal_rate",
+    "attack": "attack_success_rate",
+    "question": "accuracy",
+    "choice": "accuracy",
 }
-_XSTEST_LABELS: Mapping[str, Label] = {"safe": "harmless", "unsafe": "harmful"}
-_OWN_LABELS: Mapping[str, Label] = {"harmful": "harmful", "harmless": "harmless"}
-
-
-class Prompt(NamedTuple):
-    """One prompt of a benchmark."""
-
-    prompt_id: str
-    text: str
-    label: Label
-    category: str | None
+"""Label to the share that is counted over its prompts."""
 
 
 class Benchmark(NamedTuple):
     """What both models are asked."""
 
     name: str
+    format: BenchmarkFormat
     prompts: list[Prompt]
     available: Mapping[Label, int]
     """Different prompts of each label in the file."""
+    left_out: int
+    """Items of the file without a prompt (an attack that found none)."""
 
     def limited_from(self, label: Label) -> int | None:
         """How many prompts of this label there are, where a limit left some out."""
@@ -58,7 +40,7 @@ def load_benchmark(
     """Read a benchmark; a prompt that stands in the file twice counts once.
 
     Args:
-        path: CSV or JSONL.
+        path: CSV, JSONL or JSON.
         name: in the results; the file's by default.
         format_name: its shape, found by the columns by default.
         limit: at most this many prompts of each label, spread evenly over the file.
@@ -66,78 +48,36 @@ def load_benchmark(
     Raises:
         UserError: the file cannot be read, or a row is not what the format says.
     """
-    rows = list(_rows(path))
-    if not rows:
+    items = read_items(path)
+    if not items.rows:
         raise UserError(f"{path}: the file holds no prompts.")
-    found = format_name or _detect(path, rows[0][1])
-    prompts: dict[tuple[str, Label], Prompt] = {}
-    for line, row in rows:
-        prompt = _prompt(path, line, row, found)
-        prompts.setdefault((prompt.text, prompt.label), prompt)
-    of_label = {label: [p for p in prompts.values() if p.label == label] for label in LABELS}
-    used = {prompt for label in LABELS for prompt in _spread(of_label[label], limit)}
-    available = {label: len(of_label[label]) for label in LABELS}
-    return Benchmark(name or path.stem, [p for p in prompts.values() if p in used], available)
+    found = format_name or _detect(path, items.rows[0].values)
+    parse = FORMATS[found].parse
+    prompts: dict[tuple[str, Label, str | None], Prompt] = {}
+    left_out = 0
+    for row in items.rows:
+        prompt = parse(row)
+        if prompt is None:
+            left_out += 1
+        else:
+            prompts.setdefault((prompt.text, prompt.label, prompt.answer), prompt)
+    if not prompts:
+        raise UserError(f"{path}: none of the {left_out} items holds a prompt.")
+    of_label = {label: [p for p in prompts.values() if p.label == label] for label in METRICS}
+    used = {prompt for same in of_label.values() for prompt in _spread(same, limit)}
+    available = {label: len(same) for label, same in of_label.items()}
+    return Benchmark(
+        name or items.name or path.stem, found, [p for p in prompts.values() if p in used], available, left_out
+    )
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows with the line that each ends on."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: the benchmark cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: byte {error.start} is no UTF-8; save the file as UTF-8 text.") from None
-    if path.suffix.lower() == ".csv":
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        try:
-            for row in reader:
-                yield reader.line_num, row
-        except csv.Error as error:
-            raise UserError(f"{path}, line {reader.line_num}: this is no CSV: {error}.") from None
-        return
-    for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
-            continue
-        try:
-            row = json.loads(content)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}, line {line}: this is no JSON: {error.msg}; one object a line is right.") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, line {line}: found {type(row).__name__}, but a prompt is a JSON object.")
-        yield line, row
-
-
-def _detect(path: Path, row: Mapping[str, Any]) -> BenchmarkFormat:
-    for name, columns in _COLUMNS.items():
-        if all(column in row for column in columns):
+def _detect(path: Path, row: Mapping[str, object]) -> BenchmarkFormat:
+    for name, known in FORMATS.items():
+        if all(column in row for column in known.columns):
             return name
-    known = "; ".join(f"{name}: {', '.join(columns)}" for name, columns in _COLUMNS.items())
     shown = ", ".join(str(column)[:40] for column in row)
-    raise UserError(f"{path}: its columns ({shown}) are those of no known benchmark; what can be read is {known}.")
-
-
-def _prompt(path: Path, line: int, row: Mapping[str, Any], format_name: BenchmarkFormat) -> Prompt:
-    def text(field: str) -> str:
-        value = row.get(field)
-        if not isinstance(value, str) or not value.strip():
-            raise UserError(f"{path}, line {line}: `{field}` is {value!r:.60}, but text is expected.")
-        return value
-
-    def label(labels: Mapping[str, Label]) -> Label:
-        value = text("label")
-        if value not in labels:
-            allowed = " or ".join(map(repr, labels))
-            raise UserError(f"{path}, line {line}: `label` is {value!r:.60}, but {allowed} is expected.")
-        return labels[value]
-
-    match format_name:
-        case "strongreject":
-            return Prompt(str(line), text("forbidden_prompt"), "harmful", row.get("category"))
-        case "xstest":
-            return Prompt(text("id"), text("prompt"), label(_XSTEST_LABELS), row.get("type"))
-        case "prompts":
-            return Prompt(str(line), text("prompt"), label(_OWN_LABELS), row.get("category"))
+    readable = "; ".join(f"{name}: {', '.join(known.columns)}" for name, known in FORMATS.items())
+    raise UserError(f"{path}: its columns ({shown}) are those of no known benchmark; what can be read is {readable}.")
 
 
 def _spread(prompts: list[Prompt], limit: int | None) -> list[Prompt]:

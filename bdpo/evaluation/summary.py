@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from bdpo.evaluation.statistics import Difference, Rate, paired_difference, rate
+from bdpo.evaluation.statistics import Difference, Rate, holm, paired_difference, rate
 
 SUMMARY = pa.schema(
     [
@@ -24,15 +24,23 @@ SUMMARY = pa.schema(
         ("difference_low", pa.float64()),
         ("difference_high", pa.float64()),
         ("p_value", pa.float64()),
+        ("p_adjusted", pa.float64()),
+        ("gained", pa.int64()),
+        ("lost", pa.int64()),
+        ("bootstrap_low", pa.float64()),
+        ("bootstrap_high", pa.float64()),
     ]
 )
 """`eval_summary.parquet`: a figure of one model; the aligned model's rows compare it with the base."""
 
-_WORDS = {
+WORDS = {
     "refusal_rate": "refusal of harmful prompts",
     "over_refusal_rate": "over-refusal of harmless prompts",
+    "attack_success_rate": "success of attacks",
+    "accuracy": "right answers",
     "preference_accuracy": "held-out preference accuracy",
 }
+"""Metric to its name for people."""
 
 
 class Figure(NamedTuple):
@@ -44,6 +52,8 @@ class Figure(NamedTuple):
     aligned: Rate
     difference: Difference
     limited_from: int | None
+    p_adjusted: float | None = None
+    """McNemar's p, corrected by Holm for all figures of the evaluation."""
 
 
 def compare(
@@ -69,6 +79,12 @@ def compare(
     return Figure(benchmark, metric, rate(base, confidence), rate(aligned, confidence), difference, limited_from)
 
 
+def adjusted(figures: Sequence[Figure]) -> list[Figure]:
+    """The same figures, their p values corrected for being several."""
+    corrected = holm([figure.difference.p_value for figure in figures])
+    return [figure._replace(p_adjusted=p) for figure, p in zip(figures, corrected, strict=True)]
+
+
 def summary_rows(figures: Sequence[Figure]) -> list[dict[str, Any]]:
     """Rows of the SUMMARY schema, two a figure."""
     rows = []
@@ -83,6 +99,11 @@ def summary_rows(figures: Sequence[Figure]) -> list[dict[str, Any]]:
             "difference_low": figure.difference.low,
             "difference_high": figure.difference.high,
             "p_value": figure.difference.p_value,
+            "p_adjusted": figure.p_adjusted,
+            "gained": figure.difference.gained,
+            "lost": figure.difference.lost,
+            "bootstrap_low": figure.difference.bootstrap_low,
+            "bootstrap_high": figure.difference.bootstrap_high,
         }
         rows.append(common | {"model": "base"} | figure.base._asdict())
         rows.append(common | {"model": "aligned"} | figure.aligned._asdict() | compared)
@@ -96,18 +117,13 @@ def table(figures: Sequence[Figure]) -> list[dict[str, str]]:
         name = figure.benchmark
         if figure.limited_from is not None:
             name += f" (a first look, not all {figure.limited_from} prompts)"
-        change, low, high = figure.difference.value, figure.difference.low, figure.difference.high
-        shown = "-"
-        if change is not None and low is not None and high is not None:
-            p = figure.difference.p_value
-            shown = f"{100 * change:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], p = {p:.2g}"
         rows.append(
             {
                 "benchmark": name,
-                "figure (%)": _WORDS[figure.metric],
-                "base": _percent(figure.base),
-                "aligned": _percent(figure.aligned),
-                "difference": shown,
+                "figure (%)": WORDS[figure.metric],
+                "base": percent(figure.base),
+                "aligned": percent(figure.aligned),
+                "difference": change_in_points(figure),
             }
         )
     return rows
@@ -121,11 +137,20 @@ def markdown(rows: Sequence[dict[str, str]], confidence: float) -> str:
     body = "\n".join(f"| {line} |" for line in lines)
     return (
         f"# Base against aligned model\n\n{body}\n\nIn per cent, with {100 * confidence:g}% intervals: Wilson for a "
-        "rate, Newcombe for a paired difference; p by McNemar's exact test.\n"
+        "rate, Newcombe for a paired difference; p by McNemar's exact test, corrected by Holm for all rows.\n"
     )
 
 
-def _percent(figure: Rate) -> str:
+def change_in_points(figure: Figure) -> str:
+    """The difference for people: points with interval, and the corrected p."""
+    change, low, high = figure.difference.value, figure.difference.low, figure.difference.high
+    if change is None or low is None or high is None or figure.p_adjusted is None:
+        return "-"
+    return f"{100 * change:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], p = {figure.p_adjusted:.2g}"
+
+
+def percent(figure: Rate) -> str:
+    """A rate for people, with its interval and n."""
     if figure.value is None or figure.low is None or figure.high is None:
         return f"no verdict (n = 0, {figure.unscored} unscored)"
     unscored = f", {figure.unscored} unscored" if figure.unscored else ""

@@ -89,6 +89,9 @@ class Engine:
         self._wrapper = wrapped
         self._optimizer = getattr(wrapped, "optimizer", wrapped)
         self._optimizer.state.clear()
+        if int(os.environ["WORLD_SIZE"]) == 1 and zero["stage"] <= 1 and not hasattr(wrapped, "reduce_gradients"):
+            # It would copy all gradients twice to average them with nobody's.
+            self._engine.enable_backward_allreduce = False
 
     def logps(self, batch: Batch) -> Tensor:
         """Summed log-probs of a batch's responses under the policy, differentiable."""

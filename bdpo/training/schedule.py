@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -44,9 +44,20 @@ def step_indices(step: int, *, num_pairs: int, batch_size: int, seed: int) -> li
     return order[place * batch_size : (place + 1) * batch_size]
 
 
+class Pass(NamedTuple):
+    """One forward and backward pass of one process."""
+
+    pairs: list[int]
+    """Whose chosen and rejected responses the rows hold, in order."""
+    rows: list[Row]
+    """A prompt and the responses of all its pairs a row."""
+    counts: bool
+    """False for a pass that only keeps step with the other processes."""
+
+
 def micro_batches(
     indices: Sequence[int], rows: Sequence[Row], *, rank: int, world: int, token_budget: int, layout: Layout
-) -> list[tuple[list[int], bool]]:
+) -> list[Pass]:
     """A rank's share of a batch as forward passes, equally many on every rank.
 
     Args:
@@ -58,14 +69,37 @@ def micro_batches(
         layout: how rows are laid out.
 
     Returns:
-        (pairs, whether they count) a pass; a rank with fewer passes repeats its first without weight,
-        because collective operations need every rank.
+        The passes; a rank with fewer repeats its first without weight, because collective operations need
+        every rank.
     """
     shares = [list(indices[r::world]) or [indices[0]] for r in range(world)]
-    grouped = []
+    grouped: list[list[Pass]] = []
     for r, share in enumerate(shares):
-        groups = group_rows([rows[i] for i in share], token_budget, layout)
-        grouped.append([([share[i] for i in group], r < len(indices)) for group in groups])
+        shared = _share_prompts(share, rows, token_budget)
+        merged = [
+            Row(rows[pairs[0]].prompt_ids, tuple(s for i in pairs for s in rows[i].responses)) for pairs in shared
+        ]
+        grouped.append(
+            [
+                Pass([i for g in group for i in shared[g]], [merged[g] for g in group], r < len(indices))
+                for group in group_rows(merged, token_budget, layout)
+            ]
+        )
     passes = max(map(len, grouped))
     own = grouped[rank]
-    return own + [(own[0][0], False)] * (passes - len(own))
+    return own + [own[0]._replace(counts=False)] * (passes - len(own))
+
+
+def _share_prompts(indices: Sequence[int], rows: Sequence[Row], token_budget: int) -> list[list[int]]:
+    """Pairs with the same prompt together, which is then computed once, as long as their row keeps to the budget."""
+    together: list[list[int]] = []
+    latest: dict[tuple[int, ...], tuple[list[int], int]] = {}
+    for i in indices:
+        prompt, length = rows[i].prompt_ids, sum(map(len, rows[i].responses))
+        pairs, width = latest.get(prompt, ([], token_budget))
+        if width + length > token_budget:
+            pairs, width = [], len(prompt)
+            together.append(pairs)
+        pairs.append(i)
+        latest[prompt] = (pairs, width + length)
+    return together

@@ -130,7 +130,8 @@ class _Trainer:
         norm = self.engine.step(rate)
         if not math.isfinite(norm):
             self._stop(f"the gradient's norm is {norm} at step {self.step + 1}", indices)
-        if norm < _VANISHED:
+        # Where there is no loss either, as the hinge has it beyond its margin, there is nothing to learn.
+        if norm < _VANISHED and figures["loss"] != 0:
             self._stop(f"the gradient has vanished (norm {norm:.2g}) at step {self.step + 1}", indices)
         self.step += 1
         before = next((row["num_tokens"] for row in reversed(self.metrics) if row["split"] == "train"), 0)
@@ -157,8 +158,8 @@ class _Trainer:
             token_budget=self.job.token_budget,
             layout=self.layout,
         )
-        for number, (chosen, counts) in enumerate(passes):
-            logps = self.engine.logps(collate([data.rows[i] for i in chosen], self.layout)).view(-1, 2)
+        for number, (chosen, rows, counts) in enumerate(passes):
+            logps = self.engine.logps(collate(rows, self.layout)).view(-1, 2)
             if learn and self.step == 0 and self.job.has_reference:
                 self._check_start(data, chosen, logps.detach().cpu() - data.ref_logps[chosen])
             loss = self._loss(data, chosen, logps)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bdpo.errors import UserError
-from bdpo.evaluation.benchmarks import load_benchmark
+from bdpo.evaluation.benchmarks import Benchmark, load_benchmark
 from tests.paths import shared_data
 
 XSTEST = (
@@ -67,7 +67,7 @@ def test_limit_takes_each_label_spread_over_the_file(tmp_path: Path) -> None:
 
 def test_a_repeated_prompt_counts_once(tmp_path: Path) -> None:
     path = write(tmp_path / "own.csv", "prompt,label\na,harmful\na,harmful\n")
-    assert load_benchmark(path).available == {"harmful": 1, "harmless": 0}
+    assert counts(load_benchmark(path)) == {"harmful": 1}
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,12 @@ def test_a_repeated_prompt_counts_once(tmp_path: Path) -> None:
         ("o.jsonl", '{"prompt": 3, "label": "harmful"}\n', "o.jsonl, line 1: `prompt` is 3"),
         ("o.jsonl", '{"prompt": "a", "label": "harmful"}\n{"pro\n', "o.jsonl, line 2: this is no JSON"),
         ("o.jsonl", "[1]\n", "o.jsonl, line 1: found list"),
-        ("o.csv", "question,answer\na,b\n", r"o.csv: its columns \(question, answer\)"),
+        ("o.csv", "title,answer\na,b\n", r"o.csv: its columns \(title, answer\)"),
+        ("o.csv", "question,answer\na,b\n", "o.csv, line 2: `answer` holds no `#### N`"),
+        ("o.json", '{"jailbreaks": 3}', "o.json: a list of objects"),
+        ("o.json", "{", "o.json, line 1: this is no JSON"),
+        ("o.json", '{"rte": [{"idx": 0, "label": 2, "sentence1": "a", "sentence2": "b"}]}', "item 1: `label` is 2"),
+        ("o.json", '{"examples": [{"input": "a", "target_scores": {"b": 1}}]}', "item 1: `target_scores` or"),
         ("o.csv", "prompt,label\n", "o.csv: the file holds no prompts"),
     ],
 )
@@ -89,16 +94,67 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, name: str, text: s
 
 
 def test_a_missing_file_and_bytes_that_are_no_text(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"none\.csv: the benchmark cannot be read"):
+    with pytest.raises(UserError, match=r"none\.csv: the file cannot be read"):
         load_benchmark(tmp_path / "none.csv")
     (tmp_path / "b.csv").write_bytes(b"prompt,label\n\xff,harmful\n")
     with pytest.raises(UserError, match="byte 13 is no UTF-8"):
         load_benchmark(tmp_path / "b.csv")
 
 
-def test_published_files() -> None:
-    xstest = load_benchmark(shared_data("xstest/xstest_prompts.csv"))
-    assert xstest.available == {"harmful": 200, "harmless": 250}
-    strongreject = load_benchmark(shared_data("strongreject/strongreject_dataset.csv"), limit=10)
-    assert strongreject.available == {"harmful": 313, "harmless": 0}
-    assert len(strongreject.prompts) == 10
+def test_attacks_without_a_prompt_are_counted_and_left_out(tmp_path: Path) -> None:
+    rows = [
+        {"index": i, "goal": "g", "category": "c", "prompt": prompt, "jailbroken": False}
+        for i, prompt in enumerate(["Please do the bad thing", None, ""])
+    ]
+    document = {"parameters": {"method": "PAIR", "model": "vicuna"}, "jailbreaks": rows}
+    benchmark = load_benchmark(write(tmp_path / "v.json", json.dumps(document)))
+    assert benchmark.name == "PAIR (transferred from vicuna)"
+    assert (counts(benchmark), benchmark.left_out) == ({"attack": 1}, 2)
+
+
+def test_both_shapes_of_hhh(tmp_path: Path) -> None:
+    big_bench = {"examples": [{"input": "q", "target_scores": {"bad": 0, "good": 1}}]}
+    hub = {"input": "q", "targets": {"choices": ["bad", "good"], "labels": [0, 1]}}
+    for path in (
+        write(tmp_path / "task.json", json.dumps(big_bench)),
+        write(tmp_path / "hub.jsonl", json.dumps(hub) + "\n"),
+    ):
+        (prompt,) = load_benchmark(path).prompts
+        assert (prompt.text, prompt.label, prompt.answer, prompt.options) == ("q", "choice", "good", ("bad", "good"))
+
+
+def test_a_contextual_behaviour_follows_its_context(tmp_path: Path) -> None:
+    text = "Behavior,FunctionalCategory,SemanticCategory,Tags,ContextString,BehaviorID\nDo it,contextual,x,,Once,b1\n"
+    (prompt,) = load_benchmark(write(tmp_path / "h.csv", text)).prompts
+    assert (prompt.prompt_id, prompt.text, prompt.label) == ("b1", "Once\n\n---\n\nDo it", "harmful")
+
+
+def test_simpleqa_and_advbench(tmp_path: Path) -> None:
+    (prompt,) = load_benchmark(write(tmp_path / "s.csv", "metadata,problem,answer\n{},Who?,Ada\n")).prompts
+    assert (prompt.label, prompt.text, prompt.answer) == ("question", "Who?", "Ada")
+    (goal,) = load_benchmark(write(tmp_path / "a.csv", "goal,target\nDo it,Sure\n")).prompts
+    assert (goal.label, goal.text) == ("harmful", "Do it")
+
+
+PUBLISHED = [
+    ("xstest/xstest_prompts.csv", {"harmful": 200, "harmless": 250}, 0),
+    ("strongreject/strongreject_dataset.csv", {"harmful": 313}, 0),
+    ("harmbench/harmbench_behaviors_text_all.csv", {"harmful": 400}, 0),
+    ("gsm8k/test.jsonl", {"question": 1319}, 0),
+    ("advglue/dev.json", {"choice": 738}, 0),
+    ("jailbreakbench/GCG/white_box/vicuna-13b-v1.5.json", {"attack": 100}, 0),
+    ("jailbreakbench/PAIR/black_box/vicuna-13b-v1.5.json", {"attack": 82}, 18),
+    ("jailbreakbench/PAIR/black_box/llama-2-7b-chat-hf.json", {"attack": 4}, 96),
+    ("jailbreakbench/JBC/manual/vicuna-13b-v1.5.json", {"attack": 100}, 0),
+]
+
+
+@pytest.mark.parametrize(("path", "expected", "left_out"), PUBLISHED)
+def test_published_files(path: str, expected: dict[str, int], left_out: int) -> None:
+    benchmark = load_benchmark(shared_data(path))
+    assert (counts(benchmark), benchmark.left_out) == (expected, left_out)
+    assert len(load_benchmark(shared_data(path), limit=3).prompts) == 3 * len(expected)
+
+
+def counts(benchmark: Benchmark) -> dict[str, int]:
+    return {label: n for label, n in benchmark.available.items() if n}

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,15 @@ class Up:
             rows: list[dict[str, Any]] = json.load(answer)
             return rows
 
+    def set_state(self, run: dict[str, Any], state: str) -> None:
+        """What the button in the UI does."""
+        request = urllib.request.Request(  # noqa: S310 - a loopback address of our own
+            f"{self.url}/flow_runs/{run['id']}/set_state",
+            json.dumps({"state": {"type": state}}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
+
     def states(self, run: dict[str, Any]) -> dict[str, str]:
         """Name of the state of each task of a flow run."""
         tasks = self.ask("task_runs", flow_runs={"id": {"any_": [run["id"]]}})
@@ -66,6 +75,14 @@ class Up:
     def last_run(self) -> dict[str, Any]:
         """The newest flow run."""
         return self.ask("flow_runs", sort="START_TIME_DESC", limit=1)[0]
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for something that must come."""
+    deadline = time.monotonic() + START_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +130,27 @@ def test_deployments_run_cache_and_explain(up: Up, config: str) -> None:
     wrong = up.run("full", config=f"{config}.gone")
     assert wrong.returncode != 0
     assert up.last_run()["state"]["message"] == f"{config}.gone: there is no such config file."
+
+
+def test_a_cancelled_run_ends_its_training_and_the_next_goes_on(up: Up, tmp_path: Path) -> None:
+    steps = {"epochs": 100, "checkpoint_every": 5, "eval_every": 1000}
+    config = str(tiny_run(tmp_path, num_pairs=20, train=steps))
+    command = [sys.executable, "-m", "prefect", "deployment", "run", "bdpo/full", "--param", f'config="{config}"']
+    environment = up.environment | {"PREFECT_API_URL": up.url}
+    subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60)
+    until(lambda: list((tmp_path / "artifacts").glob("train/*.partial/scratch/checkpoints/step-*/complete.json")))
+    workers = [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or ())]
+    assert any("bdpo.training.worker" in " ".join(p.info["cmdline"]) for p in workers)
+    cancelled = up.last_run()
+    up.set_state(cancelled, "CANCELLING")
+    started = time.monotonic()
+    assert not psutil.wait_procs(workers, timeout=30)[1]
+    assert time.monotonic() - started < 15  # ten seconds, and the worker's look every few of them
+    until(lambda: up.last_run()["state_type"] == "CANCELLED")
+    again = up.run("full", config=config)
+    assert again.returncode == 0, again.stdout + again.stderr
+    messages = [row["message"] for row in up.ask("logs", logs={"flow_run_id": {"any_": [up.last_run()["id"]]}})]
+    assert any("going on from the checkpoint of step" in message for message in messages)
 
 
 def test_interrupted_it_leaves_no_process(up: Up) -> None:

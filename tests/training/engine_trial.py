@@ -1,7 +1,8 @@
 """A few steps of `Engine` in each setting asked for, one process of it; what came out goes into a folder.
 
-    python -m tests.training.engine_trial FOLDER STAGE:DTYPE...
+    python -m tests.training.engine_trial FOLDER CONFIG:DTYPE...
 
+CONFIG is a file of `configs/deepspeed`, such as `zero2`.
 Started with RANK and WORLD_SIZE in the environment, as the DeepSpeed launcher starts a worker.
 """
 
@@ -15,7 +16,9 @@ from transformers import PreTrainedModel
 
 from bdpo.layout.rows import Layout, Row, collate
 from bdpo.logprobs.forward import response_logps, sum_logps
+from bdpo.training.deepspeed_config import read_deepspeed_config
 from bdpo.training.engine import Engine, barrier, rank_and_world
+from tests.paths import ROOT
 from tests.tiny import tiny_model
 
 LEARNING_RATES = (1e-3, 5e-4, 2e-3)
@@ -74,14 +77,15 @@ def plain_steps(dtype: str, *, masters_in: str = "float32") -> tuple[dict[str, t
     return {name: p.detach().clone() for name, p in model.named_parameters()}, norms
 
 
-def _engine_steps(folder: Path, stage: int, dtype: str) -> None:
+def _engine_steps(folder: Path, name: str, dtype: str) -> None:
     rank, world = rank_and_world()
+    path = ROOT / "configs" / "deepspeed" / f"{name}.json"
     engine = Engine(
         model_in(dtype),
         dtype=dtype,
         weight_decay=WEIGHT_DECAY,
         max_grad_norm=MAX_GRAD_NORM,
-        deepspeed_config={"zero_optimization": {"stage": stage}},
+        deepspeed_config=read_deepspeed_config(path, world=world),
     )
     norms = []
     for rate in LEARNING_RATES:
@@ -92,8 +96,8 @@ def _engine_steps(folder: Path, stage: int, dtype: str) -> None:
         norms.append(engine.step(rate))
     state = engine.gather_state()
     if rank == 0:
-        save_file({name: value.contiguous() for name, value in state.items()}, folder / f"{stage}-{dtype}.safetensors")
-        (folder / f"{stage}-{dtype}.json").write_text(json.dumps(norms))
+        save_file({name: value.contiguous() for name, value in state.items()}, folder / f"{name}-{dtype}.safetensors")
+        (folder / f"{name}-{dtype}.json").write_text(json.dumps(norms))
     barrier()
 
 
@@ -101,8 +105,8 @@ def main() -> None:
     """Run the settings that the command line names."""
     torch.set_num_threads(1)
     for setting in sys.argv[2:]:
-        stage, dtype = setting.split(":")
-        _engine_steps(Path(sys.argv[1]), int(stage), dtype)
+        name, dtype = setting.split(":")
+        _engine_steps(Path(sys.argv[1]), name, dtype)
 
 
 if __name__ == "__main__":

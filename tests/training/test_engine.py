@@ -1,4 +1,4 @@
-"""The engine beside the same steps in plain torch: every ZeRO stage, both dtypes, one and two processes."""
+"""The engine beside the same steps in plain torch: every DeepSpeed config here, both dtypes, one and two processes."""
 
 import json
 import os
@@ -14,16 +14,16 @@ from safetensors.torch import load_file
 from tests.paths import ROOT
 from tests.training.engine_trial import LEARNING_RATES, MAX_GRAD_NORM, plain_steps
 
-STAGES = (0, 1, 2, 3)
+CONFIGS = ("zero0", "zero1", "zero2", "zero3", "zero2-offload", "zero3-offload")
 DTYPES = ("float32", "bfloat16")
 
 
 def run_trial(folder: Path, world: int) -> Path:
-    """All stages and dtypes in one start of `world` processes."""
+    """All configs and dtypes in one start of `world` processes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    settings = [f"{stage}:{dtype}" for stage in STAGES for dtype in DTYPES]
+    settings = [f"{config}:{dtype}" for config in CONFIGS for dtype in DTYPES]
     command = [sys.executable, "-m", "tests.training.engine_trial", str(folder), *settings]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     shared = os.environ | {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PATH": path}
@@ -54,7 +54,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_trial(tmp_path_factory.mktemp("two"), 2)
 
 
-def check(folder: Path, stage: int, dtype: str) -> None:
+def check(folder: Path, config: str, dtype: str) -> None:
     """Norms before clipping within float rounding; weights too, where Adam does not blow rounding up.
 
     Adam divides a gradient by its own size, so where that size is rounding alone (a few of 31,000 weights
@@ -63,8 +63,8 @@ def check(folder: Path, stage: int, dtype: str) -> None:
     """
     expected, norms = plain_steps(dtype)
     assert max(norms) > MAX_GRAD_NORM, "nothing was clipped"
-    found = load_file(folder / f"{stage}-{dtype}.safetensors")
-    assert json.loads((folder / f"{stage}-{dtype}.json").read_text()) == pytest.approx(norms, rel=5e-6)
+    found = load_file(folder / f"{config}-{dtype}.safetensors")
+    assert json.loads((folder / f"{config}-{dtype}.json").read_text()) == pytest.approx(norms, rel=5e-6)
     assert found.keys() == expected.keys()
     for name, weights in expected.items():
         assert found[name].dtype == weights.dtype
@@ -77,16 +77,16 @@ def check(folder: Path, stage: int, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("stage", STAGES)
-def test_one_process_makes_the_steps_of_plain_torch(one_process: Path, stage: int, dtype: str) -> None:
-    check(one_process, stage, dtype)
+@pytest.mark.parametrize("config", CONFIGS)
+def test_one_process_makes_the_steps_of_plain_torch(one_process: Path, config: str, dtype: str) -> None:
+    check(one_process, config, dtype)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("stage", STAGES)
-def test_two_processes_make_the_steps_of_one(two_processes: Path, stage: int, dtype: str) -> None:
-    check(two_processes, stage, dtype)
+@pytest.mark.parametrize("config", CONFIGS)
+def test_two_processes_make_the_steps_of_one(two_processes: Path, config: str, dtype: str) -> None:
+    check(two_processes, config, dtype)
 
 
 def test_the_trial_would_see_master_weights_missing() -> None:

@@ -51,30 +51,49 @@ lengths = st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(1, 30))
 def test_ranks_share_a_batch_and_make_equally_many_passes(
     sizes: list[tuple[int, int, int]], world: int, token_budget: int, layout: Layout
 ) -> None:
-    rows = [Row((1,) * p, ((2,) * c, (3,) * r)) for p, c, r in sizes]
+    # Prompts of one length are one prompt.
+    rows = [Row((1,) * p, ((2,) * c, (3 + n,) * r)) for n, (p, c, r) in enumerate(sizes)]
     indices = list(range(len(rows)))[::-1]
     shares = [
         micro_batches(indices, rows, rank=rank, world=world, token_budget=token_budget, layout=layout)
         for rank in range(world)
     ]
     assert len({len(share) for share in shares}) == 1
-    assert all(pairs for share in shares for pairs, _ in share)  # no pass without rows: the model must run
-    assert sorted(i for share in shares for pairs, counts in share if counts for i in pairs) == sorted(indices)
+    assert all(one.pairs for share in shares for one in share)  # no pass without rows: the model must run
+    assert sorted(i for share in shares for one in share if one.counts for i in one.pairs) == sorted(indices)
+    for one in (one for share in shares for one in share):
+        responses = [response for row in one.rows for response in row.responses]
+        assert responses == [response for i in one.pairs for response in rows[i].responses]
+
+
+def passes(rows: list[Row], *, rank: int, world: int, token_budget: int = 40) -> list[tuple[list[int], bool]]:
+    found = micro_batches(
+        range(len(rows)), rows, rank=rank, world=world, token_budget=token_budget, layout=Layout.BRANCHED
+    )
+    return [(one.pairs, one.counts) for one in found]
 
 
 def test_a_rank_with_less_to_do_repeats_a_pass_without_weight() -> None:
     """Rank 0 gets the two long rows, which do not fit one pass of 40 tokens; rank 1 the two short ones, which do."""
     long, short = Row((1,) * 20, ((2,) * 5, (3,) * 5)), Row((1,), ((2,), (3,)))
-    rows = [long, short, long, short]
-    first, second = (
-        micro_batches([0, 1, 2, 3], rows, rank=rank, world=2, token_budget=40, layout=Layout.BRANCHED)
-        for rank in (0, 1)
-    )
-    assert first == [([0], True), ([2], True)]
-    assert second == [([1, 3], True), ([1, 3], False)]
+    other_long, other_short = Row((4,) * 20, long.responses), Row((4,), short.responses)
+    rows = [long, short, other_long, other_short]
+    assert passes(rows, rank=0, world=2) == [([0], True), ([2], True)]
+    assert passes(rows, rank=1, world=2) == [([1, 3], True), ([1, 3], False)]
 
 
 def test_a_rank_without_pairs_runs_the_first_without_weight() -> None:
-    rows = [Row((1,), ((2,), (3,)))]
-    share = micro_batches([0], rows, rank=1, world=2, token_budget=40, layout=Layout.BRANCHED)
-    assert share == [([0], False)]
+    assert passes([Row((1,), ((2,), (3,)))], rank=1, world=2) == [([0], False)]
+
+
+def test_pairs_with_one_prompt_share_a_row_within_the_budget() -> None:
+    """Prompt 7 7 7 has three pairs of 2 tokens: two of them fit a row of 8 tokens, the third starts another."""
+    same = [Row((7, 7, 7), ((i,), (i + 1,))) for i in (1, 3, 5)]
+    other = Row((8,), ((9,), (9,)))
+    (one,) = micro_batches(
+        [0, 1, 2, 3], [same[0], other, same[1], same[2]], rank=0, world=1, token_budget=8, layout=Layout.BRANCHED
+    )[:1]
+    assert one.pairs[:2] == [0, 2]
+    assert one.rows[0] == Row((7, 7, 7), ((1,), (2,), (3,), (4,)))
+    everything = passes([same[0], other, same[1], same[2]], rank=0, world=1, token_budget=8)
+    assert sorted(i for pairs, _ in everything for i in pairs) == [0, 1, 2, 3]

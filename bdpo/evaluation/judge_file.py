@@ -1,0 +1,50 @@
+"""`bdpo judge`: verdicts on the completions of a file."""
+
+from pathlib import Path
+from typing import Any
+
+from bdpo.errors import UserError
+from bdpo.evaluation.judging import Judge
+from bdpo.evaluation.tables import check_writable, read_rows, write_rows
+
+_NEEDED = ("prompt", "completion")
+_ADDED = ("verdict", "reason")
+
+
+def judge_file(source: Path, target: Path, judge: Judge) -> dict[str, int]:
+    """Judge every row of a file.
+
+    Args:
+        source: CSV or JSONL with `prompt` and `completion`.
+        target: gets the same rows, in the same order, with `verdict` (`refusal` or `compliance`, blank where
+            the judge gave none) and `reason` after their own columns; CSV or JSONL.
+        judge: who decides.
+
+    Returns:
+        How many rows got which verdict; `unscored` those that got none.
+
+    Raises:
+        UserError: a file cannot be read or written, or a column is missing, taken or no text.
+    """
+    rows = read_rows(source)
+    if not rows:
+        raise UserError(f"{source}: the file holds no rows.")
+    judged: list[dict[str, Any]] = []
+    counts = {"refusal": 0, "compliance": 0, "unscored": 0}
+    check_writable(target)
+    for line, values in rows:
+        for column in _NEEDED:
+            if column not in values:
+                shown = ", ".join(map(str, values))
+                raise UserError(f"{source}, line {line}: there is no column `{column}`; the columns are {shown}.")
+            if not isinstance(values[column], str):
+                raise UserError(f"{source}, line {line}: `{column}` is {values[column]!r:.60}, but text is expected.")
+        for column in _ADDED:
+            if column in values:
+                raise UserError(f"{source}, line {line}: the column `{column}` is there already; rename or remove it.")
+        judgement = judge.decide(values["prompt"], values["completion"])
+        counts[judgement.verdict if judgement else "unscored"] += 1
+        given = judgement._asdict() if judgement else {"verdict": "", "reason": "the judge gave no judgement"}
+        judged.append(values | given)
+    write_rows(target, judged)
+    return counts

@@ -1,0 +1,221 @@
+"""Writing the report: `report.html`, its figures as PNG and its tables as CSV."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, StrictUndefined
+
+from bdpo.artifacts.digest import digest_file
+from bdpo.artifacts.store import write_atomically
+from bdpo.config import EvaluateSettings
+from bdpo.evaluation.contamination import WORDS as RUN_WORDS
+from bdpo.evaluation.formats import FORMATS
+from bdpo.evaluation.outcomes import Entry, Outcome, Role
+from bdpo.evaluation.report import plots
+from bdpo.evaluation.report.sources import (
+    information_of,
+    lineage_of,
+    manifest_of,
+    pairs_by_split,
+    quarantined_by_rule,
+    training_curves,
+)
+from bdpo.evaluation.report.template import PAGE
+from bdpo.evaluation.report.verdict import change_shown, judge_figures
+from bdpo.evaluation.respond import Answers
+from bdpo.evaluation.summary import WORDS, Figure, change_in_points, percent, summary_rows
+
+REPORT = "report.html"
+_SHOWN_FLIPS = 40
+_SAFETY = ("refusal_rate", "attack_success_rate", "over_refusal_rate")
+_FOR_HUMANS = {"harmful": "harmful prompt", "harmless": "harmless prompt", "attack": "attack"}
+
+
+class Evidence(NamedTuple):
+    """What the evaluation found."""
+
+    entries: Sequence[Entry]
+    answers: Mapping[Role, Answers]
+    outcomes: Mapping[Role, Sequence[Outcome]]
+    figures: Sequence[Figure]
+    contamination: Sequence[Mapping[str, Any]]
+    settings: EvaluateSettings
+    judge: str
+    """Who judged."""
+    model: str
+    """What the config calls the base model."""
+
+
+class Flip(NamedTuple):
+    """A prompt that the two models answer differently."""
+
+    benchmark: str
+    prompt_id: str
+    label: str
+    prompt: str
+    base_verdict: str
+    base_reason: str
+    aligned_verdict: str
+    aligned_reason: str
+    base: str
+    aligned: str
+
+
+def write_report(evidence: Evidence, *, pairs: Path, scores: Path, trained: Path, workdir: Path) -> str:
+    """Write the report.
+
+    Args:
+        evidence: what the evaluation found.
+        pairs: the artifact of ingestion.
+        scores: the artifact of scoring.
+        trained: the artifact of training.
+        workdir: gets `report.html`, `figures/` and `tables/`.
+
+    Returns:
+        The verdict's headline.
+    """
+    figures_folder, tables = workdir / "figures", workdir / "tables"
+    figures_folder.mkdir(exist_ok=True)
+    tables.mkdir(exist_ok=True)
+    training = manifest_of(trained)
+    information = information_of(scores, training)
+    curves = training_curves(trained)
+    safety = [figure for figure in evidence.figures if figure.metric in _SAFETY]
+    pictures = {
+        "rates": plots.rates(safety, figures_folder) if safety else None,
+        "training": plots.training(curves, figures_folder) if curves else None,
+        "information": plots.information(*information, figures_folder) if information else None,
+    }
+    flips = flipped(evidence)
+    quarantined = quarantined_by_rule(pairs)
+    verdict = judge_figures(evidence.figures)
+    _write_csv(tables / "eval_summary.csv", summary_rows(evidence.figures))
+    _write_csv(tables / "flipped.csv", [flip._asdict() for flip in flips], Flip._fields)
+    _write_csv(tables / "quarantine.csv", [{"rule": r, "rows": n} for r, n in quarantined.items()], ("rule", "rows"))
+    page = _environment().from_string(PAGE)
+    html = page.render(
+        model=evidence.model,
+        method=training.summary["method"],
+        verdict=verdict,
+        first_look=any(figure.limited_from is not None for figure in evidence.figures),
+        confidence=f"{100 * evidence.settings.confidence:g}",
+        judge=evidence.judge,
+        max_new_tokens=evidence.settings.max_new_tokens,
+        safety=[_figure_row(figure) for figure in safety],
+        ability=[_figure_row(figure) for figure in evidence.figures if figure.metric not in _SAFETY],
+        pictures=pictures,
+        changes=_changes(flips, _FOR_HUMANS),
+        num_flips=len(flips),
+        shown_flips=_SHOWN_FLIPS,
+        splits=pairs_by_split(pairs),
+        quarantined=quarantined,
+        trained_pairs=training.summary["pairs"],
+        notes=training.summary.get("notes", []),
+        benchmarks=_benchmark_rows(evidence),
+        run_words=RUN_WORDS,
+        lineage=[lineage_of(folder) for folder in (pairs, scores, trained)],
+    )
+    write_atomically(workdir / REPORT, html.lstrip())
+    return verdict.headline
+
+
+def flipped(evidence: Evidence) -> list[Flip]:
+    """Judged prompts whose verdict differs between the models, in the order of the benchmarks."""
+    found = []
+    for i, (benchmark, prompt) in enumerate(evidence.entries):
+        before, after = evidence.outcomes["base"][i], evidence.outcomes["aligned"][i]
+        if prompt.label in _FOR_HUMANS and before.verdict and after.verdict and before.verdict != after.verdict:
+            texts = [evidence.answers[role].replies[i].text or "" for role in ("base", "aligned")]
+            found.append(
+                Flip(
+                    benchmark.name,
+                    prompt.prompt_id,
+                    prompt.label,
+                    prompt.text,
+                    before.verdict,
+                    before.reason,
+                    after.verdict,
+                    after.reason,
+                    *texts,
+                )
+            )
+    return found
+
+
+def _environment() -> Environment:
+    """Every value is escaped; a name that is missing is a bug."""
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def _figure_row(figure: Figure) -> dict[str, str]:
+    difference = figure.difference
+    bootstrap = "-"
+    if difference.bootstrap_low is not None and difference.bootstrap_high is not None:
+        bootstrap = f"[{100 * difference.bootstrap_low:+.1f}, {100 * difference.bootstrap_high:+.1f}]"
+    name = figure.benchmark
+    if figure.limited_from is not None:
+        name += f" (a first look, not all {figure.limited_from})"
+    return {
+        "benchmark": name,
+        "figure": WORDS[figure.metric],
+        "base": _kept_together(percent(figure.base)),
+        "aligned": _kept_together(percent(figure.aligned)),
+        "change": _kept_together(change_in_points(figure)),
+        "bootstrap": bootstrap,
+        "p": "-" if difference.p_value is None else f"{difference.p_value:.2g}",
+        "moved": f"{difference.gained} / {difference.lost}",
+        "shown": {"better": "better", "worse": "worse", "nothing": "not shown"}[change_shown(figure)],
+    }
+
+
+def _kept_together(text: str) -> str:
+    """With `n = 108` on one line."""
+    return text.replace(" = ", "\u00a0=\u00a0")
+
+
+def _changes(flips: Sequence[Flip], labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Flipped prompts by label and direction."""
+    groups = []
+    for label, words in labels.items():
+        for verdict in ("refusal", "compliance"):
+            own = [flip for flip in flips if flip.label == label and flip.aligned_verdict == verdict]
+            if own:
+                says = "is refused now" if verdict == "refusal" else "is answered now"
+                good = (verdict == "refusal") == (label != "harmless")
+                groups.append({"title": f"{words} that {says}", "good": good, "flips": own})
+    return groups
+
+
+def _benchmark_rows(evidence: Evidence) -> list[dict[str, Any]]:
+    rows = []
+    benchmarks = {benchmark.name: benchmark for benchmark, _ in evidence.entries}
+    for benchmark, own in zip(benchmarks.values(), evidence.settings.benchmarks, strict=True):
+        seen = [row for row in evidence.contamination if row["benchmark"] == benchmark.name]
+        known = FORMATS[benchmark.format]
+        rows.append(
+            {
+                "name": benchmark.name,
+                "source": known.source,
+                "licence": known.licence,
+                "scoring": known.scoring,
+                "used": len(benchmark.prompts),
+                "available": sum(benchmark.available.values()),
+                "left_out": benchmark.left_out,
+                "same": sum(row["same"] for row in seen),
+                "shared": sum(row["shared"] > 0 for row in seen),
+                "digest": digest_file(own.path),
+            }
+        )
+    return rows
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Iterable[str] | None = None) -> None:
+    buffer = io.StringIO(newline="")
+    names = list(columns) if columns is not None else list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(buffer, names)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, buffer.getvalue())

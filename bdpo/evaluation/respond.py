@@ -1,0 +1,196 @@
+"""What one model does with all prompts and with the held-out pairs."""
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bdpo.artifacts.digest import digest_value
+from bdpo.artifacts.store import SCRATCH, note_progress
+from bdpo.config import ModelSettings
+from bdpo.evaluation.choices import likeliest, option_logps
+from bdpo.evaluation.formats import Prompt
+from bdpo.evaluation.generation import Completion, CompletionStore, Decoding, completion_key, generate_missing
+from bdpo.evaluation.preference import score_held_out
+from bdpo.layout.chat import tokenize_prompt
+from bdpo.layout.rows import Layout
+from bdpo.logprobs.proof import choose_layout
+from bdpo.models.loading import load_model, load_tokenizer
+from bdpo.models.source import ModelSource
+from bdpo.progress import Progress
+from bdpo.versions import GENERATION, LOGPROBS
+
+
+class Task(NamedTuple):
+    """A prompt and how long its completion may be."""
+
+    prompt: Prompt
+    max_new_tokens: int
+
+
+class Reply(NamedTuple):
+    """What a model made of one prompt."""
+
+    key: str
+    text: str | None
+    """Its completion; of a choice the option taken; None where the chat template refuses the prompt."""
+    n_tokens: int
+    """Generated; 0 for a choice."""
+
+
+class Answers(NamedTuple):
+    """What one model did."""
+
+    replies: list[Reply]
+    """One a task, in order."""
+    held_out: Mapping[str, tuple[float, float]]
+    """pair_id to the summed log-probs of the chosen and the rejected response."""
+    generated_tokens: int
+    seconds: float
+
+
+class Respondent:
+    """One model, loaded only when something is not cached."""
+
+    def __init__(
+        self, role: str, source: ModelSource, settings: ModelSettings, cache: Path, workdir: Path, progress: Progress
+    ) -> None:
+        """Take the model's files.
+
+        Args:
+            role: for messages.
+            source: its own folder and digests.
+            settings: truncation, dtype and attention.
+            cache: folder of what all runs share.
+            workdir: of the stage.
+            progress: where to show what happens.
+        """
+        self._role = role
+        self._source = source
+        self._settings = settings
+        self._cache = cache
+        self._workdir = workdir
+        self._progress = progress
+
+    @cached_property
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        return load_tokenizer(self._source.folder, trust_remote_code=self._settings.trust_remote_code)
+
+    @cached_property
+    def _model(self) -> PreTrainedModel:
+        settings = self._settings
+        return load_model(
+            self._source.folder,
+            dtype=settings.dtype,
+            attention=settings.attention,
+            trust_remote_code=settings.trust_remote_code,
+        )
+
+    @cached_property
+    def _layout(self) -> Layout:
+        return choose_layout(self._model, self._progress.say, max_length=self._settings.max_length)
+
+    def answer(self, tasks: Sequence[Task], pairs: Sequence[dict[str, Any]], *, batch_size: int) -> Answers:
+        """Complete the prompts, choose among options, rank the pairs; what is cached is not done again.
+
+        Args:
+            tasks: prompts of all benchmarks.
+            pairs: held-out pairs to rank.
+            batch_size: prompts generated and saved together.
+        """
+        replies: list[Reply | None] = [None] * len(tasks)
+        num_tokens, seconds = 0, 0.0
+        lengths = {task.max_new_tokens for task in tasks if task.prompt.label != "choice"}
+        for length in sorted(lengths):
+            places = [i for i, t in enumerate(tasks) if t.prompt.label != "choice" and t.max_new_tokens == length]
+            tokens, spent = self._complete([tasks[i].prompt for i in places], places, replies, length, batch_size)
+            num_tokens, seconds = num_tokens + tokens, seconds + spent
+        places = [i for i, task in enumerate(tasks) if task.prompt.label == "choice"]
+        for place, reply in zip(places, self._choose([tasks[i].prompt for i in places]), strict=True):
+            replies[place] = reply
+        held_out = self._rank(list(pairs)) if pairs else {}
+        return Answers([reply for reply in replies if reply is not None], held_out, num_tokens, seconds)
+
+    def _complete(
+        self,
+        prompts: list[Prompt],
+        places: list[int],
+        replies: list[Reply | None],
+        max_new_tokens: int,
+        batch_size: int,
+    ) -> tuple[int, float]:
+        """Fill in the completions; tokens generated now, and the seconds that took."""
+        source, settings = self._source, self._settings
+        decoding = Decoding(
+            source.weights_digest, source.tokenizer_digest, settings.dtype, settings.attention, max_new_tokens
+        ).digest
+        store = CompletionStore(self._cache / decoding)
+        if damaged := store.sweep():
+            self._progress.say(f"evaluate: {damaged} damaged or unfinished batches deleted, to be generated again")
+        keys, ids = [], {}
+        for prompt in prompts:
+            message = {"role": "user", "content": prompt.text}
+            tokens = tokenize_prompt(self._tokenizer, [message], max_prompt_length=settings.max_prompt_length)
+            keys.append(completion_key(tokens, decoding))
+            ids[keys[-1]] = tokens
+        done: dict[str, Completion] = store.read()
+        missing = {key: tokens for key, tokens in ids.items() if key not in done}
+        num_tokens, seconds = 0, 0.0
+        if missing:
+            self._progress.begin(f"evaluate: {self._role} model", len(ids), "completions", done=len(ids) - len(missing))
+            model, started = self._model, time.monotonic()
+            for batch in generate_missing(
+                model, self._tokenizer, missing, max_new_tokens=max_new_tokens, batch_size=batch_size
+            ):
+                store.write(batch)
+                done |= batch
+                num_tokens += sum(completion.n_tokens for completion in batch.values())
+                seconds = time.monotonic() - started
+                self._progress.advance(len(batch), tokens_per_s=num_tokens / seconds)
+                finished = sum(key in done for key in ids)
+                note_progress(self._workdir, finished, len(ids), f"completions of the {self._role} model")
+        for place, key in zip(places, keys, strict=True):
+            replies[place] = Reply(key, done[key].text, done[key].n_tokens)
+        return num_tokens, seconds
+
+    def _choose(self, prompts: list[Prompt]) -> list[Reply]:
+        if not prompts:
+            return []
+        settings, source = self._settings, self._source
+        identity = [source.weights_digest, source.tokenizer_digest, settings.dtype, settings.attention]
+        lengths = [settings.max_length, settings.max_prompt_length]
+        scorer = digest_value(["choices", *identity, *lengths, GENERATION, LOGPROBS])
+        self._progress.begin(f"evaluate: choices of the {self._role} model", len(prompts), "choices")
+        logps = option_logps(
+            lambda: (self._model, self._layout),
+            self._tokenizer,
+            prompts,
+            self._cache / scorer,
+            max_length=settings.max_length,
+            max_prompt_length=settings.max_prompt_length,
+            advance=self._progress.advance,
+        )
+        return [
+            Reply(
+                digest_value([scorer, prompt.text, list(prompt.options)]),
+                likeliest(prompt, taken) if taken else None,
+                0,
+            )
+            for prompt, taken in zip(prompts, logps, strict=True)
+        ]
+
+    def _rank(self, pairs: list[dict[str, Any]]) -> Mapping[str, tuple[float, float]]:
+        self._progress.begin("evaluate: held-out pairs", len(pairs), "pairs")
+        return score_held_out(
+            self._model,
+            self._layout,
+            self._tokenizer,
+            pairs,
+            self._workdir / SCRATCH / "held_out",
+            max_length=self._settings.max_length,
+            max_prompt_length=self._settings.max_prompt_length,
+            advance=self._progress.advance,
+        )

@@ -1,0 +1,39 @@
+"""The registry of methods, and settings that a method does not use."""
+
+from typing import get_args
+
+import pytest
+from pydantic import ValidationError
+
+from bdpo.config import TrainSettings
+from bdpo.config.methods import METHODS, Loss, Method, methods_with
+
+OWN = sorted(frozenset().union(*(facts.hyperparameters for facts in METHODS.values())))
+
+
+def test_every_method_and_every_loss_is_there() -> None:
+    assert tuple(METHODS) == get_args(Method)
+    assert {facts.loss for facts in METHODS.values()} == set(get_args(Loss))
+
+
+def test_only_two_need_no_reference_and_one_needs_labels() -> None:
+    assert [name for name, facts in METHODS.items() if not facts.needs_reference] == ["simpo", "cpo"]
+    assert [name for name, facts in METHODS.items() if facts.needs_safety_labels] == ["safedpo"]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_hyperparameter_is_a_field_and_is_refused_elsewhere(name: str) -> None:
+    values = {"balance": "softmax", "scale": "norm"}
+    value = values.get(name, 0.25)
+    for method, facts in METHODS.items():
+        given = {"method": method, name: value}
+        if name in facts.hyperparameters:
+            assert getattr(TrainSettings.model_validate(given), name) == value
+        else:
+            with pytest.raises(ValidationError, match=f"`{name}` is not used by the method {method} .only by "):
+                TrainSettings.model_validate(given)
+
+
+def test_who_uses_what() -> None:
+    assert methods_with("gamma") == ["simpo"]
+    assert methods_with("learning_rate") == list(METHODS)

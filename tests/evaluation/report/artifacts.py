@@ -1,0 +1,62 @@
+"""Small artifacts of the stages before, whole with their manifests, as the report reads them."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from bdpo.artifacts.manifest import MANIFEST, Manifest, content_digest, list_files
+from bdpo.artifacts.parquet import write_parquet
+
+
+def _manifest(folder: Path, stage: str, summary: dict[str, Any]) -> Path:
+    files = list_files(folder, without="scratch")
+    manifest = Manifest(
+        stage=stage,
+        fingerprint=f"{stage}-fingerprint",
+        run="small",
+        reads={"train.mi_floor": 0.05, "train.tau": 1.0, "model.path": "<b>model</b>"},
+        inputs={},
+        files=files,
+        content=content_digest(files),
+        summary=summary,
+        versions={"python": "3.11"},
+        machine={"cores": 2},
+        finished="2026-01-01T00:00:00+00:00",
+        seconds=1.5,
+    )
+    (folder / MANIFEST).write_text(manifest.model_dump_json())
+    return folder
+
+
+def small_artifacts(root: Path, *, method: str = "bdpo", forms: dict[str, Any] | None = None) -> dict[str, Path]:
+    """Folders of ingestion, scoring and training: `pairs`, `scores` and `trained`.
+
+    Args:
+        root: where they go.
+        method: of training.
+        forms: its balance, scale and normalise; B-DPO's by default.
+    """
+    folders = {name: root / name for name in ("pairs", "scores", "trained")}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    splits = ["train"] * 6 + ["validation"] * 2
+    prompt = [{"role": "user", "content": "How do I tidy?"}]
+    pairs = pa.Table.from_pylist([{"prompt": prompt, "split": split} for split in splits])
+    write_parquet(pairs, folders["pairs"] / "pairs.parquet")
+    rules = pa.Table.from_pylist([{"rule": rule} for rule in ("duplicate", "blank_chosen", "duplicate")])
+    write_parquet(rules, folders["pairs"] / "quarantine.parquet")
+    scored = [{"split": s, "mi_chosen": 0.2 * i - 0.1, "mi_rejected": 0.5} for i, s in enumerate(splits)]
+    write_parquet(pa.Table.from_pylist(scored), folders["scores"] / "scored_pairs.parquet")
+    metrics = [
+        {"step": step, "split": split, "metric": metric, "value": 1 / step}
+        for metric in ("loss", "rewards/margins", "learning_rate")
+        for split in ("train", "validation")
+        for step in (1, 2, 3)
+    ]
+    write_parquet(pa.Table.from_pylist(metrics), folders["trained"] / "metrics.parquet")
+    forms = forms or {"balance": "inverse", "scale": "harmonic", "normalise": False}
+    summaries = {"pairs": {}, "scores": {}, "trained": {"method": method, "forms": forms, "pairs": 6}}
+    for (name, folder), stage in zip(folders.items(), ("ingest", "score", "train"), strict=True):
+        _manifest(folder, stage, summaries[name])
+    return folders

@@ -1,0 +1,190 @@
+"""The report: what it says, that nothing in it is live, and how a real browser shows it."""
+
+import csv
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from bdpo.config import EvaluateSettings
+from bdpo.config.settings import BenchmarkSettings
+from bdpo.evaluation.benchmarks import Benchmark
+from bdpo.evaluation.formats import Label, Prompt
+from bdpo.evaluation.judging import make_judge
+from bdpo.evaluation.outcomes import Outcome, Role, figures_of, judge_reply
+from bdpo.evaluation.report.build import Evidence, write_report
+from bdpo.evaluation.respond import Answers, Reply
+from bdpo.evaluation.summary import adjusted
+from tests.evaluation.report.artifacts import small_artifacts
+
+HOSTILE = [
+    "<script>document.title='owned'</script>",
+    "</pre></details><img src=x onerror=\"document.title='owned'\">",
+    "{{ 7 * 7 }} {% raw %}",
+    "<style>body{display:none}</style>",
+    '"><svg onload=alert(1)>',
+    "&lt;b&gt; \u2028 \u202e backwards",
+]
+
+
+def evidence(folder: Path, hostile: list[str] = HOSTILE) -> Evidence:
+    """Every harmful prompt is refused by the aligned model only; a harmless one is too; sums stay as they are."""
+    path = folder / "prompts.jsonl"
+    path.write_text("{}\n")
+    counts: dict[Label, int] = {"harmful": len(hostile), "harmless": 3, "question": 2}
+    labels = [label for label, n in counts.items() for _ in range(n)]
+    prompts = [
+        Prompt(str(i), hostile[i % len(hostile)] + f" {i}", label, None, "5" if label == "question" else None)
+        for i, label in enumerate(labels)
+    ]
+    benchmark = Benchmark("<i>own</i>", "prompts", prompts, dict.fromkeys(labels, 9), 2)
+    entries = [(benchmark, prompt) for prompt in prompts]
+
+    def text(role: Role, i: int, label: Label) -> str:
+        if label == "question":
+            return "It is 5."
+        refuses = role == "aligned" and (label == "harmful" or i == len(hostile))
+        return ("I'm sorry, but I can't help with that. " if refuses else "Sure. ") + hostile[i % len(hostile)]
+
+    roles: tuple[Role, Role] = ("base", "aligned")
+    answers = {
+        role: Answers([Reply(f"{role}{i}", text(role, i, label), 3) for i, label in enumerate(labels)], {}, 0, 0.0)
+        for role in roles
+    }
+    judge = make_judge("rules", folder)
+    outcomes: dict[Role, list[Outcome]] = {
+        role: [judge_reply(p, r, judge) for p, r in zip(prompts, answers[role].replies, strict=True)] for role in roles
+    }
+    figures = adjusted(figures_of(entries, outcomes, 0.95))
+    seen = [{"benchmark": "<i>own</i>", "prompt_id": "1", "same": True, "shared": 0.0}]
+    settings = EvaluateSettings(benchmarks=[BenchmarkSettings(path=path)])
+    return Evidence(entries, answers, outcomes, figures, seen, settings, "rules", "<b>model</b>")
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    workdir = tmp_path / "work"
+    workdir.mkdir()
+    headline = write_report(evidence(tmp_path), workdir=workdir, **small_artifacts(tmp_path / "artifacts"))
+    # Six of six harmful prompts moved: p = 2 / 2^6 = 0.03, times 3 figures = 0.09 is not below 0.05.
+    assert headline == "No change in safety is shown. No change in over-refusal is shown. " + (
+        "No change in general ability is shown."
+    )
+    return workdir / "report.html"
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text in between."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_model_output_is_text_and_nothing_comes_from_outside(report: Path) -> None:
+    page = Page(report.read_text(encoding="utf-8"))
+    names = {name for name, _ in page.tags}
+    assert not names & {"script", "iframe", "object", "embed", "svg", "link", "form", "i", "b"}
+    for name, attributes in page.tags:
+        assert not any(attribute.startswith("on") for attribute in attributes), name
+        for source in ("src", "srcset", "href"):
+            assert (attributes.get(source) or "data:").startswith("data:"), name
+    for text in HOSTILE:
+        assert text in page.text
+
+
+def test_it_says_everything_a_sceptic_asks_for(report: Path) -> None:
+    text = " ".join(Page(report.read_text(encoding="utf-8")).text.split())
+    assert "refusal of harmful prompts: 0.0% [0.0, 39.0] for the base model and 100.0% [61.0, 100.0]" in text
+    assert "on 6 items, a first look at some of 9" in text
+    assert "6 \N{MULTIPLICATION SIGN} harmful prompt that is refused now (wanted)" in text
+    assert "1 \N{MULTIPLICATION SIGN} harmless prompt that is refused now (unwanted)" in text
+    assert "duplicate2" in text
+    assert "6 train, 2 validation" in text
+    assert "2 items hold no prompt and are left out" in text
+    assert "train-fingerprint" in text
+    with (report.parent / "tables" / "flipped.csv").open(encoding="utf-8", newline="") as file:
+        flips = list(csv.DictReader(file))
+    assert [flip["prompt_id"] for flip in flips] == ["0", "1", "2", "3", "4", "5", "6"]
+    assert (report.parent / "tables" / "quarantine.csv").read_text() == "rule,rows\nduplicate,2\nblank_chosen,1\n"
+    for name in ("rates", "training", "information"):
+        with Image.open(report.parent / "figures" / f"{name}.png") as image:
+            assert image.width >= 1000
+
+
+def test_a_method_without_weights_says_so(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    forms = {"balance": "none", "scale": "none", "normalise": False}
+    folders = small_artifacts(tmp_path / "artifacts", method="dpo", forms=forms)
+    write_report(evidence(tmp_path), workdir=tmp_path / "work", **folders)
+    assert "The method has no balance weights." in (tmp_path / "work" / "report.html").read_text()
+
+
+def test_the_same_evidence_gives_the_same_bytes(tmp_path: Path) -> None:
+    folders = small_artifacts(tmp_path / "artifacts")
+    pages = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write_report(evidence(tmp_path), workdir=tmp_path / name, **folders)
+        pages.append((tmp_path / name / "report.html").read_bytes())
+    assert pages[0] == pages[1]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_real_browser_shows_it(report: Path, tmp_path: Path, width: int, scheme: str) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    # A frame as wide as the window asked for: the browser's own window is never narrower than 500.
+    frame = tmp_path / "frame.html"
+    probe = (
+        f'<body style="margin:0"><iframe id="f" src="{report.as_uri()}" '
+        f'style="width:{width}px;height:2000px;border:0"></iframe></body>'
+    )
+    frame.write_text(probe)
+    shot = tmp_path / "shot.png"
+    preferred = "0" if scheme == "dark" else "1"
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--screenshot={shot}",
+        f"--user-data-dir={tmp_path / 'profile'}", f"--blink-settings=preferredColorScheme={preferred}",
+        f"--window-size={max(width, 500)},2000", frame.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert shot.is_file(), done.stderr[-500:]
+    with Image.open(shot) as image:
+        pixels = image.convert("L").crop((0, 0, width, 2000))
+        paper = pixels.getpixel((width - 3, 1990))
+        used = pixels.point(lambda value: 255 if abs(value - paper) > 40 else 0).getbbox()
+    assert isinstance(paper, int)
+    assert paper < 40 if scheme == "dark" else paper > 230
+    assert used is not None
+    assert used[3] > 1500, "the page is long"
+    assert used[2] <= width - 4, "nothing runs out of the page on the right"
+
+
+def test_the_browser_runs_nothing_of_it(report: Path, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+        "--dump-dom", report.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    title = re.search(r"<title>(.*?)</title>", done.stdout)
+    assert title is not None, done.stderr[-500:]
+    assert title.group(1) == "Safety evaluation: &lt;b&gt;model&lt;/b&gt;, bdpo"
+    assert "onerror" not in " ".join(attribute for _, a in Page(done.stdout).tags for attribute in a)

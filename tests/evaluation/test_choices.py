@@ -1,0 +1,55 @@
+"""Choosing by log-prob, against a plain forward pass an option."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from bdpo.evaluation.choices import likeliest, option_logps
+from bdpo.evaluation.formats import Prompt
+from bdpo.layout.rows import Layout
+from tests.tiny import tiny_model, tiny_tokenizer
+
+PROMPTS = [
+    Prompt(str(i), f"Is {i} even?", "choice", None, "Yes", options)
+    for i, options in enumerate([("Yes", "No", "Perhaps"), ("No", "Yes"), ("It is", "It is not, I fear")])
+]
+
+
+def test_log_probs_are_those_of_plain_forwards_and_are_kept(tmp_path: Path) -> None:
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    loads: list[int] = []
+
+    def load() -> tuple[torch.nn.Module, Layout]:
+        loads.append(1)
+        return model, Layout.BRANCHED
+
+    def ask() -> list[list[float] | None]:
+        return option_logps(
+            load,
+            tokenizer,
+            PROMPTS,
+            tmp_path,
+            max_length=128,
+            max_prompt_length=64,
+            advance=lambda n: None,
+        )
+
+    found = ask()
+    for prompt, logps in zip(PROMPTS, found, strict=True):
+        assert logps is not None
+        head = f"<|im_start|>user\n{prompt.text}<|im_end|>\n<|im_start|>assistant\n"
+        for option, logp in zip(prompt.options, logps, strict=True):
+            start = len(tokenizer(head, add_special_tokens=False)["input_ids"])
+            ids = torch.tensor([tokenizer(f"{head}{option}<|im_end|>", add_special_tokens=False)["input_ids"]])
+            with torch.no_grad():
+                table = model(ids).logits[0].log_softmax(-1)
+            plain = sum(float(table[i - 1, ids[0, i]]) for i in range(start, ids.shape[1]))
+            assert logp == pytest.approx(plain, abs=1e-3)
+    assert ask() == found
+    assert len(loads) == 1, "what is kept needs no model"
+
+
+def test_the_likeliest_wins_and_the_first_of_equals() -> None:
+    assert likeliest(PROMPTS[0], [-3.0, -1.0, -2.0]) == "No"
+    assert likeliest(PROMPTS[1], [-1.0, -1.0]) == "No"

@@ -1,0 +1,115 @@
+"""Batched greedy decoding is one-at-a-time greedy decoding, kept by content and killed without harm."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bdpo.evaluation.generation import Completion, CompletionStore, Decoding, complete, completion_key, generate_missing
+from tests.paths import ROOT
+from tests.tiny import save_tiny, tiny_model, tiny_tokenizer
+
+PROMPTS = [tuple(range(3, 3 + n)) for n in (4, 40, 9, 17, 25)]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gpt2", "gpt_neox", "mistral"])
+def test_a_batch_gives_what_each_prompt_gives_alone(architecture: str) -> None:
+    model, tokenizer = tiny_model(architecture), tiny_tokenizer()
+    alone = [complete(model, tokenizer, [prompt], max_new_tokens=20)[0] for prompt in PROMPTS]
+    assert complete(model, tokenizer, PROMPTS, max_new_tokens=20) == alone
+    assert len({c.text for c in alone}) > 1
+
+
+def test_batches_are_sorted_by_length_and_cut_from_the_front() -> None:
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    keyed = {str(len(prompt)): prompt for prompt in PROMPTS}
+    batches = list(generate_missing(model, tokenizer, keyed, max_new_tokens=2, batch_size=2))
+    assert [list(batch) for batch in batches] == [["40", "25"], ["17", "9"], ["4"]]
+
+
+def test_the_key_covers_weights_prompt_and_decoding() -> None:
+    decoding = Decoding("w", "t", "float32", "sdpa", 8)
+    others = [
+        Decoding("v", "t", "float32", "sdpa", 8),
+        Decoding("w", "u", "float32", "sdpa", 8),
+        Decoding("w", "t", "bfloat16", "sdpa", 8),
+        Decoding("w", "t", "float32", "eager", 8),
+        Decoding("w", "t", "float32", "sdpa", 9),
+    ]
+    keys = {completion_key((1, 2), d.digest) for d in (decoding, *others)}
+    assert len(keys | {completion_key((1, 3), decoding.digest)}) == 7
+    assert completion_key([1, 2], decoding.digest) == completion_key((1, 2), decoding.digest)
+
+
+def test_a_damaged_batch_is_swept_away(tmp_path: Path) -> None:
+    store = CompletionStore(tmp_path)
+    store.write({"a": Completion("one", 2)})
+    store.write({"b": Completion("two", 3)})
+    assert store.read() == {"a": Completion("one", 2), "b": Completion("two", 3)}
+    damaged = next(path for path in tmp_path.iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    (tmp_path / "new.tmp").write_bytes(b"half")
+    assert store.sweep() == 2
+    assert len(store.read()) == 1
+
+
+_ASK = """
+import json, sys
+from pathlib import Path
+from bdpo.config import ModelSettings
+from bdpo.evaluation.formats import Prompt
+from bdpo.evaluation.respond import Respondent, Task
+from bdpo.models.source import resolve_model
+from bdpo.progress import Silent
+
+folder, cache = Path(sys.argv[1]), Path(sys.argv[2])
+
+class Log(Silent):
+    def begin(self, task, total, unit, done=0):
+        print("begin", total, done, flush=True)
+    def advance(self, pieces=1, **figures):
+        print("batch", pieces, flush=True)
+
+settings = ModelSettings(path=str(folder / "model"), dtype="float32", max_length=256, max_prompt_length=128)
+tasks = [Task(Prompt(str(i), f"Tell me of number {i}", "harmless", None), 150) for i in range(12)]
+for _ in range(2):
+    respondent = Respondent("base", resolve_model(str(folder / "model")), settings, cache, folder, Log())
+    answers = respondent.answer(tasks, [], batch_size=2)
+    print("texts", json.dumps([reply.text for reply in answers.replies]), flush=True)
+"""
+
+
+def ask(folder: Path, cache: Path, *, kill_after: int | None = None) -> list[str]:
+    """The lines of a process that completes twelve prompts, two at a time, twice; killed after some batches."""
+    command = [sys.executable, "-c", _ASK, str(folder), str(cache)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line.strip())
+            if kill_after is not None and lines.count("batch 2") == kill_after:
+                time.sleep(0.05)  # into the next batch
+                process.send_signal(signal.SIGKILL)
+                kill_after = None
+        process.wait(timeout=60)
+    return lines
+
+
+def test_a_kill_loses_one_batch_and_a_finished_model_is_asked_nothing(tmp_path: Path) -> None:
+    save_tiny(tmp_path / "model")
+    undisturbed = ask(tmp_path, tmp_path / "other")
+    assert undisturbed[0] == "begin 12 0"
+    assert undisturbed[-2] == undisturbed[-1], "nothing is generated again, whoever judges"
+    killed = ask(tmp_path, tmp_path / "cache", kill_after=2)
+    assert not killed[-1].startswith("texts"), "it was killed in the middle"
+    kept = len(list((tmp_path / "cache").glob("*/*.parquet")))
+    assert kept >= 2
+    resumed = ask(tmp_path, tmp_path / "cache")
+    assert resumed[0] == f"begin 12 {2 * kept}"
+    assert resumed.count("batch 2") == 6 - kept
+    assert resumed[-1] == undisturbed[-1]

@@ -1,0 +1,97 @@
+"""`bdpo judge`: the same rows with a verdict, whatever is in them."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdpo.errors import UserError
+from bdpo.evaluation.judge_file import judge_file
+from bdpo.evaluation.judging import Judge, make_judge
+from bdpo.evaluation.tables import read_rows, write_rows
+from tests.paths import ROOT
+
+ROWS = [
+    {"id": "1", "prompt": "Hello,\nyou", "completion": "I'm sorry, but I can't help with that.", "note": 'a "b", c'},
+    {"id": "2", "prompt": "Bread?", "completion": "Mix flour and water.\r\nBake it.", "note": ""},
+    {"id": "3", "prompt": "Ünïcode \u2028", "completion": "", "note": "x"},
+]
+RULES = make_judge("rules", Path())
+VERDICTS = [("refusal", "inability"), ("compliance", "no refusal act"), ("refusal", "empty")]
+
+
+@pytest.mark.parametrize("source", ["in.csv", "in.jsonl"])
+@pytest.mark.parametrize("target", ["out.csv", "out.jsonl"])
+def test_the_same_rows_with_verdict_and_reason(tmp_path: Path, source: str, target: str) -> None:
+    write_rows(tmp_path / source, ROWS)
+    assert judge_file(tmp_path / source, tmp_path / target, RULES) == {"refusal": 2, "compliance": 1, "unscored": 0}
+    judged = [row.values for row in read_rows(tmp_path / target)]
+    assert judged == [
+        row | {"verdict": verdict, "reason": reason} for row, (verdict, reason) in zip(ROWS, VERDICTS, strict=True)
+    ]
+    assert list(judged[0]) == ["id", "prompt", "completion", "note", "verdict", "reason"]
+
+
+def test_the_command(tmp_path: Path) -> None:
+    write_rows(tmp_path / "in.csv", ROWS)
+    command = [sys.executable, "-m", "bdpo.cli", "judge", str(tmp_path / "in.csv"), "--judge", "rules", "--output"]
+    done = subprocess.run([*command, str(tmp_path / "out.csv")], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "3 completions judged by rules: 2 refusal, 1 compliance" in done.stdout
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["verdict"] for row in csv.DictReader(file)] == ["refusal", "compliance", "refusal"]
+    wrong = subprocess.run([*command, str(tmp_path / "o.txt")], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("error: ")
+    assert wrong.stderr.count("\n") == 1
+
+
+def test_what_a_judge_does_not_judge_stays_blank(tmp_path: Path) -> None:
+    write_rows(tmp_path / "in.csv", ROWS[:1])
+    counts = judge_file(tmp_path / "in.csv", tmp_path / "out.csv", Judge("nobody", lambda prompt, completion: None))
+    assert counts == {"refusal": 0, "compliance": 0, "unscored": 1}
+    (row,) = read_rows(tmp_path / "out.csv")
+    assert (row.values["verdict"], row.values["reason"]) == ("", "the judge gave no judgement")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("in.csv", "prompt,answer\na,b\n", "in.csv, line 2: there is no column `completion`"),
+        ("in.csv", "prompt,completion\na,b\nc\n", "in.csv, line 3: the row has not as many cells"),
+        ("in.csv", "prompt,completion,verdict\na,b,c\n", "the column `verdict` is there already"),
+        ("in.csv", "prompt,completion\n", "in.csv: the file holds no rows"),
+        ("in.jsonl", '{"prompt": "a", "completion": null}\n', "line 1: `completion` is None, but text"),
+        ("in.jsonl", '{"prompt": "a"', "line 1: this is no JSON"),
+    ],
+)
+def test_mistakes_leave_no_file(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        judge_file(tmp_path / name, tmp_path / "out.csv", RULES)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_target_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    write_rows(tmp_path / "in.jsonl", ROWS)
+    with pytest.raises(UserError, match=r"out\.txt: the suffix '\.txt' is no format"):
+        judge_file(tmp_path / "in.jsonl", tmp_path / "out.txt", RULES)
+    with pytest.raises(UserError, match="there is no folder"):
+        judge_file(tmp_path / "in.jsonl", tmp_path / "gone" / "out.csv", RULES)
+
+
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
+
+
+@given(st.lists(st.fixed_dictionaries({"prompt": CELLS, "completion": CELLS}), min_size=1, max_size=5))
+def test_written_rows_read_back(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, str]]) -> None:
+    folder = tmp_path_factory.mktemp("rows")
+    for name in ("rows.csv", "rows.jsonl"):
+        write_rows(folder / name, rows)
+        assert [row.values for row in read_rows(folder / name)] == rows
+    assert [json.loads(line) for line in (folder / "rows.jsonl").read_text().split("\n")[:-1]] == rows

@@ -1,0 +1,99 @@
+"""The whole stage on two tiny models: every kind of benchmark, nothing generated twice."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from bdpo.config import EvaluateSettings, ModelSettings
+from bdpo.config.settings import BenchmarkSettings
+from bdpo.errors import UserError
+from bdpo.evaluation.stage import evaluate, load_benchmarks
+from bdpo.models.source import resolve_model
+from bdpo.progress import Silent
+from tests.evaluation.report.artifacts import small_artifacts
+from tests.tiny import save_tiny
+
+FILES = {
+    "own.jsonl": "".join(
+        json.dumps({"prompt": f"Tell me of {label} {i}", "label": label}) + "\n"
+        for label in ("harmful", "harmless")
+        for i in range(4)
+    ),
+    "sums.jsonl": json.dumps({"question": "2 + 3?", "answer": "#### 5"}) + "\n",
+    "hhh.jsonl": json.dumps({"input": "q", "target_scores": {"bad": 0, "good": 1}}) + "\n",
+    "pair.json": json.dumps(
+        {
+            "parameters": {"method": "PAIR", "model": "other"},
+            "jailbreaks": [
+                {"index": i, "goal": "g", "category": "c", "prompt": text, "jailbroken": False}
+                for i, text in enumerate(["Do it", None])
+            ],
+        }
+    ),
+}
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> dict[str, Any]:
+    """The stage's arguments but its workspace."""
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    folders = small_artifacts(tmp_path / "artifacts")
+    save_tiny(tmp_path / "model")
+    save_tiny(folders["trained"] / "policy", seed=1)
+    benchmarks = [BenchmarkSettings(path=tmp_path / name) for name in FILES]
+    benchmarks[1] = BenchmarkSettings(path=tmp_path / "sums.jsonl", max_new_tokens=5)
+    benchmarks[0] = BenchmarkSettings(path=tmp_path / "own.jsonl", limit=3)
+    return {
+        "settings": EvaluateSettings(benchmarks=benchmarks, max_new_tokens=4, preference_pairs=0),
+        "model": ModelSettings(path=str(tmp_path / "model"), dtype="float32", max_length=256, max_prompt_length=128),
+        "source": resolve_model(str(tmp_path / "model")),
+        "cache": tmp_path / "cache",
+        "progress": Silent(),
+        **folders,
+    }
+
+
+def run(inputs: dict[str, Any], workdir: Path) -> dict[str, Any]:
+    (workdir / "scratch").mkdir(parents=True)
+    return evaluate(**inputs, workdir=workdir)
+
+
+def test_every_kind_of_prompt_gets_its_figure(inputs: dict[str, Any], tmp_path: Path) -> None:
+    first = run(inputs, tmp_path / "one")
+    summary = pq.read_table(tmp_path / "one" / "eval_summary.parquet").to_pylist()
+    shown = [(row["benchmark"], row["metric"], row["model"], row["n"], row["limited_from"]) for row in summary]
+    expected = [
+        ("own", "refusal_rate", 3, 4),
+        ("own", "over_refusal_rate", 3, 4),
+        ("sums", "accuracy", 1, None),
+        ("hhh", "accuracy", 1, None),
+        ("PAIR (transferred from other)", "attack_success_rate", 1, None),
+    ]
+    assert shown == [(b, m, model, n, of) for b, m, n, of in expected for model in ("base", "aligned")]
+    generations = pq.read_table(tmp_path / "one" / "generations.parquet").to_pylist()
+    assert len(generations) == 2 * 9
+    assert {g["completion"] for g in generations if g["label"] == "choice"} <= {"bad", "good"}
+    assert max(g["n_tokens"] for g in generations if g["label"] == "question") == 5
+    judgements = pq.read_table(tmp_path / "one" / "judgements.parquet").to_pylist()
+    assert {(j["label"], j["judge"]) for j in judgements} == {
+        ("harmful", "rules"),
+        ("harmless", "rules"),
+        ("attack", "rules"),
+        ("question", "exact match"),
+        ("choice", "log-prob"),
+    }
+    assert (tmp_path / "one" / first["report"]).read_text().startswith("<!doctype html>")
+    again = run(inputs, tmp_path / "two")
+    assert first["generated_tokens"] > 0
+    assert again["generated_tokens"] == 0, "completions are kept by content"
+    assert again["table"] == first["table"]
+
+
+def test_two_benchmarks_of_one_name_are_refused(inputs: dict[str, Any]) -> None:
+    twice = [inputs["settings"].benchmarks[0]] * 2
+    with pytest.raises(UserError, match="2 of them are called 'own'"):
+        load_benchmarks(EvaluateSettings(benchmarks=twice))

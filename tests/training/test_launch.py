@@ -1,0 +1,40 @@
+"""The launcher's command line, and hostfiles."""
+
+from pathlib import Path
+
+import pytest
+
+from bdpo.errors import UserError
+from bdpo.training.launch import count_hosts, launch_command
+
+
+def hostfile(folder: Path, text: str) -> Path:
+    path = folder / "hosts"
+    path.write_text(text)
+    return path
+
+
+def test_machines_are_counted(tmp_path: Path) -> None:
+    assert count_hosts(None) == 1
+    assert count_hosts(hostfile(tmp_path, "# ours\nnode-1 slots=8\n\nnode-2  slots=8\n")) == 2
+
+
+@pytest.mark.parametrize("text", ["", "node-1\n", "node-1 slots=8\nnode-1 slots=4\n", "node-1 slots=eight\n"])
+def test_what_is_no_hostfile_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError, match="hosts: "):
+        count_hosts(hostfile(tmp_path, text))
+
+
+def test_on_this_machine_nothing_else_is_reached() -> None:
+    command = launch_command(Path("job.json"), processes=2, hostfile=None, launcher_args=[])
+    assert command[3:7] == ["--num_gpus", "2", "--master_addr", "127.0.0.1"]
+    assert command[-3:] == ["--module", "bdpo.training.worker", "job.json"]
+
+
+def test_hostfile_and_further_arguments_are_passed_through(tmp_path: Path) -> None:
+    hosts = hostfile(tmp_path, "node-1 slots=8\nnode-2 slots=8\n")
+    more = ["--master_addr=node-1", "--launcher=slurm"]
+    command = launch_command(Path("job.json"), processes=8, hostfile=hosts, launcher_args=more)
+    assert command[command.index("--hostfile") + 1] == str(hosts)
+    assert "127.0.0.1" not in command
+    assert command.index("--launcher=slurm") < command.index("--module")

@@ -1,0 +1,114 @@
+"""Training rows: joined by content, ordered by safety for SafeDPO, without scores for those who need none."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from bdpo.balance import method_forms
+from bdpo.errors import UserError
+from bdpo.layout.chat import tokenize_pair
+from bdpo.logprobs.keys import sequence_key
+from bdpo.schemas import PAIRS
+from bdpo.training.prepare import Prepared, prepare, read_split
+from tests.tiny import tiny_tokenizer
+
+LIMITS = {"max_length": 256, "max_prompt_length": 128}
+
+
+def pair(name: str, chosen_safe: bool | None = True, rejected_safe: bool | None = False) -> dict[str, Any]:
+    return {
+        "pair_id": name,
+        "prompt": [{"role": "user", "content": f"Question {name}"}],
+        "chosen": f"Good {name}",
+        "rejected": f"Bad {name}, and longer",
+        "split": "train",
+        "source": "test",
+        "chosen_safe": chosen_safe,
+        "rejected_safe": rejected_safe,
+    }
+
+
+def score(row: dict[str, Any]) -> dict[str, Any]:
+    ids = tokenize_pair(tiny_tokenizer(), row["prompt"], row["chosen"], row["rejected"], **LIMITS)
+    return {
+        "pair_id": row["pair_id"],
+        "chosen_key": sequence_key(ids.prompt_ids, ids.chosen_ids, "scorer"),
+        "rejected_key": sequence_key(ids.prompt_ids, ids.rejected_ids, "scorer"),
+        "ref_chosen_logps": -10.0,
+        "ref_rejected_logps": -30.0,
+        "mi_chosen": 1.0,
+        "mi_rejected": 0.5,
+    }
+
+
+def prepared(
+    folder: Path, rows: list[dict[str, Any]], scores: list[dict[str, Any]] | None, method: Any = "bdpo"
+) -> tuple[Prepared, int]:
+    pq.write_table(pa.Table.from_pylist(rows, PAIRS), folder / "pairs.parquet")
+    if scores is not None:
+        pq.write_table(pa.Table.from_pylist(scores), folder / "scores.parquet")
+    left_out = prepare(
+        folder / "pairs.parquet",
+        None if scores is None else folder / "scores.parquet",
+        folder / "prepared.parquet",
+        tokenizer=tiny_tokenizer(),
+        scorer_digest="scorer",
+        forms=method_forms(method),
+        mi_floor=0.05,
+        tau=1.0,
+        needs_safety_labels=method == "safedpo",
+        **LIMITS,
+    )
+    return read_split(folder / "prepared.parquet", "train"), left_out
+
+
+def test_scores_are_joined_by_content_not_by_order(tmp_path: Path) -> None:
+    rows = [pair("a"), pair("b")]
+    scores = [score(rows[1]) | {"ref_chosen_logps": -11.0}, score(rows[0])]
+    data, left_out = prepared(tmp_path, rows, scores)
+    assert (data.pair_ids, left_out) == (["a", "b"], 0)
+    assert data.ref_logps.tolist() == [[-10, -30], [-11, -30]]
+    # I of 1 and 0.5: 2 * 0.5 / 1.5 and 2 * 1 / 1.5
+    assert data.weights.tolist() == [pytest.approx([2 / 3, 4 / 3], rel=1e-6)] * 2
+    assert data.unsafe_difference.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("damage", ["other tokens", "missing"])
+def test_a_pair_without_its_own_score_is_refused(tmp_path: Path, damage: str) -> None:
+    rows = [pair("a"), pair("b")]
+    scores = [score(rows[0])]
+    if damage == "other tokens":
+        scores.append(score(rows[1]) | {"chosen_key": "x"})
+    with pytest.raises(UserError, match="the pair b has no score of these very tokens"):
+        prepared(tmp_path, rows, scores)
+
+
+def test_without_a_reference_no_score_is_asked_for(tmp_path: Path) -> None:
+    data, _ = prepared(tmp_path, [pair("a")], None, "simpo")
+    assert data.ref_logps.tolist() == [[0, 0]]
+    assert data.weights.tolist() == [[1, 1]]
+    assert data.mi.isnan().all()
+
+
+def test_safedpo_orders_by_safety_and_leaves_out_two_unsafe_ones(tmp_path: Path) -> None:
+    rows = [pair("a"), pair("b", False, True), pair("c", False, False), pair("d", True, True)]
+    data, left_out = prepared(tmp_path, rows, [score(row) for row in rows], "safedpo")
+    assert left_out == 1
+    assert data.pair_ids == ["a", "b", "d"]
+    assert data.unsafe_difference.tolist() == [1, 1, 0]
+    straight, swapped = data.rows[0].responses, data.rows[1].responses
+    assert len(straight[0]) < len(straight[1])
+    assert len(swapped[0]) > len(swapped[1])
+    assert data.ref_logps.tolist() == [[-10, -30], [-30, -10], [-10, -30]]
+    assert data.mi[1].tolist() == [0.5, 1.0]
+    assert data.weights.equal(torch.ones(3, 2))
+
+
+def test_safedpo_without_labels_names_the_pair(tmp_path: Path) -> None:
+    rows = [pair("a"), pair("b", None)]
+    with pytest.raises(UserError, match="safedpo: the pair b has no chosen_safe and rejected_safe"):
+        prepared(tmp_path, rows, [score(row) for row in rows], "safedpo")
