@@ -46,7 +46,7 @@ def main() -> None:
     empty = null_prompt(tokenizer, max_prompt_length=longest_prompt)
     keys, sequences = name_sequences(pairs, empty, "benchmark")
     conditional = {key for pair in keys for key in (pair.chosen_key, pair.rejected_key)}
-    layout = choose_layout(model, sys.stdout.write, max_length=task["max_length"])
+    layout = choose_layout(model, print, max_length=task["max_length"])
     result: dict[str, Any] = {}
     logps: dict[str, Any] = {}
     for name, wanted in (("", conditional), ("_with_mi", sequences.keys())):

@@ -128,7 +128,7 @@ def _tokenize(tokenizer: PreTrainedTokenizerBase, table: pa.Table, model: ModelS
         for batch in table.select(["prompt", "chosen", "rejected"]).to_batches(max_chunksize=1024)
         for row in batch.to_pylist()
     )
-    tokenized = []
+    tokenized: list[TokenizedPair] = []
     for pair in tokenize_pairs(
         tokenizer, texts, max_length=model.max_length, max_prompt_length=model.max_prompt_length
     ):

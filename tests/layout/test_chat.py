@@ -188,7 +188,9 @@ def test_many_pairs_are_what_each_is_alone_and_problems_stand_in_their_place() -
     """More than go through the tokenizer at a time, two of them not to be laid out."""
     tokenizer = tiny_tokenizer(LLAMA)
     refused: list[Message] = [{"role": "system", "content": "Be brief."}, *USER]
-    pairs = [([{"role": "user", "content": f"Hi {i}"}], "Yes " * (i % 7 + 1), f"No {i}") for i in range(600)]
+    pairs: list[tuple[list[Message], str, str]] = [
+        ([{"role": "user", "content": f"Hi {i}"}], "Yes " * (i % 7 + 1), f"No {i}") for i in range(600)
+    ]
     pairs[3] = (refused, "Yes", "No")
     pairs[590] = (USER, "Yes", "")
     found = list(tokenize_pairs(tokenizer, pairs, max_length=30, max_prompt_length=16))

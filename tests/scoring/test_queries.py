@@ -1,6 +1,5 @@
 """The questions that the README answers with a query, on a tiny run."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ SUMMARY = "select * from mi_summary"
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of artifacts of a run that has ingested and scored."""
     folder = tmp_path_factory.mktemp("queries")
     pipeline = Pipeline(load_config(tiny_run(folder, 40)), checks=GreatExpectationsChecks())
