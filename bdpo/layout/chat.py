@@ -63,19 +63,19 @@ def tokenize_pair(
             (`prompt_not_prefix`), a response has no token before its end-of-turn (`empty_response`),
             or the template raises an error for these messages (`template_refuses`).
     """
-    prompt_ids, full_chosen, full_rejected = _encode(
+    prompt_ids, full_chosen, full_rejected = encode(
         tokenizer,
-        _render(tokenizer, prompt, generate=True),
-        _render(tokenizer, [*prompt, {"role": "assistant", "content": chosen}]),
-        _render(tokenizer, [*prompt, {"role": "assistant", "content": rejected}]),
+        *render(tokenizer, [prompt], generate=True),
+        *render(tokenizer, [[*prompt, {"role": "assistant", "content": chosen}]]),
+        *render(tokenizer, [[*prompt, {"role": "assistant", "content": rejected}]]),
     )
     kept = prompt_ids[-max_prompt_length:]
     room = max_length - len(kept)
-    end = _end_of_turn(tokenizer, str(tokenizer.chat_template))
+    end = end_of_turn(tokenizer, str(tokenizer.chat_template))
     return TokenizedPair(
         kept,
-        _response(full_chosen, prompt_ids, end, room, "chosen"),
-        _response(full_rejected, prompt_ids, end, room, "rejected"),
+        response_ids(full_chosen, prompt_ids, end, room, "chosen"),
+        response_ids(full_rejected, prompt_ids, end, room, "rejected"),
     )
 
 
@@ -87,7 +87,7 @@ def tokenize_prompt(
     Raises:
         Untokenizable: the template raises an error for these messages.
     """
-    (ids,) = _encode(tokenizer, _render(tokenizer, prompt, generate=True))
+    (ids,) = encode(tokenizer, *render(tokenizer, [prompt], generate=True))
     return ids[-max_prompt_length:]
 
 
@@ -96,7 +96,14 @@ def null_prompt(tokenizer: PreTrainedTokenizerBase, *, max_prompt_length: int) -
     return tokenize_prompt(tokenizer, [{"role": "user", "content": ""}], max_prompt_length=max_prompt_length)
 
 
-def _response(full: tuple[int, ...], prompt: tuple[int, ...], end: int | None, room: int, side: str) -> tuple[int, ...]:
+def response_ids(
+    full: tuple[int, ...], prompt: tuple[int, ...], end: int | None, room: int, side: str
+) -> tuple[int, ...]:
+    """The tokens of a response: what `full` adds to `prompt`, to the end of its turn, in `room` tokens.
+
+    Raises:
+        Untokenizable: as `tokenize_pair` does; `side` says of which response.
+    """
     if full[: len(prompt)] != prompt:
         raise Untokenizable(
             "prompt_not_prefix", f"the prompt's tokens are not a prefix of the tokens of prompt and {side} response"
@@ -112,29 +119,39 @@ def _response(full: tuple[int, ...], prompt: tuple[int, ...], end: int | None, r
 
 
 @lru_cache(maxsize=16)
-def _end_of_turn(tokenizer: PreTrainedTokenizerBase, template: str) -> int | None:
+def end_of_turn(tokenizer: PreTrainedTokenizerBase, template: str) -> int | None:
     """The first special token that the template writes after a response: where generation stops.
 
     What follows it (SmolLM's newline, Phi-3's end-of-text) is never generated.  None where a template
     ends a turn without a special token; everything that it writes then belongs to the response.
     """
     conversation = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
-    _, _, suffix = _render(tokenizer, conversation).rpartition(_PROBE)
+    _, _, suffix = render(tokenizer, [conversation])[0].rpartition(_PROBE)
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     special.update(tokenizer.all_special_ids)
-    (ids,) = _encode(tokenizer, suffix)
+    (ids,) = encode(tokenizer, suffix)
     return next((token for token in ids if token in special), None)
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, generate: bool = False) -> str:
+def render(
+    tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Sequence[Message]], *, generate: bool = False
+) -> list[str]:
+    """Conversations as the template writes them, with the beginning of an answer where `generate`.
+
+    Raises:
+        Untokenizable: the template raises an error for one of them (`template_refuses`).
+    """
     try:
-        text = tokenizer.apply_chat_template(
-            [dict(m) for m in messages], tokenize=False, add_generation_prompt=generate
+        texts = tokenizer.apply_chat_template(
+            [[dict(message) for message in messages] for messages in conversations],
+            tokenize=False,
+            add_generation_prompt=generate,
         )
     except TemplateError as error:
         raise Untokenizable("template_refuses", f"the chat template refuses the messages: {error}") from error
-    return str(text)
+    return [str(text) for text in texts]
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, *texts: str) -> list[tuple[int, ...]]:
+def encode(tokenizer: PreTrainedTokenizerBase, *texts: str) -> list[tuple[int, ...]]:
+    """Token ids of texts that hold every special token themselves."""
     return [tuple(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
