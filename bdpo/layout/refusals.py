@@ -50,8 +50,8 @@ def find_untokenizable(
         prompt = texts[0]
         cut = max((prompt.rfind(marker) for marker in markers), default=-1)
         is_cut = cut > 0 and texts[1].startswith(prompt) and texts[2].startswith(prompt)
-        first, second, third = (text[cut:] if is_cut else text for text in texts)
-        tails.append((is_cut, *(numbers.setdefault(text, len(numbers)) for text in (first, second, third))))
+        first, second, third = (numbers.setdefault(text[cut:] if is_cut else text, len(numbers)) for text in texts)
+        tails.append((is_cut, first, second, third))
     ids = encode(tokenizer, *numbers) if numbers else []
     end = end_of_turn(tokenizer, str(tokenizer.chat_template))
     problems: list[Untokenizable | None] = []

@@ -57,7 +57,7 @@ PAIR = st.builds(
 
 def slow(tokenizer: Any, pair: Sides, lengths: dict[str, int]) -> tuple[str, str] | None:
     try:
-        tokenize_pair(tokenizer, *pair, **lengths)
+        tokenize_pair(tokenizer, pair.prompt, pair.chosen, pair.rejected, **lengths)
     except Untokenizable as problem:
         return problem.rule, problem.reason
     return None
@@ -82,9 +82,9 @@ def test_every_rule_is_found() -> None:
     question = [{"role": "user", "content": "Q"}]
     lengths = {"max_length": 64, "max_prompt_length": 32}
 
-    def rule(name: str, *sides: str) -> str | None:
-        (problem,) = find_untokenizable(TOKENIZERS[name], [Sides(question, *sides)], **lengths)
-        return problem and problem.rule
+    def rule(name: str, chosen: str, rejected: str) -> str | None:
+        (problem,) = find_untokenizable(TOKENIZERS[name], [Sides(question, chosen, rejected)], **lengths)
+        return None if problem is None else problem.rule
 
     assert rule("tiny", "a", "b") is None
     assert rule("tiny", "a", "") == "empty_response"
