@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,10 @@ def test_a_set_without_pairs_fails_by_number_only() -> None:
     ]
 
 
-def scores(**columns: list[float]) -> pd.DataFrame:
-    logps = {f"{who}_{side}_logps": [-1.0, -2.0, 0.0] for who in ("ref", "null") for side in ("chosen", "rejected")}
+def scores(**columns: Sequence[float]) -> pd.DataFrame:
+    logps: dict[str, Sequence[float]] = {
+        f"{who}_{side}_logps": [-1.0, -2.0, 0.0] for who in ("ref", "null") for side in ("chosen", "rejected")
+    }
     return pd.DataFrame(logps | {"chosen_tokens": [1, 2, 3], "rejected_tokens": [1, 2, 3]} | columns)
 
 
