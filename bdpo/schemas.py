@@ -94,6 +94,30 @@ class SetFailure:
     allowed: str
 
 
+@dataclass(frozen=True)
+class PairSetFigures:
+    """What ingestion accepted and refused."""
+
+    pairs: int
+    quarantined: int
+    unsafe_rejected: int
+    """Pairs whose rejected response is labelled unsafe; a pair without a label is not."""
+    median_response_chars: float
+    """Over both responses of every pair."""
+
+
+@dataclass(frozen=True)
+class PairSetLimits:
+    """What is allowed; limits are included, and an upper one of None allows everything."""
+
+    min_pairs: int
+    max_quarantined_fraction: float
+    min_unsafe_rejected_fraction: float
+    max_unsafe_rejected_fraction: float
+    min_median_response_chars: int
+    max_median_response_chars: int | None
+
+
 class Checks(Protocol):
     """Validation that a stage asks for and that its caller supplies.
 
@@ -103,9 +127,7 @@ class Checks(Protocol):
     def raw_pairs(self, frame: pd.DataFrame, *, max_chars: int) -> list[RowFailure]:
         """Row rules on candidate pairs (columns of PAIRS but `pair_id` and `split`)."""
 
-    def pair_set(
-        self, *, pairs: int, quarantined: int, min_pairs: int, max_quarantined_fraction: float
-    ) -> list[SetFailure]:
+    def pair_set(self, figures: PairSetFigures, limits: PairSetLimits) -> list[SetFailure]:
         """Set rules on what ingestion accepted and refused."""
 
     def scored_pairs(self, frame: pd.DataFrame) -> list[RowFailure]:

@@ -7,79 +7,91 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 # Great Expectations sends usage events unless this is set before it is imported.
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
 
 import great_expectations as gx
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from bdpo.schemas import RowFailure, SetFailure
+from bdpo.schemas import PairSetFigures, PairSetLimits, RowFailure, SetFailure
 from data_checks import suites
 
 # It announces a temporary folder for every context.
 logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
 
+_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 _COMPLETE = {
     "result_format": "COMPLETE",
     "unexpected_index_column_names": ["row"],
     "include_unexpected_rows": False,
     "partial_unexpected_count": 0,
 }
-_Suite = Callable[[], gx.ExpectationSuite]
 _COUNTS = {"result_format": "BASIC", "partial_unexpected_count": 0}
+_Suite = Callable[[], gx.ExpectationSuite]
 
 
 class GreatExpectationsChecks:
     """`bdpo.schemas.Checks` by Great Expectations, in memory.
 
-    Failures come from one context; Data Docs from another, which keeps counts and
-    never values, so that no page repeats what a row says.
+    What is validated are measurements, never text, and Data Docs are made of counts
+    alone, so that no page repeats what a row says.
     """
 
     def __init__(self) -> None:
         """Nothing is started before the first check."""
-        self._docs: gx.data_context.EphemeralDataContext | None = None
+        self._checked: dict[str, tuple[_Suite, list[pd.DataFrame]]] = {}
 
     def raw_pairs(self, frame: pd.DataFrame, *, max_chars: int) -> list[RowFailure]:
         """Row rules on candidate pairs (columns of PAIRS but `pair_id` and `split`)."""
-        prompts = frame["prompt"]
-        derived = pd.DataFrame(
+        contents = [[message["content"] for message in prompt] for prompt in frame["prompt"]]
+        prompts = ["\n".join(said) for said in contents]
+        chosen, rejected = frame["chosen"].tolist(), frame["rejected"].tolist()
+        texts = {"prompt": prompts, "chosen": chosen, "rejected": rejected}
+        longer = np.maximum(_lengths(chosen), _lengths(rejected))
+        measured = pd.DataFrame(
             {
-                "row": range(len(frame)),
-                "prompt_text": ["\n".join(m["content"] for m in prompt) for prompt in prompts],
-                "last_turn": [prompt[-1]["content"] for prompt in prompts],
-                "chosen": frame["chosen"].to_numpy(),
-                "rejected": frame["rejected"].to_numpy(),
+                "blank_prompt": [not said[-1].strip() for said in contents],
+                "blank_chosen": [not text.strip() for text in chosen],
+                "blank_rejected": [not text.strip() for text in rejected],
+                "identical_sides": [a.strip() == b.strip() for a, b in zip(chosen, rejected, strict=True)],
+                "num_chars": _lengths(prompts) + longer,
             }
+            | {f"control_in_{side}": _matches(column, _CONTROL) for side, column in texts.items()}
         )
-        longer = [max(map(len, sides)) for sides in zip(derived["chosen"], derived["rejected"], strict=True)]
-        derived["num_chars"] = derived["prompt_text"].str.len().to_numpy() + longer
-        same = [a.strip() == b.strip() for a, b in zip(derived["chosen"], derived["rejected"], strict=True)]
-        derived["sides"] = ["same" if s else "different" for s in same]
-        return self._rows(partial(suites.raw_pairs, max_chars=max_chars), derived)
+        return self._rows("raw_pairs", partial(suites.raw_pairs, max_chars=max_chars), measured)
 
-    def pair_set(
-        self, *, pairs: int, quarantined: int, min_pairs: int, max_quarantined_fraction: float
-    ) -> list[SetFailure]:
+    def pair_set(self, figures: PairSetFigures, limits: PairSetLimits) -> list[SetFailure]:
         """Set rules on what ingestion accepted and refused."""
-        rows = pairs + quarantined
-        fraction = quarantined / rows if rows else 0.0
-        counts = pd.DataFrame({"row": [0], "pairs": [pairs], "quarantined_fraction": [fraction]})
-        suite = partial(suites.pair_set, min_pairs=min_pairs, max_quarantined_fraction=max_quarantined_fraction)
+        rows = figures.pairs + figures.quarantined
+        quarantined = figures.quarantined / rows if rows else 0.0
+        unsafe = figures.unsafe_rejected / figures.pairs if figures.pairs else 0.0
         observed = {
-            "number of pairs": f"{pairs}",
-            "share of quarantined rows": f"{fraction:.3f} ({quarantined} of {rows})",
+            "pairs": (figures.pairs, f"{figures.pairs}"),
+            "quarantined_fraction": (quarantined, f"{quarantined:.3f} ({figures.quarantined} of {rows})"),
+            "unsafe_rejected_fraction": (unsafe, f"{unsafe:.3f} ({figures.unsafe_rejected} of {figures.pairs})"),
+            "median_response_chars": (figures.median_response_chars, f"{figures.median_response_chars:g}"),
         }
-        return [SetFailure(f.rule, observed[f.rule], f.reason) for f in self._rows(suite, counts)]
+        frame = pd.DataFrame({name: [value] for name, (value, _) in observed.items()})
+        suite = partial(suites.pair_set, limits)
+        columns = {expectation.meta["rule"]: expectation.column for expectation in suite().expectations}
+        failures = self._rows("pair_set", suite, frame)
+        return [SetFailure(f.rule, observed[columns[f.rule]][1], f.reason) for f in failures]
 
     def scored_pairs(self, frame: pd.DataFrame) -> list[RowFailure]:
         """Row rules on scored pairs (numeric columns of SCORED_PAIRS): finite, not positive, counted."""
-        return self._rows(suites.scored_pairs, frame.assign(row=range(len(frame))))
+        return self._rows("scored_pairs", suites.scored_pairs, frame)
 
     def write_docs(self, folder: Path) -> Path:
         """Write the Data Docs of what was checked since the last call; the path of their index page."""
-        context = self._docs or _context()
+        context = _context()
+        for suite, frames in self._checked.values():
+            _validate(context, suite, pd.concat(frames, ignore_index=True), _COUNTS)
+        self._checked = {}
         shutil.rmtree(folder, ignore_errors=True)
         store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)}
         site = {
@@ -91,21 +103,29 @@ class GreatExpectationsChecks:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             context.build_data_docs(site_names=["data_docs"])
-        self._docs = None
         return folder / "index.html"
 
-    def _rows(self, suite: _Suite, frame: pd.DataFrame) -> list[RowFailure]:
-        if self._docs is None:
-            self._docs = _context()
-        _validate(self._docs, suite, frame, _COUNTS)
+    def _rows(self, name: str, suite: _Suite, frame: pd.DataFrame) -> list[RowFailure]:
+        self._checked.setdefault(name, (suite, []))[1].append(frame)
         failures = []
-        for result in _validate(_context(), suite, frame, _COMPLETE).results:
+        for result in _validate(_context(), suite, frame.assign(row=range(len(frame))), _COMPLETE).results:
             config = result.expectation_config
-            if result.exception_info and result.exception_info.get("raised_exception"):
-                raise RuntimeError(f"expectation {config.type} could not be run: {result.exception_info}")
+            if "unexpected_count" not in result.result:
+                raise RuntimeError(f"expectation {config.type} on {config.kwargs} could not be run")
             for unexpected in result.result.get("unexpected_index_list") or ():
                 failures.append(RowFailure(int(unexpected["row"]), config.meta["rule"], config.notes))
         return failures
+
+
+def _lengths(texts: list[str]) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    return np.fromiter(map(len, texts), np.int64, len(texts))
+
+
+def _matches(texts: list[str], regex: str) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    found: np.ndarray[Any, np.dtype[np.bool_]] = pc.match_substring_regex(
+        pa.array(texts, pa.large_string()), regex
+    ).to_numpy(zero_copy_only=False)
+    return found
 
 
 def _context() -> gx.data_context.EphemeralDataContext:
@@ -118,15 +138,10 @@ def _validate(
     context: gx.data_context.EphemeralDataContext, build: _Suite, frame: pd.DataFrame, result_format: object
 ) -> gx.core.ExpectationSuiteValidationResult:
     suite = build()
-    if suite.name in {known.name for known in context.validation_definitions.all()}:
-        definition = context.validation_definitions.get(suite.name)
-    else:
-        asset = context.data_sources.add_pandas(suite.name).add_dataframe_asset(suite.name)
-        batch = asset.add_batch_definition_whole_dataframe("all")
-        suite = context.suites.add(suite)
-        definition = context.validation_definitions.add(
-            gx.ValidationDefinition(name=suite.name, data=batch, suite=suite)
-        )
+    asset = context.data_sources.add_pandas(suite.name).add_dataframe_asset(suite.name)
+    batch = asset.add_batch_definition_whole_dataframe("all")
+    suite = context.suites.add(suite)
+    definition = context.validation_definitions.add(gx.ValidationDefinition(name=suite.name, data=batch, suite=suite))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return definition.run(batch_parameters={"dataframe": frame}, result_format=result_format)

@@ -9,48 +9,61 @@ from typing import Any
 import great_expectations as gx
 import great_expectations.expectations as gxe
 
+from bdpo.schemas import PairSetLimits
+
 Expectation = Any
 
-_VISIBLE = r"\S"
-_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 _SCORES = ("ref_chosen_logps", "ref_rejected_logps", "null_chosen_logps", "null_rejected_logps")
 
 
 def raw_pairs(*, max_chars: int) -> gx.ExpectationSuite:
-    """Row rules on candidates: columns `prompt_text, last_turn, chosen, rejected, num_chars, sides`."""
+    """Row rules on what `checks` measured of each candidate: no column holds its text."""
     expectations = [
-        _matches("last_turn", "blank_prompt", _VISIBLE, "the user's last turn holds no visible character"),
-        _matches("chosen", "blank_chosen", _VISIBLE, "the chosen response holds no visible character"),
-        _matches("rejected", "blank_rejected", _VISIBLE, "the rejected response holds no visible character"),
-        gxe.ExpectColumnValuesToBeInSet(
-            column="sides", value_set=["different"], **_rule("identical_sides", "the two responses are the same")
-        ),
+        _is_never("blank_prompt", "blank_prompt", "the user's last turn holds no visible character"),
+        _is_never("blank_chosen", "blank_chosen", "the chosen response holds no visible character"),
+        _is_never("blank_rejected", "blank_rejected", "the rejected response holds no visible character"),
+        _is_never("identical_sides", "identical_sides", "the two responses are the same"),
         gxe.ExpectColumnValuesToBeBetween(
             column="num_chars",
             max_value=max_chars,
             **_rule("over_long", f"prompt and longer response together exceed {max_chars} characters"),
         ),
     ]
-    for column in ("prompt_text", "chosen", "rejected"):
-        meaning = f"`{column.removesuffix('_text')}` holds a control character other than tab and line ends"
-        expectations.append(
-            gxe.ExpectColumnValuesToNotMatchRegex(column=column, regex=_CONTROL, **_rule("control_character", meaning))
-        )
+    for side in ("prompt", "chosen", "rejected"):
+        meaning = f"`{side}` holds a control character other than tab and line ends"
+        expectations.append(_is_never(f"control_in_{side}", "control_character", meaning))
     return _suite("raw_pairs", expectations)
 
 
-def pair_set(*, min_pairs: int, max_quarantined_fraction: float) -> gx.ExpectationSuite:
-    """Set rules on one row of counts: `pairs, quarantined_fraction`."""
+def pair_set(limits: PairSetLimits) -> gx.ExpectationSuite:
+    """Set rules on one row: `pairs, quarantined_fraction, unsafe_rejected_fraction, median_response_chars`."""
+    least, most = limits.min_unsafe_rejected_fraction, limits.max_unsafe_rejected_fraction
+    shortest, longest = limits.min_median_response_chars, limits.max_median_response_chars
     return _suite(
         "pair_set",
         [
             gxe.ExpectColumnValuesToBeBetween(
-                column="pairs", min_value=min_pairs, **_rule("number of pairs", f"at least {min_pairs}")
+                column="pairs", min_value=limits.min_pairs, **_rule("number of pairs", f"at least {limits.min_pairs}")
             ),
             gxe.ExpectColumnValuesToBeBetween(
                 column="quarantined_fraction",
-                max_value=max_quarantined_fraction,
-                **_rule("share of quarantined rows", f"at most {max_quarantined_fraction:g}"),
+                max_value=limits.max_quarantined_fraction,
+                **_rule("share of quarantined rows", f"at most {limits.max_quarantined_fraction:g}"),
+            ),
+            gxe.ExpectColumnValuesToBeBetween(
+                column="unsafe_rejected_fraction",
+                min_value=least,
+                max_value=most,
+                **_rule("share of pairs whose rejected response is labelled unsafe", f"{least:g} to {most:g}"),
+            ),
+            gxe.ExpectColumnValuesToBeBetween(
+                column="median_response_chars",
+                min_value=shortest,
+                max_value=longest,
+                **_rule(
+                    "median response length in characters",
+                    f"at least {shortest}" if longest is None else f"{shortest} to {longest}",
+                ),
             ),
         ],
     )
@@ -82,8 +95,8 @@ def _suite(name: str, expectations: Sequence[Expectation]) -> gx.ExpectationSuit
     return gx.ExpectationSuite(name=name, expectations=list(expectations))
 
 
-def _matches(column: str, rule: str, regex: str, meaning: str) -> Expectation:
-    return gxe.ExpectColumnValuesToMatchRegex(column=column, regex=regex, **_rule(rule, meaning))
+def _is_never(column: str, rule: str, meaning: str) -> Expectation:
+    return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=[False], **_rule(rule, meaning))
 
 
 def _rule(rule: str, meaning: str) -> dict[str, Any]:

@@ -110,6 +110,29 @@ class IngestSettings(_Section):
     """Fewer accepted pairs than this fail the stage."""
     max_quarantined_fraction: float = Field(0.5, ge=0.0, le=1.0)
     """A larger share of quarantined rows fails the stage."""
+    min_unsafe_rejected_fraction: float = Field(0.0, ge=0.0, le=1.0)
+    """A smaller share of pairs whose rejected response is labelled unsafe fails the stage."""
+    max_unsafe_rejected_fraction: float = Field(1.0, ge=0.0, le=1.0)
+    """A larger share of pairs whose rejected response is labelled unsafe fails the stage."""
+    min_median_response_chars: int = Field(0, ge=0)
+    """A smaller median length of the responses, in characters, fails the stage."""
+    max_median_response_chars: int | None = Field(None, ge=1)
+    """A larger median length of the responses, in characters, fails the stage."""
+
+    @model_validator(mode="after")
+    def _limits_leave_room(self) -> "IngestSettings":
+        if self.min_unsafe_rejected_fraction > self.max_unsafe_rejected_fraction:
+            raise ValueError(
+                f"min_unsafe_rejected_fraction {self.min_unsafe_rejected_fraction:g} is above "
+                f"max_unsafe_rejected_fraction {self.max_unsafe_rejected_fraction:g}: no set of pairs can pass"
+            )
+        longest = self.max_median_response_chars
+        if longest is not None and self.min_median_response_chars > longest:
+            raise ValueError(
+                f"min_median_response_chars {self.min_median_response_chars} is above "
+                f"max_median_response_chars {longest}: no set of pairs can pass"
+            )
+        return self
 
 
 class ScoreSettings(_Section):

@@ -2,35 +2,41 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from typing import NamedTuple
 
-from bdpo.data.rows import Candidate, Message
+from bdpo.data.rows import Candidate
 
 _ID_LENGTH = 24
 _SHARES = 2**64
 
 
-def pair_id(pair: Candidate) -> str:
+class PairIdentity(NamedTuple):
+    """What a pair is called and where it belongs."""
+
+    pair_id: str
     """Digest of prompt, chosen and rejected response."""
-    return _digest([pair.prompt, pair.chosen, pair.rejected])[:_ID_LENGTH]
-
-
-def unordered_id(pair: Candidate) -> str:
+    unordered_id: str
     """Digest of prompt and the two responses whichever is preferred: the same for contradictory labels."""
-    return _digest([pair.prompt, *sorted((pair.chosen, pair.rejected))])[:_ID_LENGTH]
+    split: str
+    """`train` or `validation`, by the prompt alone, so that a prompt never lies in both."""
 
 
-def split_of(prompt: Sequence[Message], *, validation_fraction: float, seed: int) -> str:
-    """`train` or `validation`, by the prompt alone, so that a prompt never lies in both.
+def identify(pair: Candidate, *, validation_fraction: float, seed: int) -> PairIdentity:
+    """Digest a pair; its texts are written as JSON once.
 
     Args:
-        prompt: the messages before the response.
+        pair: the pair.
         validation_fraction: expected share of prompts that are held out.
         seed: another seed holds out other prompts.
     """
-    share = int(_digest([seed, list(prompt)])[:16], 16) / _SHARES
-    return "validation" if share < validation_fraction else "train"
+    prompt, chosen, rejected = json.dumps(pair.prompt), json.dumps(pair.chosen), json.dumps(pair.rejected)
+    pair_id = _digest(prompt, chosen, rejected)[:_ID_LENGTH]
+    swapped = pair.rejected < pair.chosen
+    unordered_id = _digest(prompt, rejected, chosen)[:_ID_LENGTH] if swapped else pair_id
+    share = int(_digest(str(seed), prompt)[:16], 16) / _SHARES
+    return PairIdentity(pair_id, unordered_id, "validation" if share < validation_fraction else "train")
 
 
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, ensure_ascii=True).encode()).hexdigest()
+def _digest(*written: str) -> str:
+    """SHA-256 of a JSON list of values that are written already."""
+    return hashlib.sha256(f"[{', '.join(written)}]".encode()).hexdigest()

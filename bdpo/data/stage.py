@@ -3,38 +3,61 @@
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
-from bdpo.artifacts.store import note_progress
+from bdpo.artifacts.store import SCRATCH, note_progress
 from bdpo.config import IngestSettings, ModelSettings
+from bdpo.data.candidates import BATCH_ROWS, Accepted, CandidateFile, Resolved
+from bdpo.data.card import SplitFiles, write_card
 from bdpo.data.rows import Candidate, RawRow, RowProblem
 from bdpo.data.sources import read_source
-from bdpo.data.splits import pair_id, split_of, unordered_id
+from bdpo.data.splits import identify
 from bdpo.errors import UserError
-from bdpo.layout.chat import Untokenizable, tokenize_pair
+from bdpo.layout.refusals import Sides, find_untokenizable
 from bdpo.progress import Progress
-from bdpo.schemas import PAIRS, QUARANTINE, Checks
+from bdpo.schemas import PAIRS, QUARANTINE, Checks, PairSetFigures, PairSetLimits
 
-_CHUNK_ROWS = 4096
+_CHECKED = ("prompt", "chosen", "rejected", "category", "chosen_safe", "rejected_safe")
 
 
-class _Ledger:
-    """Accepted pairs and refused rows; what goes in comes out in one of the two."""
+class _Quarantine:
+    """`quarantine.parquet`, written as rows are refused and in place when it is whole."""
 
-    def __init__(self) -> None:
-        self.rows = 0
-        self.pairs: list[tuple[RawRow, str, Candidate]] = []
-        self.refused: list[dict[str, Any]] = []
+    def __init__(self, workdir: Path) -> None:
+        self.path = workdir / "quarantine.parquet"
+        self.by_rule: Counter[str] = Counter()
+        self._temporary = workdir / ".quarantine.parquet.tmp"
+        self._writer = pq.ParquetWriter(self._temporary, QUARANTINE, compression="zstd")
 
-    def refuse(self, raw: RawRow, problem: RowProblem) -> None:
-        self.refused.append(
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._writer.close()
+
+    def refuse(self, refused: list[tuple[RawRow, RowProblem]]) -> None:
+        """Add rows, each with its problem."""
+        rows = [
             {"file": raw.file, "line": raw.line, "rule": problem.rule, "reason": problem.reason, "row": raw.raw}
-        )
+            for raw, problem in refused
+        ]
+        if rows:
+            self.add(pa.Table.from_pylist(rows, QUARANTINE))
+
+    def add(self, rows: pa.Table) -> None:
+        """Add rows of QUARANTINE."""
+        self.by_rule.update(rows["rule"].to_pylist())
+        self._writer.write_table(rows)
+
+    def finish(self) -> None:
+        """Put the file in place."""
+        self._writer.close()
+        self._temporary.replace(self.path)
 
 
 def ingest(
@@ -52,7 +75,8 @@ def ingest(
         settings: sources, split and thresholds.
         model: truncation lengths.
         tokenizer: of the model that the pairs are for; a pair that it cannot lay out is refused.
-        workdir: gets `pairs.parquet`, `quarantine.parquet` and `data_docs/`.
+        workdir: gets `pairs.parquet`, `quarantine.parquet`, `data_docs/`, and the same pairs as a data set:
+            `README.md` and `dataset/`.
         checks: row and set rules.
         progress: where to show what happens.
 
@@ -62,133 +86,107 @@ def ingest(
     Raises:
         UserError: a source cannot be read, or too little of it is usable.
     """
-    ledger = _Ledger()
-    progress.begin("ingest", len(settings.sources), "sources")
-    for source in settings.sources:
-        name = source.name or source.path.name.split(".")[0]
-        before = ledger.rows
-        chunk: list[tuple[RawRow, Candidate]] = []
-        format_name = None if source.format == "auto" else source.format
-        for raw, outcome in read_source(source.path, format_name=format_name, limit=source.limit):
-            ledger.rows += 1
-            if isinstance(outcome, RowProblem):
-                ledger.refuse(raw, outcome)
-                continue
-            chunk.append((raw, outcome))
-            if len(chunk) == _CHUNK_ROWS:
-                _check(chunk, name, ledger, settings, model, tokenizer, checks)
-                chunk = []
-        _check(chunk, name, ledger, settings, model, tokenizer, checks)
-        if ledger.rows == before:
-            raise UserError(f"{source.path}: the file holds no rows.")
-        progress.advance(1, rows=ledger.rows)
-    _resolve_duplicates(ledger)
-    assert ledger.rows == len(ledger.pairs) + len(ledger.refused), "a row was lost"
-    note_progress(workdir, len(settings.sources), len(settings.sources), "sources")
-
-    rules = Counter(row["rule"] for row in ledger.refused)
-    failures = checks.pair_set(
-        pairs=len(ledger.pairs),
-        quarantined=len(ledger.refused),
-        min_pairs=settings.min_pairs,
-        max_quarantined_fraction=settings.max_quarantined_fraction,
-    )
-    checks.write_docs(workdir / "data_docs")
-    quarantine = workdir / "quarantine.parquet"
-    _write(pa.Table.from_pylist(ledger.refused, QUARANTINE), quarantine)
-    if failures:
-        common = ", ".join(f"{rule} ({count})" for rule, count in rules.most_common(3)) or "none"
-        failure = failures[0]
-        raise UserError(
-            f"ingest: {failure.rule} is {failure.observed}, allowed is {failure.allowed}; of {ledger.rows} rows "
-            f"{len(ledger.refused)} were refused, most often by: {common}; they are in {quarantine}."
-        )
-    records = [_record(name, pair, settings) for _, name, pair in ledger.pairs]
-    records.sort(key=lambda record: record["pair_id"])
-    _write(pa.Table.from_pylist(records, PAIRS), workdir / "pairs.parquet")
-    return {
-        "rows": ledger.rows,
-        "pairs": len(records),
-        "quarantined": len(ledger.refused),
-        "by_rule": dict(rules.most_common()),
-        "by_split": dict(Counter(record["split"] for record in records)),
-        "by_source": dict(Counter(record["source"] for record in records)),
-        "num_categories": len({record["category"] for record in records} - {None}),
-    }
+    candidates = CandidateFile(workdir / SCRATCH / "ingest")
+    rows = 0
+    with _Quarantine(workdir) as quarantine:
+        progress.begin("ingest", len(settings.sources), "sources")
+        for source in settings.sources:
+            name = source.name or source.path.name.split(".")[0]
+            before = rows
+            chunk: list[tuple[RawRow, Candidate | RowProblem]] = []
+            format_name = None if source.format == "auto" else source.format
+            for row in read_source(source.path, format_name=format_name, limit=source.limit):
+                rows += 1
+                chunk.append((row.raw, row.outcome))
+                if len(chunk) == BATCH_ROWS:
+                    _check(chunk, name, candidates, quarantine, settings, model, tokenizer, checks)
+                    chunk = []
+            _check(chunk, name, candidates, quarantine, settings, model, tokenizer, checks)
+            if rows == before:
+                raise UserError(f"{source.path}: the file holds no rows.")
+            progress.advance(1, rows=rows)
+        with candidates.resolve() as resolved:
+            for table in resolved.refused():
+                quarantine.add(table)
+            quarantine.finish()
+            note_progress(workdir, len(settings.sources), len(settings.sources), "sources")
+            refused = quarantine.by_rule.total()
+            kept = resolved.figures()
+            assert rows == kept.pairs + refused, "a row was lost"
+            failures = checks.pair_set(
+                PairSetFigures(kept.pairs, refused, kept.unsafe_rejected, kept.median_response_chars),
+                PairSetLimits(**{name: getattr(settings, name) for name in PairSetLimits.__dataclass_fields__}),
+            )
+            checks.write_docs(workdir / "data_docs")
+            if failures:
+                common = ", ".join(f"{rule} ({count})" for rule, count in quarantine.by_rule.most_common(3)) or "none"
+                failure = failures[0]
+                raise UserError(
+                    f"ingest: {failure.rule} is {failure.observed}, allowed is {failure.allowed}; of {rows} rows "
+                    f"{refused} were refused, most often by: {common}; they are in {quarantine.path}."
+                )
+            counts = _write_pairs(resolved, workdir)
+    write_card(workdir, counts["by_split"], counts["by_source"])
+    by_rule = dict(quarantine.by_rule.most_common())
+    return {"rows": rows, "pairs": kept.pairs, "quarantined": refused, "by_rule": by_rule, **counts}
 
 
 def _check(
-    chunk: list[tuple[RawRow, Candidate]],
+    chunk: list[tuple[RawRow, Candidate | RowProblem]],
     name: str,
-    ledger: _Ledger,
+    candidates: CandidateFile,
+    quarantine: _Quarantine,
     settings: IngestSettings,
     model: ModelSettings,
     tokenizer: PreTrainedTokenizerBase,
     checks: Checks,
 ) -> None:
-    """Row rules on candidates of the right shape; each goes into the ledger once."""
-    if not chunk:
-        return
-    columns = ("prompt", "chosen", "rejected", "category", "chosen_safe", "rejected_safe")
-    frame = pd.DataFrame([{column: getattr(pair, column) for column in columns} for _, pair in chunk])
-    problems: dict[int, RowProblem] = {}
-    for failure in checks.raw_pairs(frame.assign(source=name), max_chars=settings.max_chars):
-        problems.setdefault(failure.index, RowProblem(failure.rule, failure.reason))
-    for i, (raw, pair) in enumerate(chunk):
-        try:
-            if i in problems:
-                raise problems[i]
-            tokenize_pair(
-                tokenizer,
-                pair.prompt,
-                pair.chosen,
-                pair.rejected,
-                max_length=model.max_length,
-                max_prompt_length=model.max_prompt_length,
+    """Row rules, and then the tokenizer, on rows of the right shape; each row goes to one of the two."""
+    problems = {i: outcome for i, (_, outcome) in enumerate(chunk) if isinstance(outcome, RowProblem)}
+    pairs = {i: outcome for i, (_, outcome) in enumerate(chunk) if isinstance(outcome, Candidate)}
+    if pairs:
+        frame = pd.DataFrame({column: [getattr(pair, column) for pair in pairs.values()] for column in _CHECKED})
+        positions = list(pairs)
+        for failure in checks.raw_pairs(frame.assign(source=name), max_chars=settings.max_chars):
+            problems.setdefault(positions[failure.index], RowProblem(failure.rule, failure.reason))
+    passed = {i: pair for i, pair in pairs.items() if i not in problems}
+    untokenizable = find_untokenizable(
+        tokenizer,
+        [Sides(pair.prompt, pair.chosen, pair.rejected) for pair in passed.values()],
+        max_length=model.max_length,
+        max_prompt_length=model.max_prompt_length,
+    )
+    for i, problem in zip(passed, untokenizable, strict=True):
+        if problem is not None:
+            problems[i] = RowProblem(problem.rule, problem.reason)
+    quarantine.refuse([(chunk[i][0], problems[i]) for i in sorted(problems)])
+    candidates.add(
+        [
+            Accepted(
+                chunk[i][0],
+                name,
+                pair,
+                identify(pair, validation_fraction=settings.validation_fraction, seed=settings.seed),
+                json.dumps(pair.meta, default=str) if pair.meta else None,
             )
-        except RowProblem as problem:
-            ledger.refuse(raw, problem)
-        except Untokenizable as problem:
-            ledger.refuse(raw, RowProblem(problem.rule, problem.reason))
-        else:
-            ledger.pairs.append((raw, name, pair))
+            for i, pair in passed.items()
+            if i not in problems
+        ]
+    )
 
 
-def _resolve_duplicates(ledger: _Ledger) -> None:
-    """Keep the first of equal pairs; keep none of a pair that is labelled both ways."""
-    labels: dict[str, set[str]] = {}
-    identities = [(pair_id(pair), unordered_id(pair)) for _, _, pair in ledger.pairs]
-    for identity, unordered in identities:
-        labels.setdefault(unordered, set()).add(identity)
-    kept: dict[str, RawRow] = {}
-    pairs, ledger.pairs = ledger.pairs, []
-    for (raw, name, pair), (identity, unordered) in zip(pairs, identities, strict=True):
-        if len(labels[unordered]) > 1:
-            ledger.refuse(raw, RowProblem("contradictory_labels", "the pair is here with either side preferred"))
-        elif identity in kept:
-            first = kept[identity]
-            ledger.refuse(raw, RowProblem("duplicate", f"the same pair as {first.file}:{first.line}"))
-        else:
-            kept[identity] = raw
-            ledger.pairs.append((raw, name, pair))
-
-
-def _record(name: str, pair: Candidate, settings: IngestSettings) -> dict[str, Any]:
-    return {
-        "pair_id": pair_id(pair),
-        "prompt": pair.prompt,
-        "chosen": pair.chosen,
-        "rejected": pair.rejected,
-        "split": split_of(pair.prompt, validation_fraction=settings.validation_fraction, seed=settings.seed),
-        "source": name,
-        "category": pair.category,
-        "chosen_safe": pair.chosen_safe,
-        "rejected_safe": pair.rejected_safe,
-        "meta": json.dumps(pair.meta, default=str) if pair.meta else None,
-    }
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(table, temporary, compression="zstd")
-    temporary.replace(path)
+def _write_pairs(resolved: Resolved, workdir: Path) -> dict[str, Any]:
+    """Write `pairs.parquet` and its splits, sorted by `pair_id`; counts of what is in them."""
+    splits: Counter[str] = Counter()
+    sources: Counter[str] = Counter()
+    categories: set[str | None] = set()
+    temporary = workdir / ".pairs.parquet.tmp"
+    with pq.ParquetWriter(temporary, PAIRS, compression="zstd") as writer, SplitFiles(workdir) as files:
+        for table in resolved.kept():
+            writer.write_table(table)
+            files.write(table)
+            splits.update(table["split"].to_pylist())
+            sources.update(table["source"].to_pylist())
+            categories.update(table["category"].to_pylist())
+    temporary.replace(workdir / "pairs.parquet")
+    return {"by_split": dict(splits), "by_source": dict(sources), "num_categories": len(categories - {None})}

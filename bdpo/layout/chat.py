@@ -95,7 +95,7 @@ def tokenize_pairs(
     """
     for batch in _batched(pairs, _PAIRS_AT_A_TIME):
         texts = [_render_pair(tokenizer, *pair) for pair in batch]
-        encoded = iter(_encode(tokenizer, *(text for triple in texts if isinstance(triple, tuple) for text in triple)))
+        encoded = iter(encode(tokenizer, *(text for triple in texts if isinstance(triple, tuple) for text in triple)))
         for triple in texts:
             if isinstance(triple, Untokenizable):
                 yield triple
@@ -111,11 +111,11 @@ def _render_pair(
     tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], chosen: str, rejected: str
 ) -> tuple[str, str, str] | Untokenizable:
     try:
-        return (
-            _render(tokenizer, prompt, generate=True),
-            _render(tokenizer, [*prompt, {"role": "assistant", "content": chosen}]),
-            _render(tokenizer, [*prompt, {"role": "assistant", "content": rejected}]),
+        (before,) = render(tokenizer, [prompt], generate=True)
+        first, second = render(
+            tokenizer, [[*prompt, {"role": "assistant", "content": content}] for content in (chosen, rejected)]
         )
+        return before, first, second
     except Untokenizable as problem:
         return problem
 
@@ -130,11 +130,11 @@ def _cut(
 ) -> TokenizedPair:
     kept = prompt[-max_prompt_length:]
     room = max_length - len(kept)
-    end = _end_of_turn(tokenizer, str(tokenizer.chat_template))
+    end = end_of_turn(tokenizer, str(tokenizer.chat_template))
     return TokenizedPair(
         kept,
-        _response(chosen, prompt, end, room, "chosen"),
-        _response(rejected, prompt, end, room, "rejected"),
+        response_ids(chosen, prompt, end, room, "chosen"),
+        response_ids(rejected, prompt, end, room, "rejected"),
     )
 
 
@@ -152,7 +152,7 @@ def tokenize_prompt(
     Raises:
         Untokenizable: the template raises an error for these messages.
     """
-    (ids,) = _encode(tokenizer, _render(tokenizer, prompt, generate=True))
+    (ids,) = encode(tokenizer, *render(tokenizer, [prompt], generate=True))
     return ids[-max_prompt_length:]
 
 
@@ -161,7 +161,14 @@ def null_prompt(tokenizer: PreTrainedTokenizerBase, *, max_prompt_length: int) -
     return tokenize_prompt(tokenizer, [{"role": "user", "content": ""}], max_prompt_length=max_prompt_length)
 
 
-def _response(full: tuple[int, ...], prompt: tuple[int, ...], end: int | None, room: int, side: str) -> tuple[int, ...]:
+def response_ids(
+    full: tuple[int, ...], prompt: tuple[int, ...], end: int | None, room: int, side: str
+) -> tuple[int, ...]:
+    """The tokens of a response: what `full` adds to `prompt`, to the end of its turn, in `room` tokens.
+
+    Raises:
+        Untokenizable: as `tokenize_pair` does; `side` says of which response.
+    """
     if full[: len(prompt)] != prompt:
         raise Untokenizable(
             "prompt_not_prefix", f"the prompt's tokens are not a prefix of the tokens of prompt and {side} response"
@@ -177,31 +184,41 @@ def _response(full: tuple[int, ...], prompt: tuple[int, ...], end: int | None, r
 
 
 @lru_cache(maxsize=16)
-def _end_of_turn(tokenizer: PreTrainedTokenizerBase, template: str) -> int | None:
+def end_of_turn(tokenizer: PreTrainedTokenizerBase, template: str) -> int | None:
     """The first special token that the template writes after a response: where generation stops.
 
     What follows it (SmolLM's newline, Phi-3's end-of-text) is never generated.  None where a template
     ends a turn without a special token; everything that it writes then belongs to the response.
     """
     conversation = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
-    _, _, suffix = _render(tokenizer, conversation).rpartition(_PROBE)
+    _, _, suffix = render(tokenizer, [conversation])[0].rpartition(_PROBE)
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     special.update(tokenizer.all_special_ids)
-    (ids,) = _encode(tokenizer, suffix)
+    (ids,) = encode(tokenizer, suffix)
     return next((token for token in ids if token in special), None)
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, generate: bool = False) -> str:
+def render(
+    tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Sequence[Message]], *, generate: bool = False
+) -> list[str]:
+    """Conversations as the template writes them, with the beginning of an answer where `generate`.
+
+    Raises:
+        Untokenizable: the template raises an error for one of them (`template_refuses`).
+    """
     try:
-        text = tokenizer.apply_chat_template(
-            [dict(m) for m in messages], tokenize=False, add_generation_prompt=generate
+        texts = tokenizer.apply_chat_template(
+            [[dict(message) for message in messages] for messages in conversations],
+            tokenize=False,
+            add_generation_prompt=generate,
         )
     except TemplateError as error:
         raise Untokenizable("template_refuses", f"the chat template refuses the messages: {error}") from error
-    return str(text)
+    return [str(text) for text in texts]
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, *texts: str) -> list[tuple[int, ...]]:
+def encode(tokenizer: PreTrainedTokenizerBase, *texts: str) -> list[tuple[int, ...]]:
+    """Token ids of texts that hold every special token themselves."""
     if not texts:
         return []
     encoded = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False)

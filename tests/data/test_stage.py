@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bdpo.config import IngestSettings, ModelSettings
+from bdpo.data.candidates import BATCH_ROWS
 from bdpo.data.stage import ingest
 from bdpo.errors import UserError
 from bdpo.progress import Silent
@@ -217,3 +219,65 @@ def test_the_demonstration_data_shows_the_quarantine(tmp_path: Path) -> None:
         "identical_sides": 1,
         "duplicate": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"min_unsafe_rejected_fraction": 0.75}, "is 0.500 (20 of 40), allowed is 0.75 to 1;"),
+        ({"max_unsafe_rejected_fraction": 0.25}, "is 0.500 (20 of 40), allowed is 0 to 0.25;"),
+        ({"min_median_response_chars": 1000}, "is 36, allowed is at least 1000;"),
+        ({"max_median_response_chars": 10}, "is 36, allowed is 0 to 10;"),
+    ],
+)
+def test_a_lopsided_set_fails_with_what_it_is_and_may_be(tmp_path: Path, limits: dict[str, Any], message: str) -> None:
+    rows = pair_rows(40)
+    lengths = [len(row[side]) for row in rows for side in ("chosen", "rejected")]
+    assert statistics.median(lengths) == 36
+    write_jsonl(tmp_path / "x.jsonl", rows)
+    with pytest.raises(UserError) as error:
+        run(tmp_path / "x.jsonl", tmp_path / "out", **limits)
+    assert message in str(error.value)
+    assert not (tmp_path / "out" / "pairs.parquet").exists()
+
+
+def test_limits_that_no_set_can_meet_are_refused() -> None:
+    sources = [{"path": "x.jsonl"}]
+    for limits in (
+        {"min_unsafe_rejected_fraction": 0.5, "max_unsafe_rejected_fraction": 0.4},
+        {"min_median_response_chars": 11, "max_median_response_chars": 10},
+    ):
+        with pytest.raises(ValueError, match="no set of pairs can pass"):
+            IngestSettings.model_validate({"sources": sources, **limits})
+
+
+def test_duplicates_are_found_across_chunks_and_sources(tmp_path: Path) -> None:
+    """More rows than are held at a time: the pairs come out sorted, and the first of equals stays."""
+    num = BATCH_ROWS + 500
+    write_jsonl(tmp_path / "x.jsonl", [*pair_rows(num), *pair_rows(3)])
+    write_jsonl(tmp_path / "y.jsonl", [{**row, "chosen": row["rejected"], "rejected": row["chosen"]}
+                                       for row in pair_rows(5)[3:]])  # fmt: skip
+    workdir = tmp_path / "out"
+    workdir.mkdir()
+    summary = ingest(
+        settings=IngestSettings.model_validate(
+            {"sources": [{"path": tmp_path / "x.jsonl"}, {"path": tmp_path / "y.jsonl"}]}
+        ),
+        model=ModelSettings(max_length=256, max_prompt_length=128),
+        tokenizer=tiny_tokenizer(),
+        workdir=workdir,
+        checks=GreatExpectationsChecks(),
+        progress=Silent(),
+    )
+    assert summary["rows"] == num + 5
+    assert summary["by_rule"] == {"contradictory_labels": 4, "duplicate": 3}
+    ids = pq.read_table(workdir / "pairs.parquet")["pair_id"].to_pylist()
+    assert len(ids) == num - 2
+    assert ids == sorted(set(ids))
+    refused = pq.read_table(workdir / "quarantine.parquet").to_pylist()
+    assert [(r["file"], r["line"], r["reason"]) for r in refused if r["rule"] == "duplicate"] == [
+        ("x.jsonl", num + i, f"the same pair as x.jsonl:{i}") for i in (1, 2, 3)
+    ]
+    assert sorted((r["file"], r["line"]) for r in refused if r["rule"] != "duplicate") == [
+        ("x.jsonl", 4), ("x.jsonl", 5), ("y.jsonl", 1), ("y.jsonl", 2)
+    ]  # fmt: skip

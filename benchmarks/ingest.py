@@ -1,0 +1,122 @@
+"""How fast ingestion is, and what memory it needs: `python -m benchmarks.ingest --rows N [--json]`.
+
+Rows have the size of HH-RLHF's (a prompt of about 150 words, responses of about
+60), one in a hundred is broken, doubled or contradictory, and the tokenizer is
+the embedded model's.  `tokenizer_rows_per_s` is the fast tokenizer alone on the
+same rows' rendered texts: what a row costs whatever the rest of the stage does.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bdpo.config import IngestSettings, ModelSettings
+from bdpo.data.sources import read_source
+from bdpo.data.stage import ingest
+from bdpo.models.loading import load_tokenizer
+from bdpo.models.source import resolve_model
+from bdpo.progress import Silent
+from data_checks import GreatExpectationsChecks
+
+_TEXTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
+_SAMPLE = 4096
+
+
+def write_rows(path: Path, num: int, seed: int = 0) -> None:
+    """Write `num` transcripts as JSON lines, made of the words of the project's own documents."""
+    root = Path(__file__).resolve().parents[1]
+    words = re.findall(r"[A-Za-z]+[,.]?", " ".join((root / name).read_text(encoding="utf-8") for name in _TEXTS))
+    chance = random.Random(seed)  # noqa: S311 - no secret is made of it
+
+    def text(around: int) -> str:
+        return " ".join(chance.choices(words, k=max(1, round(chance.gauss(around, around / 4)))))
+
+    with path.open("w", encoding="utf-8") as file:
+        last = {"chosen": "", "rejected": ""}
+        for i in range(num):
+            prompt = f"\n\nHuman: {text(50)}\n\nAssistant: {text(50)}\n\nHuman: {text(50)} {i}\n\nAssistant: "
+            row = {"chosen": prompt + text(60), "rejected": prompt + text(60)}
+            match i % 400:
+                case 100:
+                    row["chosen"] = prompt
+                case 200:
+                    row = last
+                case 300:
+                    row = {"chosen": last["rejected"], "rejected": last["chosen"]}
+            last = row
+            file.write(json.dumps(row) + "\n")
+
+
+def measure(path: Path, workdir: Path) -> dict[str, float]:
+    """Ingest a file in this process; seconds, rows per second and the peak of resident memory in GiB."""
+    source = resolve_model("embedded")
+    tokenizer = load_tokenizer(source.folder)
+    before = _peak_gib()
+    started = time.perf_counter()
+    summary = ingest(
+        settings=IngestSettings.model_validate({"sources": [{"path": path}]}),
+        model=ModelSettings(),
+        tokenizer=tokenizer,
+        workdir=workdir,
+        checks=GreatExpectationsChecks(),
+        progress=Silent(),
+    )
+    seconds = time.perf_counter() - started
+    figures = {"rows": summary["rows"], "pairs": summary["pairs"], "seconds": seconds}
+    figures |= {"rows_per_s": summary["rows"] / seconds, "start_rss_gib": before, "peak_rss_gib": _peak_gib()}
+    texts: list[str] = []
+    rows = 0
+    for _, outcome in read_source(path, format_name=None, limit=_SAMPLE):
+        if not isinstance(outcome, Exception):
+            rows += 1
+            for response in (None, outcome.chosen, outcome.rejected):
+                said = [] if response is None else [{"role": "assistant", "content": response}]
+                texts.append(
+                    tokenizer.apply_chat_template(
+                        [*outcome.prompt, *said], tokenize=False, add_generation_prompt=response is None
+                    )
+                )
+    started = time.perf_counter()
+    tokenizer(texts, add_special_tokens=False)
+    return figures | {"tokenizer_rows_per_s": rows / (time.perf_counter() - started)}
+
+
+def _peak_gib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def main() -> None:
+    """Measure in a process of its own, so that making the rows does not count."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest", description=__doc__)
+    parser.add_argument("--rows", type=int, default=20_000, help="rows to ingest (20,000)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--folder", type=Path, help="where rows and artifact are made and removed (a temporary one)")
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure is not None:
+        print(json.dumps(measure(options.measure, options.measure.parent / "out")))  # noqa: T201
+        return
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        rows = Path(folder, "rows.jsonl")
+        Path(folder, "out", "scratch").mkdir(parents=True)
+        write_rows(rows, options.rows)
+        command = [sys.executable, "-m", "benchmarks.ingest", "--measure", str(rows)]
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    figures = {**json.loads(output.splitlines()[-1]), "cores": len(os.sched_getaffinity(0))}
+    if options.json:
+        print(json.dumps(figures))  # noqa: T201
+        return
+    for name, value in figures.items():
+        print(f"{name:22} {value:,.2f}" if isinstance(value, float) else f"{name:22} {value:,}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

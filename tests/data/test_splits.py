@@ -1,0 +1,31 @@
+"""Identities by independent arithmetic: SHA-256 of JSON."""
+
+import hashlib
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdpo.data.rows import Candidate
+from bdpo.data.splits import identify
+
+
+def digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+MESSAGES = st.lists(st.fixed_dictionaries({"role": st.text(max_size=9), "content": st.text()}), max_size=3)
+
+
+@given(MESSAGES, st.text(), st.text(), st.integers(), st.floats(0, 0.999))
+def test_what_is_put_together_is_the_digest_of_the_whole(
+    prompt: list[dict[str, str]], chosen: str, rejected: str, seed: int, fraction: float
+) -> None:
+    found = identify(Candidate(prompt, chosen, rejected), validation_fraction=fraction, seed=seed)
+    assert found.pair_id == digest([prompt, chosen, rejected])[:24]
+    assert found.unordered_id == digest([prompt, *sorted((chosen, rejected))])[:24]
+    held_out = int(digest([seed, prompt])[:16], 16) / 2**64 < fraction
+    assert found.split == ("validation" if held_out else "train")
+    swapped = identify(Candidate(prompt, rejected, chosen), validation_fraction=fraction, seed=seed)
+    assert (swapped.unordered_id, swapped.split) == (found.unordered_id, found.split)

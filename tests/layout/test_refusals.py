@@ -1,0 +1,108 @@
+"""The quick answer is the slow one: `find_untokenizable` says what `tokenize_pair` raises."""
+
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from transformers import AddedToken
+
+from bdpo.layout.chat import Untokenizable, tokenize_pair
+from bdpo.layout.refusals import Sides, find_untokenizable
+from bdpo.models.loading import load_tokenizer
+from bdpo.models.source import resolve_model
+from tests.tiny import CHATML, tiny_tokenizer
+
+REFUSING = CHATML.replace("{{ message['content'] }}", "{% if 'zz' in message['content'] %}{{ raise_exception('no') }}"
+                          "{% endif %}{{ message['content'] | trim }}")  # fmt: skip
+HIDDEN_END = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
+NOT_A_PREFIX = CHATML.replace("{% if add_generation_prompt %}", "{% if add_generation_prompt %}<|im_start|>next\n")
+
+
+def with_token(**fields: bool) -> Any:
+    """A tokenizer whose end of turn is found in another way than by its plain text."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens([AddedToken("x<|im_start|>a", special=True, normalized=False, **fields)])
+    return tokenizer
+
+
+def reads_specials_as_text() -> Any:
+    tokenizer = tiny_tokenizer()
+    tokenizer.split_special_tokens = True
+    return tokenizer
+
+
+TOKENIZERS: dict[str, Any] = {
+    "embedded": load_tokenizer(resolve_model("embedded").folder),
+    "tiny": tiny_tokenizer(),
+    "refusing": tiny_tokenizer(REFUSING),
+    "without an end": tiny_tokenizer(HIDDEN_END),
+    "no prefix": tiny_tokenizer(NOT_A_PREFIX),
+    "covered": with_token(),
+    "stripping": with_token(rstrip=True),
+    "as text": reads_specials_as_text(),
+}
+PIECES = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|im_", "start|>", "x", "a", "zz", " ", "\n", "é", "\u3000",
+          "assistant\n", "user", "word"]  # fmt: skip
+TEXT = st.lists(st.sampled_from(PIECES), max_size=6).map("".join) | st.text(max_size=12)
+PAIR = st.builds(
+    lambda turns, chosen, rejected: Sides(
+        [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)], chosen, rejected
+    ),
+    st.lists(TEXT, min_size=1, max_size=3),
+    TEXT,
+    TEXT,
+)
+
+
+def slow(tokenizer: Any, pair: Sides, lengths: dict[str, int]) -> tuple[str, str] | None:
+    try:
+        tokenize_pair(tokenizer, pair.prompt, pair.chosen, pair.rejected, **lengths)
+    except Untokenizable as problem:
+        return problem.rule, problem.reason
+    return None
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@settings(max_examples=60)
+@example(
+    pairs=[Sides([{"role": "user", "content": "Q"}], "", " "), Sides([{"role": "user", "content": "zz"}], "a", "b")],
+    max_length=64,
+    share=0.5,
+)
+@given(st.lists(PAIR, max_size=6), st.integers(8, 80), st.floats(0.2, 0.999))
+def test_it_is_what_tokenize_pair_raises(name: str, pairs: list[Sides], max_length: int, share: float) -> None:
+    lengths = {"max_length": max_length, "max_prompt_length": min(max(4, int(max_length * share)), max_length - 1)}
+    tokenizer = TOKENIZERS[name]
+    found = find_untokenizable(tokenizer, pairs, **lengths)
+    assert [p and (p.rule, p.reason) for p in found] == [slow(tokenizer, pair, lengths) for pair in pairs]
+
+
+def test_every_rule_is_found() -> None:
+    question = [{"role": "user", "content": "Q"}]
+    lengths = {"max_length": 64, "max_prompt_length": 32}
+
+    def rule(name: str, chosen: str, rejected: str) -> str | None:
+        (problem,) = find_untokenizable(TOKENIZERS[name], [Sides(question, chosen, rejected)], **lengths)
+        return None if problem is None else problem.rule
+
+    assert rule("tiny", "a", "b") is None
+    assert rule("tiny", "a", "") == "empty_response"
+    assert rule("refusing", "a", "zz") == "template_refuses"
+    assert rule("no prefix", "a", "b") == "prompt_not_prefix"
+
+
+def test_prompts_are_not_tokenised(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = tiny_tokenizer()
+    seen: list[str] = []
+    call = type(tokenizer).__call__
+
+    def watched(self: Any, texts: list[str], **options: Any) -> Any:
+        seen.extend(texts)
+        return call(self, texts, **options)
+
+    monkeypatch.setattr(type(tokenizer), "__call__", watched)
+    pairs = [Sides([{"role": "user", "content": "long " * 1000}], f"chosen {i}", "rejected") for i in range(3)]
+    assert find_untokenizable(tokenizer, pairs, max_length=64, max_prompt_length=32) == [None] * 3
+    assert seen
+    assert max(map(len, seen)) < 60
