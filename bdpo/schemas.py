@@ -104,9 +104,9 @@ class Checks(Protocol):
         """Row rules on candidate pairs (columns of PAIRS but `pair_id` and `split`)."""
 
     def pair_set(
-        self, *, pairs: int, quarantined: int, min_pairs: int, max_quarantined_fraction: float
+        self, *, pairs: int, rows: int, quarantined: int, min_pairs: int, max_quarantined_fraction: float
     ) -> list[SetFailure]:
-        """Set rules on what ingestion accepted and refused."""
+        """Set rules on what ingestion accepted and refused: `quarantined` of `rows`, `pairs` from the others."""
 
     def scored_pairs(self, frame: pd.DataFrame) -> list[RowFailure]:
         """Row rules on scored pairs (numeric columns of SCORED_PAIRS): finite, not positive, counted."""

@@ -60,10 +60,9 @@ class GreatExpectationsChecks:
         return self._rows(partial(suites.raw_pairs, max_chars=max_chars), derived)
 
     def pair_set(
-        self, *, pairs: int, quarantined: int, min_pairs: int, max_quarantined_fraction: float
+        self, *, pairs: int, rows: int, quarantined: int, min_pairs: int, max_quarantined_fraction: float
     ) -> list[SetFailure]:
-        """Set rules on what ingestion accepted and refused."""
-        rows = pairs + quarantined
+        """Set rules on what ingestion accepted and refused: `quarantined` of `rows`, `pairs` from the others."""
         fraction = quarantined / rows if rows else 0.0
         counts = pd.DataFrame({"row": [0], "pairs": [pairs], "quarantined_fraction": [fraction]})
         suite = partial(suites.pair_set, min_pairs=min_pairs, max_quarantined_fraction=max_quarantined_fraction)

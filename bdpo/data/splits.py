@@ -10,6 +10,11 @@ _ID_LENGTH = 24
 _SHARES = 2**64
 
 
+def prompt_id(prompt: Sequence[Message]) -> str:
+    """Digest of the messages before the response."""
+    return _digest(list(prompt))[:_ID_LENGTH]
+
+
 def pair_id(pair: Candidate) -> str:
     """Digest of prompt, chosen and rejected response."""
     return _digest([pair.prompt, pair.chosen, pair.rejected])[:_ID_LENGTH]
@@ -28,8 +33,12 @@ def split_of(prompt: Sequence[Message], *, validation_fraction: float, seed: int
         validation_fraction: expected share of prompts that are held out.
         seed: another seed holds out other prompts.
     """
-    share = int(_digest([seed, list(prompt)])[:16], 16) / _SHARES
-    return "validation" if share < validation_fraction else "train"
+    return "validation" if share_of([seed, list(prompt)]) < validation_fraction else "train"
+
+
+def share_of(value: object) -> float:
+    """A number in [0, 1) that is evenly spread over values and always the same for one (any JSON value)."""
+    return int(_digest(value)[:16], 16) / _SHARES
 
 
 def _digest(value: object) -> str:

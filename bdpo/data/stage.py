@@ -2,8 +2,10 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -11,8 +13,12 @@ import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
 from bdpo.artifacts.store import note_progress
-from bdpo.config import IngestSettings, ModelSettings
+from bdpo.config import IngestSettings, ModelSettings, SampleSettings, SourceSettings
+from bdpo.data.files import data_files
+from bdpo.data.hub import hub_rows
+from bdpo.data.readers import read_rows
 from bdpo.data.rows import Candidate, RawRow, RowProblem
+from bdpo.data.sampling import sample_prompts
 from bdpo.data.sources import read_source
 from bdpo.data.splits import pair_id, split_of, unordered_id
 from bdpo.errors import UserError
@@ -23,18 +29,35 @@ from bdpo.schemas import PAIRS, QUARANTINE, Checks
 _CHUNK_ROWS = 4096
 
 
+class _Accepted(NamedTuple):
+    """A pair, the rows that it was made of, and the name of its source."""
+
+    rows: tuple[RawRow, ...]
+    source: str
+    pair: Candidate
+
+
 class _Ledger:
-    """Accepted pairs and refused rows; what goes in comes out in one of the two."""
+    """Accepted pairs and refused rows; what goes in comes out in one of the two, or is left out as asked."""
 
     def __init__(self) -> None:
         self.rows = 0
-        self.pairs: list[tuple[RawRow, str, Candidate]] = []
+        self.pairs: list[_Accepted] = []
         self.refused: list[dict[str, Any]] = []
+        self.left_out: Counter[str] = Counter(weight=0, sample=0)
 
-    def refuse(self, raw: RawRow, problem: RowProblem) -> None:
-        self.refused.append(
-            {"file": raw.file, "line": raw.line, "rule": problem.rule, "reason": problem.reason, "row": raw.raw}
+    def refuse(self, rows: Iterable[RawRow], problem: RowProblem) -> None:
+        self.refused += (
+            {"file": row.file, "line": row.line, "rule": problem.rule, "reason": problem.reason, "row": row.raw}
+            for row in rows
         )
+
+    def num_paired(self) -> int:
+        """Rows that accepted pairs were made of."""
+        return sum(len(accepted.rows) for accepted in self.pairs)
+
+    def check_sum(self) -> None:
+        assert self.rows == self.num_paired() + len(self.refused) + self.left_out.total(), "a row was lost"
 
 
 def ingest(
@@ -57,7 +80,9 @@ def ingest(
         progress: where to show what happens.
 
     Returns:
-        Counts: rows, pairs, quarantined, by_rule, by_split, by_source, num_categories.
+        Counts: rows, pairs, paired_rows (two a pair where single responses were paired), quarantined,
+        left_out (rows by `weight` and by `sample`; rows = paired_rows + quarantined + those), by_rule,
+        by_split, by_source, num_categories.
 
     Raises:
         UserError: a source cannot be read, or too little of it is usable.
@@ -65,30 +90,16 @@ def ingest(
     ledger = _Ledger()
     progress.begin("ingest", len(settings.sources), "sources")
     for source in settings.sources:
-        name = source.name or source.path.name.split(".")[0]
-        before = ledger.rows
-        chunk: list[tuple[RawRow, Candidate]] = []
-        format_name = None if source.format == "auto" else source.format
-        for raw, outcome in read_source(source.path, format_name=format_name, limit=source.limit):
-            ledger.rows += 1
-            if isinstance(outcome, RowProblem):
-                ledger.refuse(raw, outcome)
-                continue
-            chunk.append((raw, outcome))
-            if len(chunk) == _CHUNK_ROWS:
-                _check(chunk, name, ledger, settings, model, tokenizer, checks)
-                chunk = []
-        _check(chunk, name, ledger, settings, model, tokenizer, checks)
-        if ledger.rows == before:
-            raise UserError(f"{source.path}: the file holds no rows.")
+        _read(source, ledger, settings, model, tokenizer, checks)
         progress.advance(1, rows=ledger.rows)
     _resolve_duplicates(ledger)
-    assert ledger.rows == len(ledger.pairs) + len(ledger.refused), "a row was lost"
+    ledger.check_sum()
     note_progress(workdir, len(settings.sources), len(settings.sources), "sources")
 
     rules = Counter(row["rule"] for row in ledger.refused)
     failures = checks.pair_set(
         pairs=len(ledger.pairs),
+        rows=ledger.num_paired() + len(ledger.refused),
         quarantined=len(ledger.refused),
         min_pairs=settings.min_pairs,
         max_quarantined_fraction=settings.max_quarantined_fraction,
@@ -103,13 +114,17 @@ def ingest(
             f"ingest: {failure.rule} is {failure.observed}, allowed is {failure.allowed}; of {ledger.rows} rows "
             f"{len(ledger.refused)} were refused, most often by: {common}; they are in {quarantine}."
         )
-    records = [_record(name, pair, settings) for _, name, pair in ledger.pairs]
+    if settings.sample is not None:
+        _sample(ledger, settings.sample, settings.seed)
+    records = [_record(accepted, settings) for accepted in ledger.pairs]
     records.sort(key=lambda record: record["pair_id"])
     _write(pa.Table.from_pylist(records, PAIRS), workdir / "pairs.parquet")
     return {
         "rows": ledger.rows,
         "pairs": len(records),
+        "paired_rows": ledger.num_paired(),
         "quarantined": len(ledger.refused),
+        "left_out": dict(ledger.left_out),
         "by_rule": dict(rules.most_common()),
         "by_split": dict(Counter(record["split"] for record in records)),
         "by_source": dict(Counter(record["source"] for record in records)),
@@ -117,9 +132,50 @@ def ingest(
     }
 
 
+def _read(
+    source: SourceSettings,
+    ledger: _Ledger,
+    settings: IngestSettings,
+    model: ModelSettings,
+    tokenizer: PreTrainedTokenizerBase,
+    checks: Checks,
+) -> None:
+    """One source's rows into the ledger."""
+    if source.hub is not None:
+        origin, rows = source.hub, hub_rows(source.hub, revision=source.revision, split=source.split)
+    else:
+        assert source.path is not None, "a source without an origin"
+        origin, rows = str(source.path), chain.from_iterable(map(read_rows, data_files(source.path)))
+    parsed_rows = read_source(
+        rows,
+        origin=origin,
+        format_name=None if source.format == "auto" else source.format,
+        columns=None if source.columns is None else source.columns.model_dump(),
+        limit=source.limit,
+        weight=source.weight,
+        seed=settings.seed,
+    )
+    before = ledger.rows
+    chunk: list[_Accepted] = []
+    for parsed in parsed_rows:
+        ledger.rows += len(parsed.rows)
+        if parsed.outcome is None:
+            ledger.left_out["weight"] += len(parsed.rows)
+        elif isinstance(parsed.outcome, RowProblem):
+            ledger.refuse(parsed.rows, parsed.outcome)
+        else:
+            name = source.name or source.hub or parsed.rows[0].file.split(".")[0]
+            chunk.append(_Accepted(parsed.rows, name, parsed.outcome))
+        if len(chunk) == _CHUNK_ROWS:
+            _check(chunk, ledger, settings, model, tokenizer, checks)
+            chunk = []
+    _check(chunk, ledger, settings, model, tokenizer, checks)
+    if ledger.rows == before:
+        raise UserError(f"{origin}: there are no rows in it.")
+
+
 def _check(
-    chunk: list[tuple[RawRow, Candidate]],
-    name: str,
+    chunk: list[_Accepted],
     ledger: _Ledger,
     settings: IngestSettings,
     model: ModelSettings,
@@ -130,57 +186,71 @@ def _check(
     if not chunk:
         return
     columns = ("prompt", "chosen", "rejected", "category", "chosen_safe", "rejected_safe")
-    frame = pd.DataFrame([{column: getattr(pair, column) for column in columns} for _, pair in chunk])
+    frame = pd.DataFrame([{column: getattr(item.pair, column) for column in columns} for item in chunk])
+    frame["source"] = [item.source for item in chunk]
     problems: dict[int, RowProblem] = {}
-    for failure in checks.raw_pairs(frame.assign(source=name), max_chars=settings.max_chars):
+    for failure in checks.raw_pairs(frame, max_chars=settings.max_chars):
         problems.setdefault(failure.index, RowProblem(failure.rule, failure.reason))
-    for i, (raw, pair) in enumerate(chunk):
+    for i, item in enumerate(chunk):
         try:
             if i in problems:
                 raise problems[i]
             tokenize_pair(
                 tokenizer,
-                pair.prompt,
-                pair.chosen,
-                pair.rejected,
+                item.pair.prompt,
+                item.pair.chosen,
+                item.pair.rejected,
                 max_length=model.max_length,
                 max_prompt_length=model.max_prompt_length,
             )
         except RowProblem as problem:
-            ledger.refuse(raw, problem)
+            ledger.refuse(item.rows, problem)
         except Untokenizable as problem:
-            ledger.refuse(raw, RowProblem(problem.rule, problem.reason))
+            ledger.refuse(item.rows, RowProblem(problem.rule, problem.reason))
         else:
-            ledger.pairs.append((raw, name, pair))
+            ledger.pairs.append(item)
 
 
 def _resolve_duplicates(ledger: _Ledger) -> None:
     """Keep the first of equal pairs; keep none of a pair that is labelled both ways."""
     labels: dict[str, set[str]] = {}
-    identities = [(pair_id(pair), unordered_id(pair)) for _, _, pair in ledger.pairs]
+    identities = [(pair_id(item.pair), unordered_id(item.pair)) for item in ledger.pairs]
     for identity, unordered in identities:
         labels.setdefault(unordered, set()).add(identity)
     kept: dict[str, RawRow] = {}
     pairs, ledger.pairs = ledger.pairs, []
-    for (raw, name, pair), (identity, unordered) in zip(pairs, identities, strict=True):
+    for item, (identity, unordered) in zip(pairs, identities, strict=True):
         if len(labels[unordered]) > 1:
-            ledger.refuse(raw, RowProblem("contradictory_labels", "the pair is here with either side preferred"))
+            problem = RowProblem("contradictory_labels", "the pair is here with either side preferred")
+            ledger.refuse(item.rows, problem)
         elif identity in kept:
             first = kept[identity]
-            ledger.refuse(raw, RowProblem("duplicate", f"the same pair as {first.file}:{first.line}"))
+            ledger.refuse(item.rows, RowProblem("duplicate", f"the same pair as {first.file}:{first.line}"))
         else:
-            kept[identity] = raw
-            ledger.pairs.append((raw, name, pair))
+            kept[identity] = item.rows[0]
+            ledger.pairs.append(item)
 
 
-def _record(name: str, pair: Candidate, settings: IngestSettings) -> dict[str, Any]:
+def _sample(ledger: _Ledger, sample: SampleSettings, seed: int) -> None:
+    """Leave only the pairs of the sampled prompts."""
+    pairs = [item.pair for item in ledger.pairs]
+    kept = sample_prompts(pairs, num_safe=sample.safe, num_unsafe=sample.unsafe, seed=seed)
+    ledger.left_out["sample"] = sum(
+        len(item.rows) for item, is_kept in zip(ledger.pairs, kept, strict=True) if not is_kept
+    )
+    ledger.pairs = [item for item, is_kept in zip(ledger.pairs, kept, strict=True) if is_kept]
+    ledger.check_sum()
+
+
+def _record(accepted: _Accepted, settings: IngestSettings) -> dict[str, Any]:
+    pair = accepted.pair
     return {
         "pair_id": pair_id(pair),
         "prompt": pair.prompt,
         "chosen": pair.chosen,
         "rejected": pair.rejected,
         "split": split_of(pair.prompt, validation_fraction=settings.validation_fraction, seed=settings.seed),
-        "source": name,
+        "source": accepted.source,
         "category": pair.category,
         "chosen_safe": pair.chosen_safe,
         "rejected_safe": pair.rejected_safe,
