@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 from bdpo import versions
 from bdpo.artifacts.digest import digest_file, digest_value
-from bdpo.config import Config
+from bdpo.config import Config, SourceSettings
+from bdpo.data.files import data_files
+from bdpo.data.hub import resolve_commit
 from bdpo.errors import UserError
 from bdpo.models.source import ModelSource
 
@@ -33,10 +35,11 @@ def stage_reads(stage: Stage, config: Config, source: ModelSource) -> dict[str, 
         source: the model that `config.model` names.
 
     Returns:
-        Dotted name to value; a file stands as the digest of its content, so that its place is free.
+        Dotted name to value; a file stands as the digest of its content, so that its place is free, a folder
+        or glob as that of its files' names and contents, a branch of a hub dataset as its commit.
 
     Raises:
-        UserError: a file that the settings name is missing.
+        UserError: a file or dataset that the settings name is missing.
     """
     reads: dict[str, Any] = {"code": versions.STAGES[stage]}
     if stage != "ingest":
@@ -86,7 +89,14 @@ def compare_reads(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _flatten(name: str, value: Any, into: dict[str, Any]) -> None:
-    if hasattr(type(value), "model_fields"):
+    if isinstance(value, SourceSettings):
+        for field in SourceSettings.model_fields.keys() - {"path", "revision"}:
+            _flatten(f"{name}.{field}", getattr(value, field), into)
+        if value.path is not None:
+            into[f"{name}.path"] = _digest_files(f"{name}.path", value.path)
+        if value.hub is not None:
+            into[f"{name}.revision"] = resolve_commit(value.hub, value.revision)
+    elif hasattr(type(value), "model_fields"):
         for field in type(value).model_fields:
             _flatten(f"{name}.{field}", getattr(value, field), into)
     elif isinstance(value, list):
@@ -96,6 +106,17 @@ def _flatten(name: str, value: Any, into: dict[str, Any]) -> None:
         into[name] = _digest(name, value)
     else:
         into[name] = value
+
+
+def _digest_files(name: str, path: Path) -> str:
+    """Digest of a data file's content, or of the names and contents of those that a folder or glob stands for."""
+    if path.is_file():
+        return _digest(name, path)
+    try:
+        files = data_files(path)
+    except UserError as error:
+        raise UserError(f"field `{name}`: {error}") from None
+    return f"sha256:{digest_value([[file.name, _digest(name, file.path)] for file in files])}"
 
 
 def _digest(name: str, path: Path) -> str:

@@ -99,6 +99,8 @@ class PairSetFigures:
     """What ingestion accepted and refused."""
 
     pairs: int
+    rows: int
+    """Refused rows and those that pairs were made of."""
     quarantined: int
     unsafe_rejected: int
     """Pairs whose rejected response is labelled unsafe; a pair without a label is not."""

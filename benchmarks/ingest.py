@@ -19,6 +19,9 @@ import time
 from pathlib import Path
 
 from bdpo.config import IngestSettings, ModelSettings
+from bdpo.data.files import DataFile
+from bdpo.data.readers import read_rows
+from bdpo.data.rows import Candidate
 from bdpo.data.sources import read_source
 from bdpo.data.stage import ingest
 from bdpo.models.loading import load_tokenizer
@@ -74,8 +77,8 @@ def measure(path: Path, workdir: Path) -> dict[str, float]:
     figures |= {"rows_per_s": summary["rows"] / seconds, "start_rss_gib": before, "peak_rss_gib": _peak_gib()}
     texts: list[str] = []
     rows = 0
-    for _, outcome in read_source(path, format_name=None, limit=_SAMPLE):
-        if not isinstance(outcome, Exception):
+    for _, outcome in read_source(read_rows(DataFile(path, path.name)), origin=str(path), limit=_SAMPLE):
+        if isinstance(outcome, Candidate):
             rows += 1
             for response in (None, outcome.chosen, outcome.rejected):
                 said = [] if response is None else [{"role": "assistant", "content": response}]

@@ -23,7 +23,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bdpo.data.formats import parse_hh
+from bdpo.data.files import DataFile
+from bdpo.data.formats.hh import parse_hh
 from bdpo.data.readers import read_rows
 from bdpo.data.rows import RowProblem
 from bdpo.errors import UserError
@@ -51,7 +52,7 @@ def usable_pairs(data: Path, number: int, longest: int) -> list[dict[str, Any]]:
         raise UserError(f"{data}: there is no such file; name HH-RLHF's harmless-base test split: --data.")
     tokenizer = load_tokenizer(embedded_model())
     found: dict[str, dict[str, Any]] = {}
-    for raw in read_rows(data):
+    for raw in read_rows(DataFile(data, data.name)):
         if len(found) == number:
             break
         try:

@@ -67,7 +67,7 @@ class GreatExpectationsChecks:
 
     def pair_set(self, figures: PairSetFigures, limits: PairSetLimits) -> list[SetFailure]:
         """Set rules on what ingestion accepted and refused."""
-        rows = figures.pairs + figures.quarantined
+        rows = figures.rows
         quarantined = figures.quarantined / rows if rows else 0.0
         unsafe = figures.unsafe_rejected / figures.pairs if figures.pairs else 0.0
         observed = {

@@ -64,6 +64,10 @@ def changed_values(model: type[BaseModel], folder: Path) -> dict[str, Any]:
         "lora": {"rank": 4},
         "early_stopping": {"patience": 2},
         "revision": "main",
+        "split": "test",
+        "sample": {"safe": 1, "unsafe": 1},
+        "columns": {"prompt": "question"},
+        "hub": None,  # in place of a path: test_a_hub_dataset_is_its_commit
         "name": "other",
         "sources": None,
         "benchmarks": None,
@@ -111,6 +115,8 @@ def test_every_field_of_a_list_item_moves_its_stage(
     assert issubclass(section, BaseModel)
     item = get_args(section.model_fields[field].annotation)[0]
     for name, value in changed_values(item, tmp_path).items():
+        if name in ("revision", "split"):
+            continue  # of a hub dataset: test_a_hub_dataset_is_its_commit
         changed = json.loads(json.dumps(base))
         changed[stage][field][0][name] = value
         assert moved(base, changed) == AFTER[stage], f"{stage}.{field}.0.{name} = {value!r}"
@@ -146,6 +152,49 @@ def test_a_file_is_its_content_not_its_place(base: dict[str, Any], tmp_path: Pat
     before = names(base)
     (tmp_path / "rows").write_text("rowz")
     assert names(base)["ingest"] != before["ingest"]
+
+
+def test_a_hub_dataset_is_its_commit(base: dict[str, Any]) -> None:
+    hub = {"hub": "owner/name", "revision": "0" * 40}
+
+    def with_source(**changes: str) -> dict[str, Any]:
+        return base | {"ingest": {"sources": [hub | changes]}}
+
+    reads = stage_reads("ingest", Config.model_validate(with_source()), SOURCE)
+    assert reads["ingest.sources.0.revision"] == "0" * 40
+    for changes in ({"hub": "owner/other"}, {"revision": "1" * 40}, {"split": "test"}):
+        assert moved(with_source(), with_source(**changes)) == AFTER["ingest"], changes
+
+
+def test_a_folder_or_glob_is_the_names_and_contents_of_its_files(base: dict[str, Any], tmp_path: Path) -> None:
+    def fill(folder: str, **files: str) -> Path:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        for name, content in files.items():
+            (tmp_path / folder / f"{name}.jsonl").write_text(content)
+        return tmp_path / folder
+
+    def of(path: Path) -> str:
+        return names(base | {"ingest": {"sources": [{"path": str(path)}]}})["ingest"]
+
+    here = of(fill("here", a="1", b="2"))
+    assert of(fill("copy", a="1", b="2")) == here  # the place is free
+    assert of(tmp_path / "here" / "*.jsonl") == here  # and so is how the files are named
+    assert of(tmp_path / "here" / "a*.jsonl") != here
+    assert of(fill("changed", a="1", b="3")) != here
+    assert of(fill("renamed", a="1", c="2")) != here
+    assert of(fill("swapped", a="2", b="1")) != here
+    assert of(fill("here", c="3")) != here
+    (tmp_path / "here" / "c.jsonl").unlink()
+    (tmp_path / "here" / ".hidden").write_text("x")
+    assert of(tmp_path / "here") == here
+
+
+@pytest.mark.parametrize(
+    ("path", "message"), [("gone.jsonl", "there is no such data file"), ("*.x", "no file matches this pattern")]
+)
+def test_a_missing_source_names_its_field(base: dict[str, Any], tmp_path: Path, path: str, message: str) -> None:
+    with pytest.raises(UserError, match=r"field `ingest\.sources\.0\.path`: .*" + message):
+        names(base | {"ingest": {"sources": [{"path": str(tmp_path / path)}]}})
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -3,12 +3,14 @@
 from bdpo.config.loading import load_config
 from bdpo.config.settings import (
     BenchmarkSettings,
+    ColumnSettings,
     Config,
     EarlyStoppingSettings,
     EvaluateSettings,
     IngestSettings,
     LoraSettings,
     ModelSettings,
+    SampleSettings,
     ScoreSettings,
     SourceSettings,
     TrainSettings,
@@ -16,12 +18,14 @@ from bdpo.config.settings import (
 
 __all__ = [
     "BenchmarkSettings",
+    "ColumnSettings",
     "Config",
     "EarlyStoppingSettings",
     "EvaluateSettings",
     "IngestSettings",
     "LoraSettings",
     "ModelSettings",
+    "SampleSettings",
     "ScoreSettings",
     "SourceSettings",
     "TrainSettings",

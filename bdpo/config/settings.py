@@ -4,10 +4,11 @@ Every field has a docstring; unknown keys raise; a stage's section holds only
 what that stage reads, because each of its fields is part of its fingerprint.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from bdpo.config.methods import METHODS, Balance, Method, Scale, methods_with
 
@@ -81,18 +82,92 @@ class ModelSettings(_Section):
         return self
 
 
-class SourceSettings(_Section):
-    """One file of preference rows."""
+class ColumnSettings(_Section):
+    """Which column holds each field of a preference row."""
 
-    path: ConfigPath
-    """JSONL, JSONL.gz, JSON, CSV or Parquet."""
-    format: Literal["auto", "hh", "pku", "preference"] = "auto"
+    prompt: str = Field("prompt", min_length=1)
+    """The prompt: a string or a list of messages."""
+    chosen: str = Field("chosen", min_length=1)
+    """The better response: a string, or a list of messages that ends with it."""
+    rejected: str = Field("rejected", min_length=1)
+    """The worse response, likewise."""
+    category: str = Field("category", min_length=1)
+    """Optional: the kind of harm."""
+    chosen_safe: str = Field("chosen_safe", min_length=1)
+    """Optional: whether the better response is safe."""
+    rejected_safe: str = Field("rejected_safe", min_length=1)
+    """Optional: whether the worse response is safe."""
+
+    @model_validator(mode="after")
+    def _each_of_its_own(self) -> "ColumnSettings":
+        fields: dict[str, str] = {}
+        for field, column in self.model_dump().items():
+            if column in fields:
+                raise ValueError(f"`{fields[column]}` and `{field}` both name the column {str(column)!r}")
+            fields[column] = field
+        return self
+
+
+class SourceSettings(_Section):
+    """Preference rows from files or from the hub."""
+
+    path: ConfigPath | None = None
+    """A file (JSONL, JSON or CSV, also as .gz or .zst; Parquet or Arrow), a folder of such files, or a glob
+    such as `data/*.jsonl`; files are read in the order of their names."""
+    hub: str | None = None
+    """In place of `path`: a dataset of the Hugging Face hub, such as `PKU-Alignment/PKU-SafeRLHF`."""
+    revision: str | None = None
+    """Branch, tag or commit, for `hub` only; the commit it stands for is part of the fingerprint."""
+    split: str = "train"
+    """Split of the dataset, for `hub` only."""
+    format: Literal["auto", "hh", "pku", "preference", "sharegpt", "alpaca", "ultrafeedback", "beavertails"] = "auto"
     """`hh`: whole transcripts; `pku`: PKU-SafeRLHF; `preference`: prompt/chosen/rejected, plain or
-    conversational; `auto`: found by the columns."""
+    conversational; `sharegpt`, `alpaca`: as LLaMA-Factory reads them; `ultrafeedback`: binarized, with
+    scores; `beavertails`: single labelled responses, paired within a prompt; `auto`: found by the columns."""
+    columns: ColumnSettings | None = None
+    """For rows of any other shape: which column holds `prompt`, `chosen`, `rejected`, ..."""
     name: str | None = None
-    """Value of the column `source`; the file's name by default."""
+    """Value of the column `source`; by default each row's own file, or the dataset."""
     limit: int | None = Field(None, ge=1)
     """Read only the first rows."""
+    weight: float = Field(1.0, gt=0, le=1)
+    """Share of the rows that is kept, each with this probability by its content (in `beavertails`, by its
+    prompt), so that a row keeps its fate when others are added."""
+
+    @field_validator("hub")
+    @classmethod
+    def _hub_name(cls, name: str | None) -> str | None:
+        if name is not None and re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name) is None:
+            raise ValueError(
+                f"{str(name)!r} is no name of a hub dataset, such as `owner/name`; files are given as `path`"
+            )
+        return name
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "SourceSettings":
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("a source has either a `path` or a `hub` dataset: give one of them")
+        for name in ("revision", "split"):
+            if self.hub is None and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"`{name}` is for a `hub` dataset only: remove it")
+        if self.columns is not None and self.format not in ("auto", "preference"):
+            raise ValueError(f"`columns` names the fields of a preference row: remove it, or `format: {self.format}`")
+        return self
+
+
+class SampleSettings(_Section):
+    """How many prompts of each kind are kept."""
+
+    safe: int = Field(ge=0)
+    """Prompts whose rejected responses are labelled safe."""
+    unsafe: int = Field(ge=0)
+    """Prompts with a rejected response that is labelled unsafe."""
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> "SampleSettings":
+        if self.safe + self.unsafe == 0:
+            raise ValueError("a sample of no safe and no unsafe prompts is empty: ask for at least one")
+        return self
 
 
 class IngestSettings(_Section):
@@ -100,14 +175,17 @@ class IngestSettings(_Section):
 
     sources: list[SourceSettings] = Field(min_length=1)
     """Where the rows come from."""
+    sample: SampleSettings | None = None
+    """Keep only a sample of the accepted prompts, drawn by whether their rejected response is unsafe."""
     validation_fraction: float = Field(0.1, ge=0.0, lt=1.0)
     """Share of prompts held out from training."""
     seed: int = 0
-    """Seed of the split; a prompt keeps its side when rows are added."""
+    """Seed of the split, of the sources' weights and of the sample; a prompt keeps its side when rows are
+    added."""
     max_chars: int = Field(100_000, ge=1)
     """A row whose prompt and longer response exceed this is quarantined as over-long."""
     min_pairs: int = Field(1, ge=1)
-    """Fewer accepted pairs than this fail the stage."""
+    """Fewer accepted pairs than this, before any sample, fail the stage."""
     max_quarantined_fraction: float = Field(0.5, ge=0.0, le=1.0)
     """A larger share of quarantined rows fails the stage."""
     min_unsafe_rejected_fraction: float = Field(0.0, ge=0.0, le=1.0)

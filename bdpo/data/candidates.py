@@ -1,7 +1,7 @@
 """Accepted rows on disk until all are seen: duplicates found and pairs sorted in bounded memory."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +12,21 @@ import pyarrow.parquet as pq
 
 from bdpo.artifacts.duck import connect, literal
 from bdpo.data.rows import Candidate, RawRow
+from bdpo.data.sampling import Kind
 from bdpo.data.splits import PairIdentity
 from bdpo.schemas import PAIRS, QUARANTINE
 
 BATCH_ROWS = 8192
 """Rows in memory at a time, and in a row group of what is written."""
 _MEMORY_LIMIT = "1GiB"
+_ORIGIN = pa.struct([pa.field("file", pa.string()), pa.field("line", pa.int64()), pa.field("row", pa.binary())])
+"""A row that a pair was made of: one, or two where single responses were paired."""
 _FACTS = pa.schema(
     [
         pa.field("seq", pa.int64()),
         pa.field("unordered_id", pa.string()),
-        pa.field("file", pa.string()),
-        pa.field("line", pa.int64()),
-        pa.field("row", pa.binary()),
+        pa.field("prompt_id", pa.string()),
+        pa.field("origins", pa.list_(_ORIGIN)),
         pa.field("chosen_chars", pa.int64()),
         pa.field("rejected_chars", pa.int64()),
     ]
@@ -32,7 +34,7 @@ _FACTS = pa.schema(
 _SCHEMA = pa.schema([*_FACTS, *PAIRS])
 _TEXT_OF_RULE = {
     "contradictory_labels": "'the pair is here with either side preferred'",
-    "duplicate": "'the same pair as ' || first.file || ':' || first.line",
+    "duplicate": "'the same pair as ' || first.origins[1].file || ':' || first.origins[1].line",
 }
 
 
@@ -40,7 +42,8 @@ _TEXT_OF_RULE = {
 class Accepted:
     """A candidate that every row rule let pass."""
 
-    raw: RawRow
+    rows: tuple[RawRow, ...]
+    """The rows that it was made of."""
     source: str
     pair: Candidate
     identity: PairIdentity
@@ -52,6 +55,8 @@ class KeptFigures:
     """What is known of the pairs that stay."""
 
     pairs: int
+    rows: int
+    """Rows that they were made of."""
     unsafe_rejected: int
     """Pairs whose rejected response is labelled unsafe."""
     median_response_chars: float
@@ -66,7 +71,7 @@ class CandidateFile:
         folder.mkdir(parents=True)
         self._folder = folder
         self._path = folder / "candidates.parquet"
-        self._writer = pq.ParquetWriter(self._path, _SCHEMA, compression="lz4", use_dictionary=["source", "file"])
+        self._writer = pq.ParquetWriter(self._path, _SCHEMA, compression="lz4", use_dictionary=["source"])
         self._rows = 0
 
     def add(self, accepted: list[Accepted]) -> None:
@@ -76,9 +81,8 @@ class CandidateFile:
         columns: dict[str, Any] = {
             "seq": range(self._rows, self._rows + len(accepted)),
             "unordered_id": [a.identity.unordered_id for a in accepted],
-            "file": [a.raw.file for a in accepted],
-            "line": [a.raw.line for a in accepted],
-            "row": [a.raw.raw for a in accepted],
+            "prompt_id": [a.identity.prompt_id for a in accepted],
+            "origins": [[{"file": r.file, "line": r.line, "row": r.raw} for r in a.rows] for a in accepted],
             "chosen_chars": [len(a.pair.chosen) for a in accepted],
             "rejected_chars": [len(a.pair.rejected) for a in accepted],
             "pair_id": [a.identity.pair_id for a in accepted],
@@ -121,24 +125,55 @@ class Resolved:
 
     def figures(self) -> KeptFigures:
         """Counts and median of the pairs that stay."""
-        [(pairs, unsafe)] = self._connection.execute(
-            f"select count(*), count(*) filter (where rejected_safe = false) from {self._candidates} where rule is null"
+        [(pairs, rows, unsafe)] = self._connection.execute(
+            "select count(*), coalesce(sum(len(origins)), 0)::bigint, count(*) filter (where rejected_safe = false) "
+            f"from {self._candidates} where rule is null"
         ).fetchall()
         [(median,)] = self._connection.execute(
             "select median(chars) from (select unnest([chosen_chars, rejected_chars]) as chars "
             f"from {self._candidates} where rule is null)"
         ).fetchall()
-        return KeptFigures(pairs, unsafe, float(median or 0.0))
+        return KeptFigures(pairs, rows, unsafe, float(median or 0.0))
 
     def refused(self) -> Iterator[pa.Table]:
         """Rows of QUARANTINE for duplicates and contradictions, as they came."""
         reason = " ".join(f"when {literal(rule)} then {text}" for rule, text in _TEXT_OF_RULE.items())
         return self._tables(
-            f"select c.file, c.line, c.rule, case c.rule {reason} end as reason, c.row from {self._candidates} c "
-            f"join (select seq, file, line from read_parquet({literal(self._path)})) first on first.seq = c.first "
-            "where c.rule is not null order by c.seq",
+            f"select origin.file, origin.line, rule, reason, origin.row from (select c.seq, c.rule, "
+            f"case c.rule {reason} end as reason, unnest(c.origins) as origin from {self._candidates} c "
+            f"join (select seq, origins from read_parquet({literal(self._path)})) first on first.seq = c.first "
+            "where c.rule is not null) order by seq, origin.file, origin.line",
             QUARANTINE,
         )
+
+    def draw(self, sample: Callable[[Mapping[str, Kind], int], set[str]]) -> int:
+        """Keep only the pairs of drawn prompts.
+
+        Args:
+            sample: from the kind of every labelled prompt, and the number of unlabelled ones, the prompts to keep.
+
+        Returns:
+            Rows that pairs were made of that are left out.
+        """
+        kinds: dict[str, Kind] = {}
+        unlabelled = 0
+        for prompt, unsafe, labelled in self._connection.execute(
+            "select prompt_id, coalesce(bool_or(rejected_safe = false), false), bool_or(rejected_safe is not null) "
+            f"from {self._candidates} where rule is null group by prompt_id"
+        ).fetchall():
+            if labelled:
+                kinds[prompt] = "unsafe" if unsafe else "safe"
+            else:
+                unlabelled += 1
+        before = self.figures().rows
+        self._connection.register("drawn_ids", pa.table({"prompt_id": sorted(sample(kinds, unlabelled))}))
+        self._connection.execute("create table drawn as select prompt_id from drawn_ids")
+        self._connection.unregister("drawn_ids")
+        self._candidates = (
+            f"(select * replace (case when rule is null and prompt_id not in (select prompt_id from drawn) "
+            f"then 'left out' else rule end as rule) from {self._candidates})"
+        )
+        return before - self.figures().rows
 
     def kept(self) -> Iterator[pa.Table]:
         """Rows of PAIRS by `pair_id`, `BATCH_ROWS` at a time."""

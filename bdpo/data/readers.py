@@ -5,7 +5,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,78 +13,84 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bdpo.data.files import DataFile, kind_of
 from bdpo.data.rows import RawRow, RowProblem
 from bdpo.errors import UserError
 
 _BATCH_ROWS = 1024
-_READABLE = ".jsonl, .jsonl.gz, .json, .json.gz, .csv, .csv.gz or .parquet"
+_ARROW_FILE = b"ARROW1"
+_NAMES = {".gz": "gzip", ".zst": "zstd", ".parquet": "Parquet", ".arrow": "Arrow"}
+"""What a file that has no lines is called in an error."""
 
 
-def read_rows(path: Path) -> Iterator[RawRow]:
+def read_rows(file: DataFile) -> Iterator[RawRow]:
     """Read a file's rows in order; blank lines of a text file are no rows.
 
     Raises:
-        UserError: the file is missing, of another kind, or broken as a whole.
+        UserError: the file is of another kind, or broken as a whole.
     """
-    if not path.exists():
-        raise UserError(f"{path}: there is no such data file.")
-    if path.is_dir():
-        raise UserError(f"{path}: a folder, where a data file is expected ({_READABLE}).")
-    kind = "".join(path.suffixes[-2:]).lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
+    path = file.path
+    kind, compression = kind_of(path)
     try:
-        if kind in (".jsonl", ".jsonl.gz"):
-            yield from _read_json_lines(path)
-        elif kind in (".json", ".json.gz"):
-            yield from _read_json(path)
-        elif kind in (".csv", ".csv.gz"):
-            yield from _read_csv(path)
-        elif kind == ".parquet":
-            yield from _read_parquet(path)
-        else:
-            raise UserError(f"{path}: unknown kind of file {path.suffix!r}; it can be {_READABLE}.")
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path}: the gzip file is broken ({error}); fetch or write it again.") from error
-    except pa.ArrowException as error:
+        match kind:
+            case ".jsonl":
+                yield from _read_json_lines(file)
+            case ".json":
+                yield from _read_json(file)
+            case ".csv":
+                yield from _read_csv(file)
+            case ".parquet":
+                yield from _read_parquet(file)
+            case ".arrow":
+                yield from _read_arrow(file)
+    except (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's fault; what gzip and pyarrow say of the content has no number
         reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: the Parquet file is broken ({reason}); fetch or write it again.") from error
+        name = _NAMES[compression or kind]
+        raise UserError(f"{path}: the {name} file is broken ({reason}); fetch or write it again.") from error
 
 
 @contextmanager
 def _open(path: Path) -> Iterator[BinaryIO]:
-    if path.suffix.lower() == ".gz":
-        with gzip.open(path) as file:
-            yield file  # type: ignore[misc]  # typeshed: GzipFile is no BinaryIO, though it reads like one
-    else:
-        with path.open("rb") as file:
-            yield file
+    match kind_of(path)[1]:
+        case ".gz":
+            with gzip.open(path) as file:
+                yield file  # type: ignore[misc]  # typeshed: GzipFile is no BinaryIO, though it reads like one
+        case ".zst":
+            with pa.CompressedInputStream(pa.OSFile(str(path)), "zstd") as stream:
+                yield io.BufferedReader(stream)
+        case _:
+            with path.open("rb") as file:
+                yield file
 
 
-def _read_json_lines(path: Path) -> Iterator[RawRow]:
-    with _open(path) as file:
+def _read_json_lines(data: DataFile) -> Iterator[RawRow]:
+    with _open(data.path) as file:
         for line, raw in enumerate(file, start=1):
             stripped = raw.rstrip(b"\r\n")
             if stripped.strip():
-                yield RawRow(path.name, line, stripped, _parse(stripped))
+                yield RawRow(data.name, line, stripped, _parse(stripped))
 
 
-def _read_json(path: Path) -> Iterator[RawRow]:
-    with _open(path) as file:
+def _read_json(data: DataFile) -> Iterator[RawRow]:
+    with _open(data.path) as file:
         start = file.read(64).lstrip()
     if not start.startswith(b"["):
-        yield from _read_json_lines(path)
+        yield from _read_json_lines(data)
         return
-    with _open(path) as file:
+    with _open(data.path) as file:
         try:
             rows = json.load(io.TextIOWrapper(file, encoding="utf-8"))
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}: not valid JSON: {error}; a list of objects is expected.") from error
+            raise UserError(f"{data.path}: not valid JSON: {error}; a list of objects is expected.") from error
     for line, row in enumerate(rows, start=1):
-        yield RawRow(path.name, line, _dump(row), _as_object(row))
+        yield RawRow(data.name, line, dump_row(row), _as_object(row))
 
 
-def _read_csv(path: Path) -> Iterator[RawRow]:
+def _read_csv(data: DataFile) -> Iterator[RawRow]:
     csv.field_size_limit(2**31 - 1)
-    with _open(path) as file:
+    with _open(data.path) as file:
         # Bytes that are not UTF-8 become lone surrogates, which the row is then refused for.
         text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
         reader = csv.reader(text)
@@ -98,9 +104,9 @@ def _read_csv(path: Path) -> Iterator[RawRow]:
                 if fields is None:
                     return
                 if fields:
-                    yield RawRow(path.name, line, _dump(fields), _csv_value(header, fields))
+                    yield RawRow(data.name, line, dump_row(fields), _csv_value(header, fields))
         except csv.Error as error:
-            raise UserError(f"{path}:{reader.line_num}: not valid CSV: {error}.") from error
+            raise UserError(f"{data.path}:{reader.line_num}: not valid CSV: {error}.") from error
 
 
 def _csv_value(header: list[str], fields: list[str]) -> dict[str, Any] | RowProblem:
@@ -109,13 +115,46 @@ def _csv_value(header: list[str], fields: list[str]) -> dict[str, Any] | RowProb
     return dict(zip(header, fields, strict=True))
 
 
-def _read_parquet(path: Path) -> Iterator[RawRow]:
-    with pq.ParquetFile(path) as file:
-        line = 0
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-            for row in batch.to_pylist():
-                line += 1
-                yield RawRow(path.name, line, _dump(row), _as_object(row))
+def _read_parquet(data: DataFile) -> Iterator[RawRow]:
+    with pq.ParquetFile(data.path) as file:
+        yield from _batches(data.name, file.iter_batches(batch_size=_BATCH_ROWS))
+
+
+def _read_arrow(data: DataFile) -> Iterator[RawRow]:
+    """Arrow IPC, as a file or, as `datasets` writes it, a stream."""
+    with pa.OSFile(str(data.path)) as file:
+        if file.read(len(_ARROW_FILE)) == _ARROW_FILE:
+            with pa.ipc.open_file(file) as reader:
+                batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
+                yield from _batches(data.name, batches)
+        else:
+            file.seek(0)
+            with pa.ipc.open_stream(file) as reader:
+                yield from _batches(data.name, reader)
+
+
+def _batches(name: str, batches: Iterable[pa.RecordBatch]) -> Iterator[RawRow]:
+    line = 0
+    for batch in batches:
+        try:
+            rows = batch.to_pylist()
+        except UnicodeDecodeError:
+            rows = [_row(batch.slice(i, 1)) for i in range(batch.num_rows)]
+        for row in rows:
+            line += 1
+            if isinstance(row, UnicodeDecodeError):
+                problem = RowProblem("invalid_utf8", f"a text of the row is not UTF-8 at byte {row.start}")
+                yield RawRow(name, line, row.object, problem)
+            else:
+                yield RawRow(name, line, dump_row(row), _as_object(row))
+
+
+def _row(batch: pa.RecordBatch) -> Any:
+    """The one row of a batch, or why it is none."""
+    try:
+        return batch.to_pylist()[0]
+    except UnicodeDecodeError as error:
+        return error
 
 
 def _parse(raw: bytes) -> dict[str, Any] | RowProblem:
@@ -136,5 +175,10 @@ def _as_object(value: Any) -> dict[str, Any] | RowProblem:
     return RowProblem("not_an_object", f"a row is a JSON object, not {type(value).__name__}")
 
 
-def _dump(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", errors="surrogateescape")
+def dump_row(value: Any) -> bytes:
+    """A row that came as values, as the JSON that quarantine keeps."""
+    try:
+        # Bytes of a CSV file that are no text come back as they were.
+        return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", errors="surrogateescape")
+    except UnicodeEncodeError:
+        return json.dumps(value, default=str).encode("ascii")  # half a surrogate pair stays an escape

@@ -20,7 +20,7 @@ class RawRow(NamedTuple):
     """One row as a file holds it."""
 
     file: str
-    """The file's name, without folders."""
+    """The name of the file, or of the hub dataset."""
     line: int
     """Line, or row of a columnar file, counted from 1."""
     raw: bytes
@@ -40,3 +40,11 @@ class Candidate:
     chosen_safe: bool | None = None
     rejected_safe: bool | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+
+
+class Parsed(NamedTuple):
+    """What became of a row, or of the rows that a pair was made of."""
+
+    rows: tuple[RawRow, ...]
+    outcome: Candidate | RowProblem | None
+    """None: the source's weight leaves the row out."""

@@ -13,6 +13,8 @@ _SHARES = 2**64
 class PairIdentity(NamedTuple):
     """What a pair is called and where it belongs."""
 
+    prompt_id: str
+    """Digest of the messages before the response."""
     pair_id: str
     """Digest of prompt, chosen and rejected response."""
     unordered_id: str
@@ -33,8 +35,17 @@ def identify(pair: Candidate, *, validation_fraction: float, seed: int) -> PairI
     pair_id = _digest(prompt, chosen, rejected)[:_ID_LENGTH]
     swapped = pair.rejected < pair.chosen
     unordered_id = _digest(prompt, rejected, chosen)[:_ID_LENGTH] if swapped else pair_id
-    share = int(_digest(str(seed), prompt)[:16], 16) / _SHARES
-    return PairIdentity(pair_id, unordered_id, "validation" if share < validation_fraction else "train")
+    split = "validation" if _share(str(seed), prompt) < validation_fraction else "train"
+    return PairIdentity(_digest(prompt)[:_ID_LENGTH], pair_id, unordered_id, split)
+
+
+def share_of(*values: str | int) -> float:
+    """A number in [0, 1) that is evenly spread over values and always the same for the same ones."""
+    return _share(*(json.dumps(value) for value in values))
+
+
+def _share(*written: str) -> float:
+    return int(_digest(*written)[:16], 16) / _SHARES
 
 
 def _digest(*written: str) -> str:

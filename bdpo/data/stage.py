@@ -2,6 +2,8 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,10 +13,14 @@ import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
 from bdpo.artifacts.store import SCRATCH, note_progress
-from bdpo.config import IngestSettings, ModelSettings
+from bdpo.config import IngestSettings, ModelSettings, SampleSettings, SourceSettings
 from bdpo.data.candidates import BATCH_ROWS, Accepted, CandidateFile, Resolved
 from bdpo.data.card import SplitFiles, write_card
-from bdpo.data.rows import Candidate, RawRow, RowProblem
+from bdpo.data.files import data_files
+from bdpo.data.hub import hub_rows
+from bdpo.data.readers import read_rows
+from bdpo.data.rows import Candidate, Parsed, RawRow, RowProblem
+from bdpo.data.sampling import Kind, draw_prompts
 from bdpo.data.sources import read_source
 from bdpo.data.splits import identify
 from bdpo.errors import UserError
@@ -40,11 +46,12 @@ class _Quarantine:
     def __exit__(self, *problem: object) -> None:
         self._writer.close()
 
-    def refuse(self, refused: list[tuple[RawRow, RowProblem]]) -> None:
-        """Add rows, each with its problem."""
+    def refuse(self, refused: list[tuple[tuple[RawRow, ...], RowProblem]]) -> None:
+        """Add rows, those of a pair together with its problem."""
         rows = [
             {"file": raw.file, "line": raw.line, "rule": problem.rule, "reason": problem.reason, "row": raw.raw}
-            for raw, problem in refused
+            for raws, problem in refused
+            for raw in raws
         ]
         if rows:
             self.add(pa.Table.from_pylist(rows, QUARANTINE))
@@ -81,29 +88,33 @@ def ingest(
         progress: where to show what happens.
 
     Returns:
-        Counts: rows, pairs, quarantined, by_rule, by_split, by_source, num_categories.
+        Counts: rows, pairs, paired_rows (two a pair where single responses were paired), quarantined,
+        left_out (rows by `weight` and by `sample`; rows = paired_rows + quarantined + those), by_rule,
+        by_split, by_source, num_categories.
 
     Raises:
         UserError: a source cannot be read, or too little of it is usable.
     """
     candidates = CandidateFile(workdir / SCRATCH / "ingest")
     rows = 0
+    left_out = {"weight": 0, "sample": 0}
     with _Quarantine(workdir) as quarantine:
         progress.begin("ingest", len(settings.sources), "sources")
         for source in settings.sources:
-            name = source.name or source.path.name.split(".")[0]
             before = rows
-            chunk: list[tuple[RawRow, Candidate | RowProblem]] = []
-            format_name = None if source.format == "auto" else source.format
-            for row in read_source(source.path, format_name=format_name, limit=source.limit):
-                rows += 1
-                chunk.append((row.raw, row.outcome))
+            chunk: list[Parsed] = []
+            for parsed in _read(source, settings.seed):
+                rows += len(parsed.rows)
+                if parsed.outcome is None:
+                    left_out["weight"] += len(parsed.rows)
+                    continue
+                chunk.append(parsed)
                 if len(chunk) == BATCH_ROWS:
-                    _check(chunk, name, candidates, quarantine, settings, model, tokenizer, checks)
+                    _check(chunk, source, candidates, quarantine, settings, model, tokenizer, checks)
                     chunk = []
-            _check(chunk, name, candidates, quarantine, settings, model, tokenizer, checks)
+            _check(chunk, source, candidates, quarantine, settings, model, tokenizer, checks)
             if rows == before:
-                raise UserError(f"{source.path}: the file holds no rows.")
+                raise UserError(f"{source.hub or source.path}: there are no rows in it.")
             progress.advance(1, rows=rows)
         with candidates.resolve() as resolved:
             for table in resolved.refused():
@@ -112,9 +123,10 @@ def ingest(
             note_progress(workdir, len(settings.sources), len(settings.sources), "sources")
             refused = quarantine.by_rule.total()
             kept = resolved.figures()
-            assert rows == kept.pairs + refused, "a row was lost"
             failures = checks.pair_set(
-                PairSetFigures(kept.pairs, refused, kept.unsafe_rejected, kept.median_response_chars),
+                PairSetFigures(
+                    kept.pairs, kept.rows + refused, refused, kept.unsafe_rejected, kept.median_response_chars
+                ),
                 PairSetLimits(**{name: getattr(settings, name) for name in PairSetLimits.__dataclass_fields__}),
             )
             checks.write_docs(workdir / "data_docs")
@@ -125,15 +137,55 @@ def ingest(
                     f"ingest: {failure.rule} is {failure.observed}, allowed is {failure.allowed}; of {rows} rows "
                     f"{refused} were refused, most often by: {common}; they are in {quarantine.path}."
                 )
+            if settings.sample is not None:
+                left_out["sample"] = _sample(resolved, settings.sample, settings.seed)
+                kept = resolved.figures()
+            assert rows == kept.rows + refused + sum(left_out.values()), "a row was lost"
             counts = _write_pairs(resolved, workdir)
     write_card(workdir, counts["by_split"], counts["by_source"])
-    by_rule = dict(quarantine.by_rule.most_common())
-    return {"rows": rows, "pairs": kept.pairs, "quarantined": refused, "by_rule": by_rule, **counts}
+    return {
+        "rows": rows,
+        "pairs": kept.pairs,
+        "paired_rows": kept.rows,
+        "quarantined": refused,
+        "left_out": left_out,
+        "by_rule": dict(quarantine.by_rule.most_common()),
+        **counts,
+    }
+
+
+def _read(source: SourceSettings, seed: int) -> Iterator[Parsed]:
+    """One source's rows and what became of each."""
+    if source.hub is not None:
+        origin, rows = source.hub, hub_rows(source.hub, revision=source.revision, split=source.split)
+    else:
+        assert source.path is not None, "a source without an origin"
+        origin, rows = str(source.path), chain.from_iterable(map(read_rows, data_files(source.path)))
+    return read_source(
+        rows,
+        origin=origin,
+        format_name=None if source.format == "auto" else source.format,
+        columns=None if source.columns is None else source.columns.model_dump(),
+        limit=source.limit,
+        weight=source.weight,
+        seed=seed,
+    )
+
+
+def _sample(resolved: Resolved, sample: SampleSettings, seed: int) -> int:
+    """Leave only the pairs of sampled prompts; the rows that are left out."""
+
+    def draw(kinds: Mapping[str, Kind], num_unlabelled: int) -> set[str]:
+        return draw_prompts(
+            kinds, num_safe=sample.safe, num_unsafe=sample.unsafe, num_unlabelled=num_unlabelled, seed=seed
+        )
+
+    return resolved.draw(draw)
 
 
 def _check(
-    chunk: list[tuple[RawRow, Candidate | RowProblem]],
-    name: str,
+    chunk: list[Parsed],
+    source: SourceSettings,
     candidates: CandidateFile,
     quarantine: _Quarantine,
     settings: IngestSettings,
@@ -142,12 +194,13 @@ def _check(
     checks: Checks,
 ) -> None:
     """Row rules, and then the tokenizer, on rows of the right shape; each row goes to one of the two."""
-    problems = {i: outcome for i, (_, outcome) in enumerate(chunk) if isinstance(outcome, RowProblem)}
-    pairs = {i: outcome for i, (_, outcome) in enumerate(chunk) if isinstance(outcome, Candidate)}
+    problems = {i: parsed.outcome for i, parsed in enumerate(chunk) if isinstance(parsed.outcome, RowProblem)}
+    pairs = {i: parsed.outcome for i, parsed in enumerate(chunk) if isinstance(parsed.outcome, Candidate)}
+    names = {i: source.name or source.hub or chunk[i].rows[0].file.split(".")[0] for i in pairs}
     if pairs:
         frame = pd.DataFrame({column: [getattr(pair, column) for pair in pairs.values()] for column in _CHECKED})
         positions = list(pairs)
-        for failure in checks.raw_pairs(frame.assign(source=name), max_chars=settings.max_chars):
+        for failure in checks.raw_pairs(frame.assign(source=list(names.values())), max_chars=settings.max_chars):
             problems.setdefault(positions[failure.index], RowProblem(failure.rule, failure.reason))
     passed = {i: pair for i, pair in pairs.items() if i not in problems}
     untokenizable = find_untokenizable(
@@ -159,12 +212,12 @@ def _check(
     for i, problem in zip(passed, untokenizable, strict=True):
         if problem is not None:
             problems[i] = RowProblem(problem.rule, problem.reason)
-    quarantine.refuse([(chunk[i][0], problems[i]) for i in sorted(problems)])
+    quarantine.refuse([(chunk[i].rows, problems[i]) for i in sorted(problems)])
     candidates.add(
         [
             Accepted(
-                chunk[i][0],
-                name,
+                chunk[i].rows,
+                names[i],
                 pair,
                 identify(pair, validation_fraction=settings.validation_fraction, seed=settings.seed),
                 json.dumps(pair.meta, default=str) if pair.meta else None,

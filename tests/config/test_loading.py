@@ -49,7 +49,7 @@ def test_mappings_merge_and_lists_are_replaced(tmp_path: Path) -> None:
     child = "extends: base.yaml\ntrain: {beta: 0.5}\ningest: {sources: [{path: a}, {path: b}]}\n"
     config = load_config(write(tmp_path, child))
     assert (config.train.beta, config.train.epochs) == (0.5, 3)
-    assert [source.path.name for source in config.ingest.sources] == ["a", "b"]
+    assert [Path(str(source.path)).name for source in config.ingest.sources] == ["a", "b"]
 
 
 def test_overrides_reach_into_sections_and_lists(tmp_path: Path) -> None:

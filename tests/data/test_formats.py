@@ -4,7 +4,11 @@ from typing import Any
 
 import pytest
 
-from bdpo.data.formats import check_roles, detect_format, parse_hh, parse_pku, parse_preference
+from bdpo.data.formats import detect_format
+from bdpo.data.formats.hh import parse_hh
+from bdpo.data.formats.pku import parse_pku
+from bdpo.data.formats.preference import parse_preference
+from bdpo.data.formats.turns import check_roles
 from bdpo.data.rows import Candidate, RowProblem
 
 PKU = {
@@ -35,6 +39,19 @@ def test_formats_are_found_by_their_columns() -> None:
     assert detect_format({"chosen": "\n\nHuman: Q\n\nAssistant: a", "rejected": "x"}) == "hh"
     assert detect_format({"chosen": "a", "rejected": "b"}) is None
     assert detect_format({"question": "Q"}) is None
+
+
+def test_the_newer_formats_are_found_by_their_columns() -> None:
+    turn = {"from": "gpt", "value": "a"}
+    scores = {"score_chosen": 2.0, "score_rejected": 1.0}
+    sides = {"chosen": said("Q", "a"), "rejected": said("Q", "b")}
+    assert detect_format({"conversations": [], "chosen": turn, "rejected": turn}) == "sharegpt"
+    assert detect_format({"chosen": turn, "rejected": turn}) is None
+    assert detect_format({"instruction": "I", "input": "", "chosen": "a", "rejected": "b"}) == "alpaca"
+    assert detect_format({"prompt": "Q", **sides, **scores}) == "ultrafeedback"
+    assert detect_format({"prompt": "Q", "chosen": "a", "rejected": "b", **scores}) == "preference"
+    assert detect_format({"prompt": "Q", "response": "a", "is_safe": True, "category": {}}) == "beavertails"
+    assert detect_format(PKU | {"response": "a", "is_safe": True, "category": {}}) == "pku"
 
 
 def test_hh_of_two_turns() -> None:

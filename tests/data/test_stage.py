@@ -29,8 +29,8 @@ GOOD = {"prompt": "Q", "chosen": "yes", "rejected": "no"}
 
 
 def run(path: Path, workdir: Path, tokenizer: Any = None, **fields: Any) -> dict[str, Any]:
+    sources = fields.pop("sources", None) or [{"path": path, "format": fields.pop("format", "auto")}]
     workdir.mkdir(exist_ok=True)
-    sources = [{"path": path, "format": fields.pop("format", "auto")}]
     summary = ingest(
         settings=IngestSettings.model_validate({"sources": sources, "max_quarantined_fraction": 1.0, **fields}),
         model=ModelSettings(max_length=256, max_prompt_length=128),
@@ -42,7 +42,8 @@ def run(path: Path, workdir: Path, tokenizer: Any = None, **fields: Any) -> dict
     pairs, quarantine = pq.read_table(workdir / "pairs.parquet"), pq.read_table(workdir / "quarantine.parquet")
     assert pairs.schema.equals(PAIRS)
     assert quarantine.schema.equals(QUARANTINE)
-    assert summary["rows"] == pairs.num_rows + quarantine.num_rows
+    assert summary["rows"] == summary["paired_rows"] + quarantine.num_rows + sum(summary["left_out"].values())
+    assert (summary["pairs"], summary["quarantined"]) == (pairs.num_rows, quarantine.num_rows)
     return summary
 
 
@@ -96,7 +97,7 @@ def test_a_response_that_truncation_leaves_empty_is_refused(tmp_path: Path) -> N
     assert summary["quarantined"] == 0
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".csv", ".parquet", ".arrow"])
 def test_every_kind_of_file_gives_the_same_pairs(tmp_path: Path, suffix: str) -> None:
     rows = [{k: row[k] for k in ("prompt", "chosen", "rejected", "category")} for row in pair_rows(12)]
     path = tmp_path / f"rows{suffix}"
@@ -106,6 +107,13 @@ def test_every_kind_of_file_gives_the_same_pairs(tmp_path: Path, suffix: str) ->
             path.write_text(lines)
         case ".jsonl.gz":
             path.write_bytes(gzip.compress(lines.encode()))
+        case ".jsonl.zst":
+            with pa.output_stream(str(path), compression="zstd") as file:
+                file.write(lines.encode())
+        case ".arrow":
+            table = pa.Table.from_pylist(rows)
+            with pa.ipc.new_file(str(path), table.schema) as writer:
+                writer.write_table(table)
         case ".json":
             path.write_text(json.dumps(rows))
         case ".csv":
@@ -134,6 +142,66 @@ def test_a_prompt_keeps_its_split_when_rows_are_added(tmp_path: Path) -> None:
     assert set(splits[1].values()) == {"train", "validation"}
 
 
+def test_a_folder_a_glob_and_a_file_each_with_their_limit(tmp_path: Path) -> None:
+    rows = pair_rows(30)
+    (tmp_path / "folder").mkdir()
+    write_jsonl(tmp_path / "folder" / "b.jsonl", rows[:8])
+    write_jsonl(tmp_path / "folder" / "a.jsonl", [{"chosen": 1}, *rows[8:12]])
+    write_jsonl(tmp_path / "more.jsonl", rows[12:])
+    sources = [
+        {"path": tmp_path / "folder", "limit": 7, "format": "preference"},
+        {"path": tmp_path / "more*.jsonl", "limit": 5, "name": "named"},
+    ]
+    summary = run(tmp_path, tmp_path / "out", sources=sources)
+    assert (summary["rows"], summary["quarantined"]) == (12, 1)
+    assert summary["by_source"] == {"a": 4, "b": 2, "named": 5}
+    (refused,) = pq.read_table(tmp_path / "out" / "quarantine.parquet").to_pylist()
+    assert (refused["file"], refused["line"]) == ("a.jsonl", 1)
+
+
+def test_weights_and_a_sample_leave_rows_out_and_are_counted(tmp_path: Path) -> None:
+    rows = [row | {"rejected_safe": i % 2 == 0} for i, row in enumerate(pair_rows(60))]
+    write_jsonl(tmp_path / "x.jsonl", [*rows, GOOD | {"chosen": ""}])
+    write_jsonl(tmp_path / "y.jsonl", [row | {"prompt": f"again {row['prompt']}"} for row in rows])
+    sources = [{"path": tmp_path / "x.jsonl"}, {"path": tmp_path / "y.jsonl", "weight": 0.5}]
+    whole = run(tmp_path, tmp_path / "whole", sources=sources)
+    assert whole["left_out"]["sample"] == 0
+    assert 15 < whole["left_out"]["weight"] < 45
+    drawn = run(tmp_path, tmp_path / "drawn", sources=sources, sample={"safe": 4, "unsafe": 7})
+    kept = pq.read_table(tmp_path / "drawn" / "pairs.parquet").to_pylist()
+    assert sorted(row["rejected_safe"] for row in kept) == [False] * 7 + [True] * 4
+    assert drawn["quarantined"] == whole["quarantined"] == 1
+    assert drawn["left_out"] == {"weight": whole["left_out"]["weight"], "sample": whole["pairs"] - 11}
+
+
+def test_single_responses_are_counted_two_a_pair(tmp_path: Path) -> None:
+    def answer(prompt: str, response: str, safe: bool) -> dict[str, Any]:
+        return {"prompt": prompt, "response": response, "is_safe": safe, "category": {"theft": not safe}}
+
+    rows = [answer("Q", "good", True), answer("Q", "bad", False), answer("Q", "worse", False)]
+    rows += [answer("R", "good", True), answer("R", "bell \x07", False), answer("S", "", True)]
+    write_jsonl(tmp_path / "x.jsonl", rows)
+    summary = run(tmp_path / "x.jsonl", tmp_path / "out")
+    assert (summary["rows"], summary["pairs"], summary["paired_rows"], summary["quarantined"]) == (6, 1, 2, 4)
+    # A pair that a rule refuses puts both of its rows into quarantine.
+    assert refusals(tmp_path / "out") == [
+        (3, "unpaired_response"),
+        (4, "control_character"),
+        (5, "control_character"),
+        (6, "blank_response"),
+    ]
+    with pytest.raises(UserError, match=r"share of quarantined rows is 0\.667 \(4 of 6\)"):
+        run(tmp_path / "x.jsonl", tmp_path / "other", max_quarantined_fraction=0.5)
+
+
+def test_columns_of_any_name_are_mapped(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "x.jsonl", [{"question": "Q", "good": "a", "bad": "b", "n": 1}])
+    columns = {"prompt": "question", "chosen": "good", "rejected": "bad"}
+    run(tmp_path, tmp_path / "out", sources=[{"path": tmp_path / "x.jsonl", "columns": columns}])
+    (pair,) = pq.read_table(tmp_path / "out" / "pairs.parquet").to_pylist()
+    assert (pair["prompt"][0]["content"], pair["chosen"], pair["rejected"], pair["meta"]) == ("Q", "a", "b", '{"n": 1}')
+
+
 def gzip_cut(path: Path) -> None:
     path.write_bytes(gzip.compress(b'{"prompt": "Q", "chosen": "yes", "rejected": "no"}\n' * 1000)[:-20])
 
@@ -142,9 +210,9 @@ def gzip_cut(path: Path) -> None:
     ("name", "make", "message"),
     [
         ("gone.jsonl", lambda p: None, "there is no such data file"),
-        ("x.jsonl", lambda p: p.mkdir(), "a folder, where a data file is expected"),
+        ("x.jsonl", lambda p: p.mkdir(), "the folder is empty"),
         ("x.txt", lambda p: p.write_text("x"), "unknown kind of file '.txt'"),
-        ("x.jsonl", lambda p: p.write_text(""), "the file holds no rows"),
+        ("x.jsonl", lambda p: p.write_text(""), "there are no rows in it"),
         ("x.jsonl", lambda p: p.write_text('{"question": 1}\n'), "the columns `question` are those of no known format"),
         ("x.jsonl", lambda p: p.write_text("{\n{\n"), "none of the first 2 rows is a JSON object"),
         ("x.json", lambda p: p.write_text("[1, "), "not valid JSON"),

@@ -66,7 +66,7 @@ def test_a_row_breaks_every_rule_that_it_breaks() -> None:
     ]
 
 
-FIGURES = PairSetFigures(pairs=10, quarantined=10, unsafe_rejected=4, median_response_chars=50.5)
+FIGURES = PairSetFigures(pairs=10, rows=20, quarantined=10, unsafe_rejected=4, median_response_chars=50.5)
 LIMITS: dict[str, Any] = {
     "min_pairs": 10,
     "max_quarantined_fraction": 0.5,
@@ -103,7 +103,7 @@ def test_each_set_rule_says_what_it_saw_and_allows(
 
 def test_a_set_without_pairs_fails_by_number_only() -> None:
     limits = PairSetLimits(1, 1.0, 0.0, 1.0, 0, None)
-    assert [f.rule for f in GreatExpectationsChecks().pair_set(PairSetFigures(0, 0, 0, 0.0), limits)] == [
+    assert [f.rule for f in GreatExpectationsChecks().pair_set(PairSetFigures(0, 0, 0, 0, 0.0), limits)] == [
         "number of pairs"
     ]
 

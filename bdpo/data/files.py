@@ -1,0 +1,92 @@
+"""Which data files a path stands for, and of what kind each is."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from bdpo.errors import UserError
+
+KINDS = (".jsonl", ".json", ".csv", ".parquet", ".arrow")
+COMPRESSED_KINDS = (".jsonl", ".json", ".csv")
+COMPRESSIONS = (".gz", ".zst")
+READABLE = f"{', '.join(KINDS)}, or one of {', '.join(COMPRESSED_KINDS)} with {' or '.join(COMPRESSIONS)} after it"
+
+
+class DataFile(NamedTuple):
+    """A file that rows are read from."""
+
+    path: Path
+    name: str
+    """What its rows are named by: relative to the folder that the user gave, or where the glob starts."""
+
+
+def data_files(path: Path) -> list[DataFile]:
+    """The files that a path stands for, sorted by name.
+
+    Args:
+        path: a file; a folder, which stands for all files in it but hidden ones; or a glob such as
+            `data/*.jsonl` or `data/**/*.parquet`.
+
+    Raises:
+        UserError: there is none, or one of them is of a kind that cannot be read.
+    """
+    if path.is_dir():
+        return _folder(path)
+    root, pattern = _split_glob(path)
+    if path.exists() or not pattern:
+        if not path.exists():
+            raise UserError(f"{path}: there is no such data file.")
+        files = [DataFile(path, path.name)]
+    else:
+        found = sorted(match for match in root.glob(pattern) if match.is_file())
+        files = [DataFile(match, match.relative_to(root).as_posix()) for match in found]
+        files = [file for file in files if not _is_hidden(file.name)]
+        if not files:
+            raise UserError(f"{path}: no file matches this pattern.")
+    for file in files:
+        kind_of(file.path)
+    return files
+
+
+def kind_of(path: Path) -> tuple[str, str]:
+    """A data file's kind and compression, such as (".jsonl", ".gz"), by its name.
+
+    Raises:
+        UserError: files of this kind cannot be read.
+    """
+    compression = path.suffix.lower() if path.suffix.lower() in COMPRESSIONS else ""
+    kind = (path.with_suffix("") if compression else path).suffix.lower()
+    if kind not in (COMPRESSED_KINDS if compression else KINDS):
+        raise UserError(f"{path}: unknown kind of file {kind + compression!r}; it can be {READABLE}.")
+    return kind, compression
+
+
+def _folder(path: Path) -> list[DataFile]:
+    inside = sorted(entry for entry in path.iterdir() if not _is_hidden(entry.name))
+    if not inside:
+        raise UserError(f"{path}: the folder is empty; it should hold data files ({READABLE}).")
+    for entry in inside:
+        if entry.is_dir():
+            raise UserError(
+                f"{path}: the folder holds another folder, {entry.name}; name the files that are meant with a "
+                f"pattern such as {path / '**' / '*.jsonl'}."
+            )
+        try:
+            kind_of(entry)
+        except UserError:
+            raise UserError(
+                f"{path}: the folder holds {entry.name}, which is no data file ({READABLE}); name the files that "
+                f"are meant with a pattern such as {path / '*.jsonl'}."
+            ) from None
+    return [DataFile(entry, entry.name) for entry in inside]
+
+
+def _split_glob(path: Path) -> tuple[Path, str]:
+    """The folder before the first part that is a pattern, and the pattern; an empty one where there is none."""
+    for i, part in enumerate(path.parts):
+        if any(character in part for character in "*?["):
+            return Path(*path.parts[:i]), str(Path(*path.parts[i:]))
+    return path, ""
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in Path(name).parts)

@@ -1,0 +1,53 @@
+"""The shapes in which preference data comes: a row's fields to a candidate pair."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from bdpo.data.formats.alpaca import parse_alpaca
+from bdpo.data.formats.hh import is_transcript, parse_hh
+from bdpo.data.formats.pku import PKU_COLUMNS, parse_pku
+from bdpo.data.formats.preference import parse_preference
+from bdpo.data.formats.sharegpt import parse_sharegpt
+from bdpo.data.formats.ultrafeedback import parse_ultrafeedback
+from bdpo.data.rows import Candidate
+
+Format = Literal["hh", "pku", "preference", "sharegpt", "alpaca", "ultrafeedback", "beavertails"]
+
+DESCRIPTIONS: Mapping[Format, str] = {
+    "hh": "`chosen` and `rejected` as whole '\\n\\nHuman: ... \\n\\nAssistant: ...' transcripts",
+    "pku": ", ".join(PKU_COLUMNS),
+    "preference": "`prompt`, `chosen`, `rejected` as strings or lists of messages",
+    "sharegpt": "`conversations`, and `chosen` and `rejected` as one message of `from` and `value`",
+    "alpaca": "`instruction`, `input`, `chosen`, `rejected` as strings",
+    "ultrafeedback": "`prompt`, `chosen` and `rejected` as lists of messages, `score_chosen`, `score_rejected`",
+    "beavertails": "`prompt`, `response`, `is_safe`, `category`",
+}
+
+PARSERS: Mapping[Format, Callable[[Mapping[str, Any]], Candidate]] = {
+    "hh": parse_hh,
+    "pku": parse_pku,
+    "preference": parse_preference,
+    "sharegpt": parse_sharegpt,
+    "alpaca": parse_alpaca,
+    "ultrafeedback": parse_ultrafeedback,
+}
+"""The formats whose rows are a pair each; `beavertails` has single responses and is paired on its own."""
+
+
+def detect_format(row: Mapping[str, Any]) -> Format | None:
+    """The format that a row's columns have; None where it is none that is known."""
+    if all(name in row for name in PKU_COLUMNS):
+        return "pku"
+    if all(name in row for name in ("prompt", "response", "is_safe", "category")):
+        return "beavertails"
+    if "chosen" not in row or "rejected" not in row:
+        return None
+    chosen = row["chosen"]
+    if "prompt" in row:
+        scored = isinstance(chosen, list) and "score_chosen" in row and "score_rejected" in row
+        return "ultrafeedback" if scored else "preference"
+    if isinstance(chosen, dict):
+        return "sharegpt" if "conversations" in row else None
+    if isinstance(chosen, str):
+        return "hh" if is_transcript(chosen) else "alpaca" if "instruction" in row else None
+    return "preference" if isinstance(chosen, list) else None

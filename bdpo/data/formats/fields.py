@@ -1,0 +1,116 @@
+"""Fields of a raw row, each of the type that a format asks for or refused with a reason."""
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from bdpo.data.rows import Candidate, Message, RowProblem
+
+_LABELS = ("category", "chosen_safe", "rejected_safe")
+
+
+def required(row: Mapping[str, Any], name: str) -> Any:
+    """A field's value, of any type.
+
+    Raises:
+        RowProblem: it is not there, or null.
+    """
+    if row.get(name) is None:
+        raise RowProblem("missing_field", f"`{name}` is missing")
+    return row[name]
+
+
+def text(row: Mapping[str, Any], name: str) -> str:
+    """A field that is a string.
+
+    Raises:
+        RowProblem: it is missing or of another type.
+    """
+    value = required(row, name)
+    if not isinstance(value, str):
+        raise RowProblem("wrong_type", f"`{name}` is {type(value).__name__}, not a string")
+    return value
+
+
+def optional_text(row: Mapping[str, Any], name: str) -> str:
+    """A field that is a string; empty where it is missing or null.
+
+    Raises:
+        RowProblem: it is of another type.
+    """
+    return "" if row.get(name) is None else text(row, name)
+
+
+def boolean(row: Mapping[str, Any], name: str) -> bool:
+    """A field that is true or false, also as 0 and 1 or as a CSV file spells them.
+
+    Raises:
+        RowProblem: it is missing or says anything else.
+    """
+    value = required(row, name)
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if isinstance(value, bool) or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    raise RowProblem("wrong_type", f"`{name}` is neither true nor false")
+
+
+def optional_boolean(row: Mapping[str, Any], name: str) -> bool | None:
+    """A field that is true or false; None where it is missing, null or an empty string.
+
+    Raises:
+        RowProblem: it says anything else.
+    """
+    return None if row.get(name) in (None, "") else boolean(row, name)
+
+
+def number(row: Mapping[str, Any], name: str) -> int | float:
+    """A field that is a finite number.
+
+    Raises:
+        RowProblem: it is missing or anything else.
+    """
+    value = required(row, name)
+    finite = not isinstance(value, float) or math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not finite:
+        raise RowProblem("wrong_type", f"`{name}` is not a finite number")
+    return value
+
+
+def check_unicode(*texts: str) -> None:
+    """Refuse text that no UTF-8 file can hold, before anything encodes it.
+
+    Raises:
+        RowProblem: a text has lone surrogates.
+    """
+    for part in texts:
+        try:
+            part.encode("utf-8")
+        except UnicodeEncodeError:
+            raise RowProblem("invalid_utf8", "the text holds bytes or escapes that are not Unicode") from None
+
+
+def labelled(
+    row: Mapping[str, Any], prompt: list[Message], chosen: str, rejected: str, *, read: Collection[str]
+) -> Candidate:
+    """The pair of a row that may carry `category`, `chosen_safe` and `rejected_safe` besides.
+
+    Args:
+        row: its fields.
+        prompt: the messages before the response.
+        chosen: the better response.
+        rejected: the worse response.
+        read: names of the fields that prompt and responses came from; what is neither they nor a label is `meta`.
+
+    Raises:
+        RowProblem: a label is of another type.
+    """
+    return Candidate(
+        prompt=prompt,
+        chosen=chosen,
+        rejected=rejected,
+        category=optional_text(row, "category") or None,
+        chosen_safe=optional_boolean(row, "chosen_safe"),
+        rejected_safe=optional_boolean(row, "rejected_safe"),
+        meta={name: value for name, value in row.items() if name not in read and name not in _LABELS},
+    )

@@ -1,0 +1,49 @@
+"""PKU-SafeRLHF: two responses, each labelled safe or not, and which is better and which safer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bdpo.data.formats.fields import boolean, required, text
+from bdpo.data.formats.turns import user
+from bdpo.data.rows import Candidate, RowProblem
+
+PKU_COLUMNS = (
+    "prompt",
+    "response_0",
+    "response_1",
+    "is_response_0_safe",
+    "is_response_1_safe",
+    "better_response_id",
+    "safer_response_id",
+)
+
+
+def parse_pku(row: Mapping[str, Any]) -> Candidate:
+    """PKU-SafeRLHF: two responses with a safety label each, a safer and a better one.
+
+    Where one response is safe and the other is not, the safe one is chosen; where both are safe, the
+    better; where neither is, the safer.
+
+    Raises:
+        RowProblem: a field is missing or has another type.
+    """
+    prompt = text(row, "prompt")
+    responses = text(row, "response_0"), text(row, "response_1")
+    safe = boolean(row, "is_response_0_safe"), boolean(row, "is_response_1_safe")
+    better, safer = _side(row, "better_response_id"), _side(row, "safer_response_id")
+    chosen = safe.index(True) if safe[0] != safe[1] else better if safe[0] else safer
+    return Candidate(
+        prompt=user(prompt),
+        chosen=responses[chosen],
+        rejected=responses[1 - chosen],
+        chosen_safe=safe[chosen],
+        rejected_safe=safe[1 - chosen],
+        meta={name: value for name, value in row.items() if name not in ("prompt", "response_0", "response_1")},
+    )
+
+
+def _side(row: Mapping[str, Any], name: str) -> int:
+    value = required(row, name)
+    if value in (0, 1, "0", "1") and not isinstance(value, (bool, float)):
+        return int(value)
+    raise RowProblem("wrong_type", f"`{name}` is neither 0 nor 1")

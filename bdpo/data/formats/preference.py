@@ -1,0 +1,40 @@
+"""TRL's preference rows: `prompt`, `chosen` and `rejected`, plain or conversational."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bdpo.data.formats.fields import labelled, required, text
+from bdpo.data.formats.turns import read_messages, user
+from bdpo.data.rows import Candidate, Message, RowProblem
+
+
+def parse_preference(row: Mapping[str, Any]) -> Candidate:
+    """TRL's preference rows: plain strings, or lists of messages with or without a `prompt` of their own.
+
+    Raises:
+        RowProblem: a field is missing, has another type, or the sides answer different prompts.
+    """
+    chosen, rejected = required(row, "chosen"), required(row, "rejected")
+    prompt = row.get("prompt")
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        messages = _prompt(row)
+        sides = chosen, rejected
+    else:
+        turns = read_messages(chosen, "chosen"), read_messages(rejected, "rejected")
+        for name, side in zip(("chosen", "rejected"), turns, strict=True):
+            if side[-1]["role"] != "assistant":
+                raise RowProblem("does_not_end_with_assistant", f"`{name}` does not end with an assistant message")
+        if turns[0][:-1] != turns[1][:-1]:
+            raise RowProblem("prompts_differ", "`chosen` and `rejected` part before their last message")
+        said = turns[0][:-1]
+        given = _prompt(row) if prompt else []
+        if given and said and said[: len(given)] != given:
+            raise RowProblem("prompts_differ", "`prompt` is not how `chosen` and `rejected` begin")
+        messages = said or given
+        sides = turns[0][-1]["content"], turns[1][-1]["content"]
+    return labelled(row, messages, *sides, read=("prompt", "chosen", "rejected"))
+
+
+def _prompt(row: Mapping[str, Any]) -> list[Message]:
+    prompt = row.get("prompt")
+    return read_messages(prompt, "prompt") if isinstance(prompt, list) else user(text(row, "prompt"))

@@ -1,0 +1,115 @@
+"""Single responses become pairs within a prompt, and no row is lost on the way."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdpo.data.formats.beavertails import pair_responses, parse_beavertails
+from bdpo.data.rows import Candidate, Parsed, RawRow, RowProblem
+
+HARMS = {"privacy": False, "theft": True, "drugs": True}
+
+
+def row(prompt: str, response: str, safe: bool) -> dict[str, Any]:
+    harms = dict.fromkeys(HARMS, False) if safe else HARMS
+    return {"prompt": prompt, "response": response, "is_safe": safe, "category": harms}
+
+
+def pair(*rows: dict[str, Any]) -> list[Parsed]:
+    return list(
+        pair_responses((RawRow("x", line, b"", value), parse_beavertails(value)) for line, value in enumerate(rows, 1))
+    )
+
+
+def outcome(parsed: Parsed) -> tuple[list[int], str | tuple[str, str]]:
+    lines = [raw.line for raw in parsed.rows]
+    if isinstance(parsed.outcome, RowProblem):
+        return lines, parsed.outcome.rule
+    assert parsed.outcome is not None
+    return lines, (parsed.outcome.chosen, parsed.outcome.rejected)
+
+
+def test_a_safe_response_is_chosen_over_an_unsafe_one() -> None:
+    (parsed,) = pair(row("Q", "bad", False), row("Q", "good", True) | {"id": 7})
+    assert parsed.outcome == Candidate(
+        prompt=[{"role": "user", "content": "Q"}],
+        chosen="good",
+        rejected="bad",
+        category="theft",
+        chosen_safe=True,
+        rejected_safe=False,
+        meta={"chosen": {"harms": [], "id": 7}, "rejected": {"harms": ["theft", "drugs"]}},
+    )
+
+
+def test_each_response_is_used_once_and_leftovers_are_refused() -> None:
+    found = pair(
+        row("Q", "s1", True),
+        row("Q", "u1", False),
+        row("R", "s1", True),  # nothing unsafe answers R
+        row("Q", "s2", True),
+        row("Q", "u2", False),
+        row("Q", "u3", False),
+    )
+    assert [outcome(parsed) for parsed in found] == [
+        ([1, 2], ("s1", "u1")),
+        ([4, 5], ("s2", "u2")),
+        ([6], "unpaired_response"),
+        ([3], "unpaired_response"),
+    ]
+
+
+def test_a_response_that_came_before_is_no_second_one() -> None:
+    found = pair(
+        row("Q", "s", True),
+        row("Q", " s ", True),
+        row("Q", "both", True),
+        row("Q", "both", False),
+        row("Q", "u", False),
+    )
+    assert [outcome(parsed) for parsed in found] == [
+        ([2], "duplicate"),
+        ([3], "contradictory_labels"),
+        ([4], "contradictory_labels"),
+        ([1, 5], ("s", "u")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"prompt": None}, "missing_field"),
+        ({"response": " \n"}, "blank_response"),
+        ({"response": "\ud800"}, "invalid_utf8"),
+        ({"is_safe": "perhaps"}, "wrong_type"),
+        ({"category": None}, "missing_field"),
+        ({"category": "theft"}, "wrong_type"),
+        ({"category": {"theft": "yes"}}, "wrong_type"),
+    ],
+)
+def test_a_response_that_is_refused(changes: dict[str, Any], rule: str) -> None:
+    with pytest.raises(RowProblem) as problem:
+        parse_beavertails(row("Q", "a", False) | changes)
+    assert problem.value.rule == rule
+
+
+@given(st.lists(st.tuples(st.sampled_from("PQ"), st.sampled_from("abcdef"), st.booleans()), max_size=30))
+def test_every_row_comes_out_once_and_no_pair_was_possible_with_what_is_left(
+    rows: list[tuple[str, str, bool]],
+) -> None:
+    found = pair(*(row(*fields) for fields in rows))
+    lines = Counter(raw.line for parsed in found for raw in parsed.rows)
+    assert lines == Counter(range(1, len(rows) + 1))
+    left: dict[str, set[bool]] = {}
+    for parsed in found:
+        fields = [rows[raw.line - 1] for raw in parsed.rows]
+        if isinstance(parsed.outcome, RowProblem):
+            if parsed.outcome.rule == "unpaired_response":
+                left.setdefault(fields[0][0], set()).add(fields[0][2])
+        else:
+            assert [field[2] for field in fields] == [True, False]
+            assert fields[0][0] == fields[1][0]
+    assert all(len(labels) == 1 for labels in left.values())

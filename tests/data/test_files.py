@@ -1,0 +1,63 @@
+"""A path stands for a file, the files of a folder, or what a glob matches; anything else is an error."""
+
+from pathlib import Path
+
+import pytest
+
+from bdpo.data.files import data_files, kind_of
+from bdpo.errors import UserError
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def named(path: Path) -> list[str]:
+    return [file.name for file in data_files(path)]
+
+
+def test_a_file_a_folder_and_a_glob(tmp_path: Path) -> None:
+    touch(tmp_path, "b.jsonl", "a.parquet", "c.csv.gz", ".hidden")
+    assert named(tmp_path / "b.jsonl") == ["b.jsonl"]
+    assert named(tmp_path) == ["a.parquet", "b.jsonl", "c.csv.gz"]
+    assert named(tmp_path / "[bc].*") == ["b.jsonl", "c.csv.gz"]
+
+
+def test_files_of_several_folders_are_told_apart(tmp_path: Path) -> None:
+    touch(tmp_path, "y/1.jsonl", "x/1.jsonl", "x/deep/2.jsonl", ".git/1.jsonl")
+    assert named(tmp_path / "*" / "1.jsonl") == ["x/1.jsonl", "y/1.jsonl"]
+    assert named(tmp_path / "**" / "*.jsonl") == ["x/1.jsonl", "x/deep/2.jsonl", "y/1.jsonl"]
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_itself(tmp_path: Path) -> None:
+    touch(tmp_path, "a[1].jsonl", "a1.jsonl")
+    assert named(tmp_path / "a[1].jsonl") == ["a[1].jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("made", "path", "message"),
+    [
+        ([], "gone.jsonl", "there is no such data file"),
+        ([], "*.jsonl", "no file matches this pattern"),
+        ([], "", "the folder is empty"),
+        ([".hidden"], "", "the folder is empty"),
+        (["x.jsonl", "notes.txt"], "", "the folder holds notes.txt, which is no data file"),
+        (["x.jsonl", "more/y.jsonl"], "", "the folder holds another folder, more"),
+        (["x.jsonl", "y.xml"], "*", "unknown kind of file '.xml'"),
+        (["x.parquet.gz"], "x.parquet.gz", "unknown kind of file '.parquet.gz'"),
+        (["x"], "x", "unknown kind of file ''"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, made: list[str], path: str, message: str) -> None:
+    touch(tmp_path, *made)
+    with pytest.raises(UserError, match=message) as error:
+        data_files(tmp_path / path)
+    assert str(error.value).startswith(str(tmp_path))
+
+
+def test_a_kind_and_its_compression() -> None:
+    assert kind_of(Path("a.b.JSONL.GZ")) == (".jsonl", ".gz")
+    assert kind_of(Path("a.jsonl.zst")) == (".jsonl", ".zst")
+    assert kind_of(Path("a.arrow")) == (".arrow", "")

@@ -1,0 +1,121 @@
+"""Files of every kind to the same rows, and broken ones to one sentence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bdpo.data.files import DataFile
+from bdpo.data.readers import read_rows
+from bdpo.data.rows import RawRow, RowProblem
+from bdpo.errors import UserError
+
+ROWS: list[dict[str, Any]] = [{"prompt": f"q{i}", "turns": [{"role": "user", "n": i}]} for i in range(2500)]
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+
+
+def stored(path: Path, content: bytes) -> bytes:
+    with pa.output_stream(str(path), compression="zstd") as file:
+        file.write(content)
+    return path.read_bytes()
+
+
+def write_arrow(path: Path, rows: list[dict[str, Any]], *, stream: bool) -> None:
+    table = pa.Table.from_pylist(rows)
+    new = pa.ipc.new_stream if stream else pa.ipc.new_file
+    with new(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=1000)
+
+
+def read(path: Path) -> list[RawRow]:
+    return list(read_rows(DataFile(path, "named")))
+
+
+def test_zstd_lines_are_the_lines(tmp_path: Path) -> None:
+    stored(tmp_path / "x.jsonl.zst", LINES)
+    rows = read(tmp_path / "x.jsonl.zst")
+    assert [row.value for row in rows] == ROWS
+    assert (rows[2].file, rows[2].line, rows[2].raw) == ("named", 3, json.dumps(ROWS[2]).encode())
+
+
+def test_zstd_frames_one_after_the_other_are_one_file(tmp_path: Path) -> None:
+    frames = stored(tmp_path / "a", LINES) + stored(tmp_path / "b", LINES)
+    (tmp_path / "x.jsonl.zst").write_bytes(frames)
+    assert [row.value for row in read(tmp_path / "x.jsonl.zst")] == ROWS * 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_arrow_files_and_streams(tmp_path: Path, stream: bool) -> None:
+    write_arrow(tmp_path / "x.arrow", ROWS, stream=stream)
+    rows = read(tmp_path / "x.arrow")
+    assert [row.value for row in rows] == ROWS
+    assert [row.line for row in rows] == list(range(1, 2501))
+    assert json.loads(rows[7].raw) == ROWS[7]
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.jsonl.zst", b"no zstd at all", "the zstd file is broken"),
+        ("x.json.zst", b"no zstd at all", "the zstd file is broken"),
+        ("x.csv.zst", b"no zstd at all", "the zstd file is broken"),
+        ("x.arrow", b"no arrow at all, though long enough", "the Arrow file is broken"),
+        ("x.arrow", b"ARROW1", "the Arrow file is broken"),
+        ("x.arrow", b"", "the Arrow file is broken"),
+        ("x.parquet", b"", "the Parquet file is broken"),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        read(tmp_path / name)
+    assert str(error.value).startswith(str(tmp_path / name))
+
+
+def test_a_cut_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl.zst").write_bytes(cut(stored(tmp_path / "whole", LINES)))
+    for stream in (False, True):
+        write_arrow(tmp_path / f"{stream}.arrow", ROWS, stream=stream)
+        (tmp_path / f"{stream}.arrow").write_bytes(cut((tmp_path / f"{stream}.arrow").read_bytes()))
+        with pytest.raises(UserError, match="the Arrow file is broken"):
+            read(tmp_path / f"{stream}.arrow")
+    with pytest.raises(UserError, match="the zstd file is broken"):
+        read(tmp_path / "x.jsonl.zst")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+LINE = JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=20).map(
+    lambda raw: raw.replace(b"\n", b"").replace(b"\r", b"")
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=st.lists(LINE, max_size=10))
+def test_every_zstd_line_is_a_row_or_refused(tmp_path: Path, lines: list[bytes]) -> None:
+    stored(tmp_path / "x.jsonl.zst", b"\n".join(lines))
+    rows = read(tmp_path / "x.jsonl.zst")
+    assert [row.raw for row in rows] == [line for line in lines if line.strip()]
+    assert all(isinstance(row.value, (dict, RowProblem)) for row in rows)
+
+
+CELL = st.none() | st.text(max_size=5) | st.just("a")
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.fixed_dictionaries({"prompt": CELL, "said": st.lists(CELL, max_size=3)}), min_size=1))
+def test_every_arrow_row_comes_back(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    for stream in (False, True):
+        write_arrow(tmp_path / "x.arrow", rows, stream=stream)
+        assert [row.value for row in read(tmp_path / "x.arrow")] == rows
