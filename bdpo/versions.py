@@ -8,4 +8,4 @@ from typing import Final
 
 LOGPROBS: Final = "1"
 GENERATION: Final = "1"
-STAGES: Final = {"ingest": "1", "score": "1", "train": "2", "evaluate": "2"}
+STAGES: Final = {"ingest": "1", "score": "2", "train": "2", "evaluate": "2"}

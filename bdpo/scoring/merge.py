@@ -8,26 +8,34 @@ import pyarrow as pa
 from bdpo.artifacts.duck import connect, literal
 from bdpo.schemas import SCORED_PAIRS
 
+_PAIRS = """
+CREATE TABLE pairs AS
+SELECT
+    incoming.*,
+    c.n_tokens AS chosen_tokens, r.n_tokens AS rejected_tokens,
+    c.logp_sum AS ref_chosen_logps, r.logp_sum AS ref_rejected_logps,
+    null_c.logp_sum AS null_chosen_logps, null_r.logp_sum AS null_rejected_logps
+FROM incoming
+JOIN sequences c ON c.key = chosen_key
+JOIN sequences r ON r.key = rejected_key
+JOIN sequences null_c ON null_c.key = null_chosen_key
+JOIN sequences null_r ON null_r.key = null_rejected_key
+ORDER BY pair_id
+"""
+"""The sums stand beside their pair, so that a question about a million pairs joins nothing."""
+
 _VIEW = """
 CREATE VIEW scored_pairs AS
-WITH summed AS (
+WITH informed AS (
     SELECT
-        pair_id, prompt, pairs.chosen, pairs.rejected, split, source, category,
-        c.n_tokens AS chosen_tokens, r.n_tokens AS rejected_tokens,
-        c.logp_sum AS ref_chosen_logps, r.logp_sum AS ref_rejected_logps,
-        null_c.logp_sum AS null_chosen_logps, null_r.logp_sum AS null_rejected_logps,
+        * EXCLUDE (chosen_safe, rejected_safe, meta),
         -- I(x; y) = (logp(y|x) - logp(y|0)) / |y|, nats a token
-        (c.logp_sum - null_c.logp_sum) / c.n_tokens AS mi_chosen,
-        (r.logp_sum - null_r.logp_sum) / r.n_tokens AS mi_rejected,
-        mi_chosen - mi_rejected AS imbalance,
-        chosen_key, rejected_key, null_chosen_key, null_rejected_key
+        (ref_chosen_logps - null_chosen_logps) / chosen_tokens AS mi_chosen,
+        (ref_rejected_logps - null_rejected_logps) / rejected_tokens AS mi_rejected,
+        mi_chosen - mi_rejected AS imbalance
     FROM pairs
-    JOIN sequences c ON c.key = chosen_key
-    JOIN sequences r ON r.key = rejected_key
-    JOIN sequences null_c ON null_c.key = null_chosen_key
-    JOIN sequences null_r ON null_r.key = null_rejected_key
 )
-SELECT *, {weights} FROM summed ORDER BY pair_id
+SELECT *, {weights} FROM informed
 """
 
 
@@ -49,16 +57,16 @@ def merge(path: Path, *, pairs: pa.Table, shards: Sequence[Path], weights: str) 
     files = ", ".join(literal(shard) for shard in shards)
     with connect(temporary) as connection:
         connection.register("incoming", pairs)
-        connection.execute("CREATE TABLE pairs AS SELECT * FROM incoming ORDER BY pair_id")
-        connection.unregister("incoming")
         connection.execute(
             f"""
             CREATE TABLE sequences AS
             SELECT key, logp_sum, n_tokens, logps FROM read_parquet([{files}])
-            WHERE key IN (SELECT unnest([chosen_key, rejected_key, null_chosen_key, null_rejected_key]) FROM pairs)
+            WHERE key IN (SELECT unnest([chosen_key, rejected_key, null_chosen_key, null_rejected_key]) FROM incoming)
             ORDER BY key
             """
         )
+        connection.execute(_PAIRS)
+        connection.unregister("incoming")
         connection.execute(_VIEW.format(weights=weights))
         columns = ", ".join(SCORED_PAIRS.names)
         scored: pa.Table = connection.sql(f"SELECT {columns} FROM scored_pairs ORDER BY pair_id").to_arrow_table()
