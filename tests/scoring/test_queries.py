@@ -77,7 +77,7 @@ def test_the_summary_by_hand(root: Path) -> None:
 
 def test_quantiles_lie_between_the_order_statistics(root: Path) -> None:
     asked = "select q05, q25, q75, q95 from mi_summary where grouped_by = 'all' and side = 'chosen'"
-    # of -1, 0.5, 1, 2 at position 3q: 0.15 -> -1 + 0.15 * 1.5; 0.75 -> -1 + 0.75 * 1.5; 2.25 -> 1 + 0.25; 2.85 -> 1 + 0.85
+    # of -1, 0.5, 1, 2 at position 3q: 0.15 -> -1 + 0.15 * 1.5, 0.75 -> -1 + 0.75 * 1.5, 2.25 -> 1.25, 2.85 -> 1.85
     assert ask(root, asked) == [pytest.approx((-0.775, 0.125, 1.25, 1.85))]
 
 
