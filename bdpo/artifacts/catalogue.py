@@ -47,29 +47,6 @@ VIEWS = (
     View("eval_summary", "evaluate", "eval_summary.parquet"),
 )
 
-_MI_SUMMARY = """
-WITH sides AS (
-    SELECT split, category, unnest(['chosen', 'rejected', 'difference']) AS side,
-        unnest([mi_chosen, mi_rejected, imbalance]) AS mi
-    FROM scored_pairs
-)
-SELECT
-    CASE WHEN grouping(split) = 0 THEN 'split' WHEN grouping(category) = 0 THEN 'category' ELSE 'all' END AS grouped_by,
-    CASE grouped_by WHEN 'split' THEN split WHEN 'category' THEN category END AS value,
-    side, count(*) AS pairs, avg(mi) AS mean, stddev_samp(mi) AS std,
-    min(mi) AS lowest, quantile_cont(mi, 0.05) AS q05, quantile_cont(mi, 0.25) AS q25, median(mi) AS median,
-    quantile_cont(mi, 0.75) AS q75, quantile_cont(mi, 0.95) AS q95, max(mi) AS highest,
-    count(*) FILTER (mi < 0) / count(*) AS share_negative
-FROM sides
-GROUP BY GROUPING SETS ((side), (side, split), (side, category))
-ORDER BY grouped_by, value, side
-"""
-"""How mutual information (nats a token) is distributed: for the chosen and the rejected response and for
-their difference, over all pairs, by split and by category."""
-
-_SUMMARIES = {"mi_summary": ("scored_pairs", _MI_SUMMARY)}
-"""Summary to the view that it reads, and its query."""
-
 
 def note_run(root: Path, run_id: str, record: Mapping[str, Any]) -> None:
     """Write or renew the record of a run, one row of the view `runs`."""
@@ -108,9 +85,6 @@ def rebuild_catalogue(root: Path, current: Mapping[Any, str], select: Mapping[st
                 if shown in files:
                     source = f"read_parquet({_list([shown])})"
                     connection.execute(f"create view {view.name} as select {columns} from {source}")
-                    for summary, (base, query) in _SUMMARIES.items():
-                        if base == view.name:
-                            connection.execute(f"create view {summary} as {query}")
                 if files:
                     artifact = f"parse_path(filename)[-2] as artifact, {columns}"
                     hidden = "" if columns != "*" else " exclude (filename)"
