@@ -1,5 +1,6 @@
 """From shards to the score store that people query and training reads."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,6 +43,9 @@ SELECT *, {weights} FROM informed
 def merge(path: Path, *, pairs: pa.Table, shards: Sequence[Path], weights: str) -> pa.Table:
     """Write the tables `sequences` and `pairs` and the view `scored_pairs` to a new DuckDB file.
 
+    It is built in a folder of its own, `<name>.building`, for DuckDB puts more files beside it: a log, and
+    what does not fit memory.  What a killed merge leaves there, the next one deletes.
+
     Args:
         path: the file; one that is there is replaced once the new one is complete.
         pairs: columns of PAIRS and the four keys.
@@ -51,11 +55,20 @@ def merge(path: Path, *, pairs: pa.Table, shards: Sequence[Path], weights: str) 
     Returns:
         The rows of `scored_pairs`, columns and order of SCORED_PAIRS.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    for leftover in (temporary, temporary.with_name(f"{temporary.name}.wal")):
-        leftover.unlink(missing_ok=True)
+    building = path.with_name(f"{path.name}.building")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir()
+    try:
+        scored = _build(building / path.name, pairs, shards, weights)
+        (building / path.name).replace(path)
+    finally:
+        shutil.rmtree(building)
+    return scored.cast(SCORED_PAIRS)
+
+
+def _build(path: Path, pairs: pa.Table, shards: Sequence[Path], weights: str) -> pa.Table:
     files = ", ".join(literal(shard) for shard in shards)
-    with connect(temporary) as connection:
+    with connect(path) as connection:
         connection.register("incoming", pairs)
         connection.execute(
             f"""
@@ -71,5 +84,4 @@ def merge(path: Path, *, pairs: pa.Table, shards: Sequence[Path], weights: str) 
         columns = ", ".join(SCORED_PAIRS.names)
         scored: pa.Table = connection.sql(f"SELECT {columns} FROM scored_pairs ORDER BY pair_id").to_arrow_table()
     assert scored.num_rows == pairs.num_rows, "a sequence is missing, or there twice"
-    temporary.replace(path)
-    return scored.cast(SCORED_PAIRS)
+    return scored

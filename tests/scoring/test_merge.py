@@ -7,6 +7,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from bdpo.artifacts.store import ArtifactStore, Identity
 from bdpo.schemas import SCORED_PAIRS
 from bdpo.scoring.merge import merge
 from tests.scoring.stored import WEIGHTS, pairs_table, shard_paths, store
@@ -62,3 +63,19 @@ def test_a_missing_sequence_leaves_the_old_file_as_it_was(tmp_path: Path) -> Non
     with pytest.raises(AssertionError, match="a sequence is missing"):
         merge(path, pairs=pairs_table(), shards=shard_paths(tmp_path)[:1], weights=WEIGHTS)
     assert hashlib.sha256(path.read_bytes()).digest() == before
+    assert not (tmp_path / "scores.duckdb.building").exists()
+
+
+def test_what_a_killed_merge_left_is_cleared_by_the_next(tmp_path: Path) -> None:
+    """SIGKILL while DuckDB sorts more than fits memory leaves a log and a folder of blocks beside its file."""
+    store, identity = ArtifactStore(tmp_path), Identity("score", "abc", "demo", {}, {})
+    workspace = store.begin(identity, afresh=False)
+    building = workspace / "scores.duckdb.building"
+    (building / "scores.duckdb.tmp").mkdir(parents=True)
+    (building / "scores.duckdb.tmp" / "duckdb_temp_1_0_storage_DEFAULT-0.tmp").write_bytes(b"blocks")
+    (building / "scores.duckdb").write_bytes(b"half a file")
+    (building / "scores.duckdb.wal").write_bytes(b"half a log")
+    assert store.begin(identity, afresh=False) == workspace
+    kept = {path.name for path in workspace.iterdir()}
+    merge(workspace / "scores.duckdb", pairs=pairs_table(), shards=shard_paths(tmp_path), weights=WEIGHTS)
+    assert {path.name for path in workspace.iterdir()} == kept - {building.name} | {"scores.duckdb"}
