@@ -22,6 +22,8 @@ from bdpo.errors import UserError
 
 CATALOGUE = "bdpo.duckdb"
 _RUNS = "runs"
+_PATIENCE_S = 1.0
+"""How long a query waits for a catalogue that somebody opened for writing; bdpo itself never holds it."""
 
 
 @dataclass(frozen=True)
@@ -154,12 +156,12 @@ def query_catalogue(root: Path, sql: str) -> tuple[list[str], list[tuple[Any, ..
         Column names and rows.
 
     Raises:
-        UserError: there is no catalogue, or the SQL is wrong.
+        UserError: there is no catalogue, another process holds it for writing, or the SQL is wrong.
     """
     path = root / CATALOGUE
     if not path.is_file():
         raise UserError(f"{path}: there is no catalogue; run `bdpo run CONFIG` first, or name its folder: --artifacts.")
-    with connect(path, read_only=True) as connection:
+    with connect(path, read_only=True, timeout_s=_PATIENCE_S) as connection:
         try:
             result = connection.execute(sql)
             return [column[0] for column in result.description or ()], result.fetchall()

@@ -43,8 +43,9 @@ def _open(path: Path, read_only: bool, timeout_s: float) -> duckdb.DuckDBPyConne
             if "lock" not in reason.lower():
                 raise UserError(f"{path}: DuckDB cannot open this file: {reason}") from error
             if time.monotonic() >= deadline:
+                seconds = "second" if timeout_s == 1 else "seconds"
                 raise UserError(
-                    f"{path}: another process has held this DuckDB file for {timeout_s:g} seconds; "
+                    f"{path}: another process has held this DuckDB file for {timeout_s:g} {seconds}; "
                     "close it there, then try again."
                 ) from error
         except duckdb.Error as error:

@@ -1,5 +1,6 @@
 """From shards to the score store that people query and training reads."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,31 +9,42 @@ import pyarrow as pa
 from bdpo.artifacts.duck import connect, literal
 from bdpo.schemas import SCORED_PAIRS
 
+_PAIRS = """
+CREATE TABLE pairs AS
+SELECT
+    incoming.*,
+    c.n_tokens AS chosen_tokens, r.n_tokens AS rejected_tokens,
+    c.logp_sum AS ref_chosen_logps, r.logp_sum AS ref_rejected_logps,
+    null_c.logp_sum AS null_chosen_logps, null_r.logp_sum AS null_rejected_logps
+FROM incoming
+JOIN sequences c ON c.key = chosen_key
+JOIN sequences r ON r.key = rejected_key
+JOIN sequences null_c ON null_c.key = null_chosen_key
+JOIN sequences null_r ON null_r.key = null_rejected_key
+ORDER BY pair_id
+"""
+"""The sums stand beside their pair, so that a question about a million pairs joins nothing."""
+
 _VIEW = """
 CREATE VIEW scored_pairs AS
-WITH summed AS (
+WITH informed AS (
     SELECT
-        pair_id, prompt, pairs.chosen, pairs.rejected, split, source, category,
-        c.n_tokens AS chosen_tokens, r.n_tokens AS rejected_tokens,
-        c.logp_sum AS ref_chosen_logps, r.logp_sum AS ref_rejected_logps,
-        null_c.logp_sum AS null_chosen_logps, null_r.logp_sum AS null_rejected_logps,
+        * EXCLUDE (chosen_safe, rejected_safe, meta),
         -- I(x; y) = (logp(y|x) - logp(y|0)) / |y|, nats a token
-        (c.logp_sum - null_c.logp_sum) / c.n_tokens AS mi_chosen,
-        (r.logp_sum - null_r.logp_sum) / r.n_tokens AS mi_rejected,
-        mi_chosen - mi_rejected AS imbalance,
-        chosen_key, rejected_key, null_chosen_key, null_rejected_key
+        (ref_chosen_logps - null_chosen_logps) / chosen_tokens AS mi_chosen,
+        (ref_rejected_logps - null_rejected_logps) / rejected_tokens AS mi_rejected,
+        mi_chosen - mi_rejected AS imbalance
     FROM pairs
-    JOIN sequences c ON c.key = chosen_key
-    JOIN sequences r ON r.key = rejected_key
-    JOIN sequences null_c ON null_c.key = null_chosen_key
-    JOIN sequences null_r ON null_r.key = null_rejected_key
 )
-SELECT *, {weights} FROM summed ORDER BY pair_id
+SELECT *, {weights} FROM informed
 """
 
 
 def merge(path: Path, *, pairs: pa.Table, shards: Sequence[Path], weights: str) -> pa.Table:
     """Write the tables `sequences` and `pairs` and the view `scored_pairs` to a new DuckDB file.
+
+    It is built in a folder of its own, `<name>.building`, for DuckDB puts more files beside it: a log, and
+    what does not fit memory.  What a killed merge leaves there, the next one deletes.
 
     Args:
         path: the file; one that is there is replaced once the new one is complete.
@@ -43,25 +55,33 @@ def merge(path: Path, *, pairs: pa.Table, shards: Sequence[Path], weights: str) 
     Returns:
         The rows of `scored_pairs`, columns and order of SCORED_PAIRS.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    for leftover in (temporary, temporary.with_name(f"{temporary.name}.wal")):
-        leftover.unlink(missing_ok=True)
+    building = path.with_name(f"{path.name}.building")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir()
+    try:
+        scored = _build(building / path.name, pairs, shards, weights)
+        (building / path.name).replace(path)
+    finally:
+        shutil.rmtree(building)
+    return scored.cast(SCORED_PAIRS)
+
+
+def _build(path: Path, pairs: pa.Table, shards: Sequence[Path], weights: str) -> pa.Table:
     files = ", ".join(literal(shard) for shard in shards)
-    with connect(temporary) as connection:
+    with connect(path) as connection:
         connection.register("incoming", pairs)
-        connection.execute("CREATE TABLE pairs AS SELECT * FROM incoming ORDER BY pair_id")
-        connection.unregister("incoming")
         connection.execute(
             f"""
             CREATE TABLE sequences AS
             SELECT key, logp_sum, n_tokens, logps FROM read_parquet([{files}])
-            WHERE key IN (SELECT unnest([chosen_key, rejected_key, null_chosen_key, null_rejected_key]) FROM pairs)
+            WHERE key IN (SELECT unnest([chosen_key, rejected_key, null_chosen_key, null_rejected_key]) FROM incoming)
             ORDER BY key
             """
         )
+        connection.execute(_PAIRS)
+        connection.unregister("incoming")
         connection.execute(_VIEW.format(weights=weights))
         columns = ", ".join(SCORED_PAIRS.names)
         scored: pa.Table = connection.sql(f"SELECT {columns} FROM scored_pairs ORDER BY pair_id").to_arrow_table()
     assert scored.num_rows == pairs.num_rows, "a sequence is missing, or there twice"
-    temporary.replace(path)
-    return scored.cast(SCORED_PAIRS)
+    return scored

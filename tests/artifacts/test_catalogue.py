@@ -1,14 +1,18 @@
 """The catalogue: views over every artifact, never between a reader and a writer."""
 
 import json
+import time
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
-from bdpo.artifacts.catalogue import CATALOGUE, new_run_id, note_run, rebuild_catalogue
+from bdpo.artifacts.catalogue import CATALOGUE, new_run_id, note_run, query_catalogue, rebuild_catalogue
 from bdpo.artifacts.manifest import MANIFEST
+from bdpo.errors import UserError
+from tests.artifacts.test_duck import hold
 
 
 def add(root: Path, fingerprint: str, reasons: list[str]) -> None:
@@ -73,3 +77,15 @@ def test_a_damaged_catalogue_is_replaced(tmp_path: Path) -> None:
     (tmp_path / CATALOGUE).write_text(json.dumps("not a database"))
     rebuild_catalogue(tmp_path, {"ingest": "aa"}, {})
     assert query(tmp_path, "select * from quarantine") == [("x",)]
+
+
+def test_who_cannot_get_in_is_told_so_after_a_second(tmp_path: Path) -> None:
+    path = tmp_path / CATALOGUE
+    duckdb.connect(str(path)).close()
+    writer = hold(path, 60)
+    started = time.monotonic()
+    with pytest.raises(UserError, match="another process has held this DuckDB file for 1 second; close it there"):
+        query_catalogue(tmp_path, "select 1")
+    assert time.monotonic() - started < 5
+    writer.kill()
+    writer.wait()
