@@ -131,7 +131,10 @@ class ArtifactStore:
             shutil.rmtree(workspace)
         (workspace / SCRATCH).mkdir(parents=True, exist_ok=True)
         for stray in workspace.glob(".*.tmp"):
-            stray.unlink()
+            if stray.is_dir():
+                shutil.rmtree(stray)
+            else:
+                stray.unlink()
         return workspace
 
     def commit(self, identity: Identity, summary: dict[str, Any], started: float) -> Manifest:

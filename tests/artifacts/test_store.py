@@ -87,7 +87,10 @@ def test_work_in_progress_is_partial_and_says_how_far(tmp_path: Path) -> None:
     note_progress(workspace, 3, 8, "shards")
     assert state(store) == (State.PARTIAL, "3 of 8 shards done")
     (workspace / SCRATCH / "piece").write_text("x")
+    (workspace / ".half.tmp").write_text("x")
+    (workspace / ".spilled.tmp").mkdir()
     assert (store.begin(IDENTITY, afresh=False) / SCRATCH / "piece").is_file()
+    assert not list(workspace.glob(".*.tmp"))
     assert not (store.begin(IDENTITY, afresh=True) / SCRATCH / "piece").exists()
 
 
