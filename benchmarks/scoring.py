@@ -23,57 +23,20 @@ import argparse
 import importlib.metadata
 import json
 import os
-import subprocess
 import sys
 import tempfile
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bdpo.config import ScoreSettings
-from bdpo.data.files import DataFile
-from bdpo.data.formats.hh import parse_hh
-from bdpo.data.readers import read_rows
-from bdpo.data.rows import RowProblem
 from bdpo.errors import UserError
-from bdpo.layout.chat import Untokenizable, tokenize_pair
 from bdpo.models.embedded import embedded_model
-from bdpo.models.loading import load_tokenizer
+from benchmarks.beside_trl import DATA, enough, require_trl, run_side, usable_rows
 
-_ROOT = Path(__file__).resolve().parents[1]
-_DATA = _ROOT.parent / "shared" / "data" / "hh_rlhf" / "harmless-base-test.jsonl.gz"
-_TRL = "1.16.0"
 _MAX_LENGTH = 1024
-
-
-def usable_pairs(data: Path, number: int) -> list[dict[str, Any]]:
-    """The first rows of HH-RLHF that can be laid out and fit `max_length` without a cut.
-
-    Raises:
-        UserError: the file is missing or has too few of them.
-    """
-    if not data.is_file():
-        raise UserError(f"{data}: there is no such file; name HH-RLHF's harmless-base test split: --data.")
-    tokenizer = load_tokenizer(embedded_model())
-    found: list[dict[str, Any]] = []
-    for raw in read_rows(DataFile(data, data.name)):
-        if len(found) == number:
-            break
-        try:
-            pair = parse_hh(raw.value) if isinstance(raw.value, dict) else None
-            if pair is None or pair.chosen == pair.rejected:
-                continue
-            uncut = {"max_length": 10**6, "max_prompt_length": 10**6 - 1}
-            ids = tokenize_pair(tokenizer, pair.prompt, pair.chosen, pair.rejected, **uncut)
-        except (RowProblem, Untokenizable):
-            continue
-        # One token less, for TRL also scores the newline that the template writes after a response.
-        if len(ids.prompt_ids) + max(len(ids.chosen_ids), len(ids.rejected_ids)) < _MAX_LENGTH:
-            found.append({"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected})
-    if len(found) < number:
-        raise UserError(f"{data}: only {len(found)} usable rows, where --pairs asks for {number}.")
-    return found
 
 
 def measure(dtype: str, pairs: list[dict[str, Any]], scratch: Path, token_budget: int) -> dict[str, Any]:
@@ -87,8 +50,12 @@ def measure(dtype: str, pairs: list[dict[str, Any]], scratch: Path, token_budget
         "max_length": _MAX_LENGTH,
         "token_budget": token_budget,
         "threads": len(os.sched_getaffinity(0)),
+        "logps": str(scratch / f"{dtype}.npy"),
     }
-    ours, trl = (_in_a_child(side, dtype, task, scratch) for side in ("bdpo_scoring", "trl_scoring"))
+    ours, trl = (
+        run_side(side, task | {"folder": str(scratch / f"{side}-{dtype}")}, scratch / f"{side}-{dtype}")
+        for side in ("bdpo_scoring", "trl_scoring")
+    )
     speed, trl_speed = len(pairs) / ours["seconds"], len(pairs) / trl["seconds"]
     with_mi = len(pairs) / ours["seconds_with_mi"]
     figures = {
@@ -119,37 +86,23 @@ def measure(dtype: str, pairs: list[dict[str, Any]], scratch: Path, token_budget
     return figures
 
 
-def _in_a_child(module: str, dtype: str, task: dict[str, Any], scratch: Path) -> dict[str, Any]:
-    own = scratch / f"{module}-{dtype}"
-    own.mkdir()
-    place = {"folder": str(own), "logps": str(scratch / f"{dtype}.npy")}
-    (own / "task.json").write_text(json.dumps(task | place), encoding="utf-8")
-    command = [sys.executable, "-m", f"benchmarks.{module}", str(own / "task.json"), str(own / "result.json")]
-    with (own / "log").open("wb") as log:
-        done = subprocess.run(command, cwd=_ROOT, stdout=log, stderr=subprocess.STDOUT, check=False)
-    if done.returncode != 0:
-        tail = (own / "log").read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
-        raise UserError(f"benchmarks.{module} ended with code {done.returncode}: {' | '.join(tail)}")
-    result: dict[str, Any] = json.loads((own / "result.json").read_text(encoding="utf-8"))
-    return result
-
-
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description="Reference scoring beside TRL's precompute_ref_log_probs.")
     parser.add_argument("--json", action="store_true", help="a JSON object a dtype, one a line")
     parser.add_argument("--pairs", type=int, default=256, help="pairs scored (default 256)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), action="append", help="both by default")
-    parser.add_argument("--data", type=Path, default=_DATA, help="HH-RLHF, harmless-base, test split")
+    parser.add_argument("--data", type=Path, default=DATA, help="HH-RLHF, harmless-base, test split")
     budget = ScoreSettings().token_budget
     parser.add_argument("--token-budget", type=int, default=budget, help=f"score.token_budget (default {budget})")
     options = parser.parse_args()
     try:
-        if not _has_trl():
-            raise UserError(f"TRL {_TRL} is what this compares with: `pip install trl=={_TRL}`.")
+        require_trl()
         if options.pairs < 1:
             raise UserError(f"--pairs {options.pairs} is too few: at least 1.")
-        pairs = usable_pairs(options.data, options.pairs)
+        # One token less, for TRL also scores the newline that the template writes after a response.
+        rows = islice(usable_rows(options.data, _MAX_LENGTH - 1), options.pairs)
+        pairs = enough(list(rows), options.pairs, options.data)
         with tempfile.TemporaryDirectory() as scratch:
             for dtype in options.dtype or ("float32", "bfloat16"):
                 figures = measure(dtype, pairs, Path(scratch), options.token_budget)
@@ -157,13 +110,6 @@ def main() -> None:
                 sys.stdout.flush()
     except UserError as error:
         sys.exit(f"error: {error}")
-
-
-def _has_trl() -> bool:
-    try:
-        return importlib.metadata.version("trl") == _TRL
-    except importlib.metadata.PackageNotFoundError:
-        return False
 
 
 def _sentence(figures: dict[str, Any]) -> str:

@@ -17,24 +17,15 @@ import argparse
 import importlib.metadata
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from bdpo.data.files import DataFile
-from bdpo.data.formats.hh import parse_hh
-from bdpo.data.readers import read_rows
-from bdpo.data.rows import RowProblem
 from bdpo.errors import UserError
-from bdpo.layout.chat import Untokenizable, tokenize_pair
 from bdpo.models.embedded import embedded_model
-from bdpo.models.loading import load_tokenizer
+from benchmarks.beside_trl import DATA, TRL, enough, require_trl, run_side, usable_rows
 
-_ROOT = Path(__file__).resolve().parents[1]
-_DATA = _ROOT.parent / "shared" / "data" / "hh_rlhf" / "harmless-base-test.jsonl.gz"
-_TRL = "1.16.0"
 _MAX_LENGTH = 512
 _SEED = 0
 _COMPARED = ("loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "grad_norm", "learning_rate")
@@ -42,57 +33,29 @@ _RELATIVE, _ABSOLUTE = 1e-4, 1e-5
 """Allowed differences in `--parity`; the absolute one is rounding of log-probs, times beta."""
 
 
-def usable_pairs(data: Path, number: int, longest: int) -> list[dict[str, Any]]:
-    """The first rows of HH-RLHF, all different, that fit `longest` tokens without a cut.
-
-    Raises:
-        UserError: the file is missing or has too few of them.
-    """
-    if not data.is_file():
-        raise UserError(f"{data}: there is no such file; name HH-RLHF's harmless-base test split: --data.")
-    tokenizer = load_tokenizer(embedded_model())
+def different_pairs(data: Path, number: int, longest: int) -> list[dict[str, Any]]:
+    """The first usable rows, each with a prompt of its own."""
     found: dict[str, dict[str, Any]] = {}
-    for raw in read_rows(DataFile(data, data.name)):
+    for pair in usable_rows(data, longest):
+        found.setdefault(json.dumps(pair["prompt"]), pair)
         if len(found) == number:
             break
-        try:
-            pair = parse_hh(raw.value) if isinstance(raw.value, dict) else None
-            if pair is None or pair.chosen == pair.rejected:
-                continue
-            cut = {"max_length": 10**6, "max_prompt_length": 10**6 - 1}
-            ids = tokenize_pair(tokenizer, pair.prompt, pair.chosen, pair.rejected, **cut)
-        except (RowProblem, Untokenizable):
-            continue
-        if len(ids.prompt_ids) + max(len(ids.chosen_ids), len(ids.rejected_ids)) <= longest:
-            key = json.dumps(pair.prompt)
-            found.setdefault(key, {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected})
-    if len(found) < number:
-        raise UserError(f"{data}: only {len(found)} usable rows, where --pairs asks for {number}.")
-    return list(found.values())
+    return enough(list(found.values()), number, data)
 
 
 def train_both(folder: Path, pairs: list[dict[str, Any]], task: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     """Train on the same pairs here and with TRL, one after the other; what each side saw."""
     (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
-    results = []
-    for module in ("bdpo_training", "trl_training"):
-        own = folder / module
-        own.mkdir()
-        place = {"folder": str(own), "pairs": str(folder / "pairs.jsonl"), "rows": str(folder / "rows.json")}
-        (own / "task.json").write_text(json.dumps(task | place), encoding="utf-8")
-        command = [sys.executable, "-m", f"benchmarks.{module}", str(own / "task.json"), str(own / "result.json")]
-        with (own / "log").open("wb") as log:
-            done = subprocess.run(command, cwd=_ROOT, stdout=log, stderr=subprocess.STDOUT, check=False)
-        if done.returncode != 0:
-            tail = (own / "log").read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
-            raise UserError(f"benchmarks.{module} ended with code {done.returncode}: {' | '.join(tail)}")
-        results.append(json.loads((own / "result.json").read_text(encoding="utf-8")))
-    return tuple(results)
+    place = {"pairs": str(folder / "pairs.jsonl"), "rows": str(folder / "rows.json")}
+    return tuple(
+        run_side(module, task | place | {"folder": str(folder / module)}, folder / module)
+        for module in ("bdpo_training", "trl_training")
+    )
 
 
 def measure(dtype: str, options: argparse.Namespace) -> dict[str, Any]:
     """Speed and memory of both sides in one dtype."""
-    pairs = usable_pairs(options.data, options.pairs, _MAX_LENGTH)
+    pairs = different_pairs(options.data, options.pairs, _MAX_LENGTH)
     task = _task(dtype, options.batch_size, len(pairs), options.token_budget)
     with tempfile.TemporaryDirectory() as scratch:
         ours, trl = train_both(Path(scratch), pairs, task)
@@ -117,11 +80,11 @@ def measure(dtype: str, options: argparse.Namespace) -> dict[str, Any]:
 def compare(options: argparse.Namespace) -> tuple[list[str], bool]:
     """Losses, rewards and gradient norms of 20 steps in float32: a table, and whether they agree."""
     steps, batch_size = 20, 2
-    pairs = usable_pairs(options.data, steps * batch_size, 256)
+    pairs = different_pairs(options.data, steps * batch_size, 256)
     task = _task("float32", batch_size, len(pairs), options.token_budget) | {"learning_rate": 1e-5}
     with tempfile.TemporaryDirectory() as scratch:
         ours, trl = train_both(Path(scratch), pairs, task)
-    lines = [f"step  {'':15} {'bdpo':>16} {'TRL ' + _TRL:>16} {'relative':>10}"]
+    lines = [f"step  {'':15} {'bdpo':>16} {'TRL ' + TRL:>16} {'relative':>10}"]
     agree = len(ours["logs"]) == len(trl["logs"]) == steps
     for step, (one, other) in enumerate(zip(ours["logs"], trl["logs"], strict=False), start=1):
         for name in _COMPARED:
@@ -159,11 +122,10 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8, help="pairs an optimizer step (default 8)")
     parser.add_argument("--token-budget", type=int, default=512, help="train.token_budget (default 512)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), action="append", help="both by default")
-    parser.add_argument("--data", type=Path, default=_DATA, help="HH-RLHF, harmless-base, test split")
+    parser.add_argument("--data", type=Path, default=DATA, help="HH-RLHF, harmless-base, test split")
     options = parser.parse_args()
     try:
-        if not _has_trl():
-            raise UserError(f"TRL {_TRL} is what this compares with: `pip install trl=={_TRL}`.")
+        require_trl()
         if options.pairs < 2 * options.batch_size:
             raise UserError(f"--pairs {options.pairs} makes fewer than two steps of --batch-size {options.batch_size}.")
         if options.parity:
@@ -176,13 +138,6 @@ def main() -> None:
             sys.stdout.flush()
     except UserError as error:
         sys.exit(f"error: {error}")
-
-
-def _has_trl() -> bool:
-    try:
-        return importlib.metadata.version("trl") == _TRL
-    except importlib.metadata.PackageNotFoundError:
-        return False
 
 
 def _sentence(figures: dict[str, Any]) -> str:

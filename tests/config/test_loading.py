@@ -158,6 +158,9 @@ def test_any_override_is_taken_or_one_sentence(tmp_path_factory: pytest.TempPath
     assert "\n" not in said(write(tmp_path_factory.mktemp("any"), MINIMAL), override)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+CONFIGS = sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "configs" / "paper").glob("*.yaml")])
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_the_projects_own_configs_load(path: Path) -> None:
     assert isinstance(load_config(path), Config)
