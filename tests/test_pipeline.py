@@ -13,6 +13,7 @@ from bdpo.artifacts.catalogue import CATALOGUE
 from bdpo.artifacts.manifest import read_manifest
 from bdpo.config import load_config
 from bdpo.errors import UserError
+from bdpo.evaluation.report.sources import training_curves
 from bdpo.fingerprints import STAGES, Stage
 from bdpo.pipeline import Pipeline
 from data_checks import GreatExpectationsChecks
@@ -87,6 +88,13 @@ def test_the_policy_is_a_standard_folder_and_has_moved(run: Path) -> None:
     policy = AutoModelForCausalLM.from_pretrained(folder)
     base = AutoModelForCausalLM.from_pretrained(run.parent / "model")
     assert any(not p.equal(q) for p, q in zip(policy.parameters(), base.parameters(), strict=True))
+
+
+def test_the_report_finds_the_curves_of_both_splits(run: Path) -> None:
+    folder = next(p.folder for p in pipeline(run).plan() if p.stage == "train")
+    assert {metric: set(splits) for metric, splits in training_curves(folder).items()} == {
+        metric: {"train", "validation"} for metric in ("loss", "rewards/margins", "rewards/accuracies")
+    }
 
 
 def test_a_setting_recomputes_what_depends_on_it_and_the_plan_names_it(run: Path) -> None:

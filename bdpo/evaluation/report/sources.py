@@ -67,12 +67,13 @@ def pairs_by_split(pairs: Path) -> dict[str, int]:
 
 
 def training_curves(trained: Path) -> Curves:
-    """Metric to split to steps and values, of the metrics that were recorded."""
+    """Metric to split to steps and values, of the metrics that were recorded; `eval_loss` is the loss of validation."""
     rows = pq.read_table(trained / "metrics.parquet", columns=["step", "split", "metric", "value"]).to_pylist()
     curves: Curves = {metric: {} for metric in _CURVES}
     for row in rows:
-        if row["metric"] in curves:
-            steps, values = curves[row["metric"]].setdefault(row["split"], ([], []))
+        metric = row["metric"].removeprefix("eval_")
+        if metric in curves:
+            steps, values = curves[metric].setdefault(row["split"], ([], []))
             steps.append(row["step"])
             values.append(row["value"])
     return {metric: splits for metric, splits in curves.items() if splits}

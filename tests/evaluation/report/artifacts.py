@@ -49,9 +49,9 @@ def small_artifacts(root: Path, *, method: str = "bdpo", forms: dict[str, Any] |
     scored = [{"split": s, "mi_chosen": 0.2 * i - 0.1, "mi_rejected": 0.5} for i, s in enumerate(splits)]
     write_parquet(pa.Table.from_pylist(scored), folders["scores"] / "scored_pairs.parquet")
     metrics = [
-        {"step": step, "split": split, "metric": metric, "value": 1 / step}
+        {"step": step, "split": split, "metric": f"{prefix}{metric}", "value": 1 / step}
         for metric in ("loss", "rewards/margins", "learning_rate")
-        for split in ("train", "validation")
+        for split, prefix in (("train", ""), ("validation", "eval_"))
         for step in (1, 2, 3)
     ]
     write_parquet(pa.Table.from_pylist(metrics), folders["trained"] / "metrics.parquet")
