@@ -9,6 +9,8 @@ from typing import Any
 Row = dict[str, Any]
 
 GAPS = ("rewards/accuracies", "rewards/margins")
+_NOTABLE = 0.05
+"""Rewards nearer to 0 are the noise of a run's first steps."""
 
 
 def evaluations(rows: Sequence[Row]) -> list[Row]:
@@ -50,14 +52,14 @@ def gaps(rows: Sequence[Row], evaluated: Row) -> dict[str, float]:
 
 
 def both_fall(rows: Sequence[Row]) -> str | None:
-    """A sentence where the last evaluation found both rewards negative and lower than the one before."""
+    """A sentence where the last evaluation found both rewards clearly negative and lower than the one before."""
     names = ("eval_rewards/chosen", "eval_rewards/rejected")
     found = evaluations(rows)
     if not found:
         return None
     before = found[-2] if len(found) > 1 else dict.fromkeys(names, 0.0)
     last = found[-1]
-    if not all(last[name] < min(before[name], 0) for name in names):
+    if not all(last[name] < min(before[name], -_NOTABLE) for name in names):
         return None
     return (
         f"both rewards fall together: at step {last['step']} the chosen responses of the validation split have a "

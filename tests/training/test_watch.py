@@ -45,6 +45,7 @@ def test_the_gap_is_the_training_since_the_last_evaluation_less_the_validation()
 def test_a_note_when_both_rewards_fall_together() -> None:
     assert both_fall([]) is None
     assert both_fall([rewards(10, 0.1, -0.5)]) is None
+    assert both_fall([rewards(10, -0.004, -0.002)]) is None  # noise
     first = both_fall([rewards(10, -0.1, -0.5)])
     assert first is not None
     assert "at step 10 the chosen responses of the validation split have a reward of -0.1" in first
