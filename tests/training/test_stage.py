@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,7 @@ class Run:
         command = [sys.executable, "-c", _PARENT, str(config), *overrides]
         self.parent = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
         self.artifacts = config.parent / "artifacts"
+        self.tree: dict[str, psutil.Process] = {}
 
     @property
     def scratch(self) -> Path | None:
@@ -159,25 +161,35 @@ class Run:
         return [] if self.scratch is None else list((self.scratch / "checkpoints").glob(pattern))
 
     def wait_for(self, condition: Any, what: str) -> None:
+        """Wait for something; the processes are found first, for looking takes longer than steps do."""
+        self._until(self._find_all, "all processes")
+        self._until(condition, what)
+
+    def _until(self, condition: Any, what: str) -> None:
         deadline = time.monotonic() + 240
         while not condition():
             assert self.parent.poll() is None, f"it ended before {what}"
             assert time.monotonic() < deadline, f"no {what}"
             time.sleep(0.002)
 
+    def _find_all(self) -> bool:
+        parent = psutil.Process(self.parent.pid)
+        self.tree = {"parent": parent}
+        for process in parent.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                command = " ".join(process.cmdline())
+                for name in ("deepspeed.launcher.runner", "deepspeed.launcher.launch"):
+                    if name in command:
+                        self.tree[name.rpartition(".")[2]] = process
+                if "bdpo.training.worker" in command and "deepspeed.launcher" not in command:
+                    self.tree["worker"] = process
+        return self.tree.keys() == {"parent", "runner", "launch", "worker"}
+
     def kill(self, who: str) -> None:
-        """Kill one of the processes, then wait until none is left."""
-        tree = {"parent": psutil.Process(self.parent.pid)}
-        for process in tree["parent"].children(recursive=True):
-            command = " ".join(process.cmdline())
-            for name in ("deepspeed.launcher.runner", "deepspeed.launcher.launch"):
-                if name in command:
-                    tree[name.rpartition(".")[2]] = process
-            if "bdpo.training.worker" in command and "deepspeed.launcher" not in command:
-                tree["worker"] = process
-        tree[who].send_signal(signal.SIGKILL)
+        """Kill one of the processes that `wait_for` found, then wait until none is left."""
+        self.tree[who].send_signal(signal.SIGKILL)
         self.parent.wait(timeout=60)
-        _, alive = psutil.wait_procs(list(tree.values()), timeout=60)
+        _, alive = psutil.wait_procs(list(self.tree.values()), timeout=60)
         assert not alive, f"{alive} outlived the kill of the {who}"
         assert self.parent.returncode != 0
 
