@@ -163,7 +163,7 @@ class ArtifactStore:
             seconds=round(time.monotonic() - started, 3),
         )
         for name in files:
-            _sync(workspace / name)
+            sync(workspace / name)
         write_atomically(workspace / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
         self._put_in_place(identity.stage, identity.fingerprint)
         return manifest
@@ -188,7 +188,7 @@ class ArtifactStore:
         if folder.exists():
             folder.rename(discarded)
         workspace.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
         shutil.rmtree(discarded, ignore_errors=True)
 
 
@@ -220,7 +220,8 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make what was written to a file, or renamed in a folder, last through a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -83,7 +83,7 @@ def _read(path: Path, origins: Origins, seen: tuple[Path, ...]) -> dict[str, Any
 def _construct(node: yaml.Node, file: Path, at: tuple[str | int, ...], origins: Origins) -> Any:
     """Build plain values, noting where each stood and refusing a key given twice."""
     origins[at] = f"{file}:{node.start_mark.line + 1}"
-    if not node.tag.startswith(_PLAIN_TAGS):
+    if node.tag not in _PLAIN_TAGS:
         raise UserError(f"{origins[at]}: field `{_dotted(at)}`: the YAML tag {node.tag!r} is not allowed; remove it.")
     if isinstance(node, yaml.MappingNode):
         result: dict[str, Any] = {}
@@ -99,8 +99,10 @@ def _construct(node: yaml.Node, file: Path, at: tuple[str | int, ...], origins: 
         return [_construct(child, file, (*at, i), origins) for i, child in enumerate(node.value)]
     try:
         value = _scalar(node)
-    except ValueError as error:
-        raise UserError(f"{origins[at]}: field `{_dotted(at)}`: {node.value!r} cannot be read: {error}.") from None
+    except (ValueError, KeyError, AttributeError, yaml.YAMLError):
+        # The loader's own ways to fail at a value that its tag, written or found, does not fit.
+        kind = node.tag.rpartition(":")[2]
+        raise UserError(f"{origins[at]}: field `{_dotted(at)}`: {node.value!r} cannot be read as {kind}.") from None
     return LocatedStr(value, file.parent) if isinstance(value, str) else value
 
 

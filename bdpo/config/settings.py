@@ -13,6 +13,19 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from bdpo.config.methods import METHODS, Balance, Method, Scale, methods_with
 
 Dtype = Literal["float32", "bfloat16"]
+DataFormat = Literal["hh", "pku", "preference", "sharegpt", "alpaca", "ultrafeedback", "beavertails"]
+BenchmarkFormat = Literal[
+    "xstest",
+    "strongreject",
+    "harmbench",
+    "advbench",
+    "jailbreakbench",
+    "gsm8k",
+    "simpleqa",
+    "advglue",
+    "hhh",
+    "prompts",
+]
 
 
 class LocatedStr(str):
@@ -120,7 +133,7 @@ class SourceSettings(_Section):
     """Branch, tag or commit, for `hub` only; the commit it stands for is part of the fingerprint."""
     split: str = "train"
     """Split of the dataset, for `hub` only."""
-    format: Literal["auto", "hh", "pku", "preference", "sharegpt", "alpaca", "ultrafeedback", "beavertails"] = "auto"
+    format: Literal["auto", DataFormat] = "auto"
     """`hh`: whole transcripts; `pku`: PKU-SafeRLHF; `preference`: prompt/chosen/rejected, plain or
     conversational; `sharegpt`, `alpaca`: as LLaMA-Factory reads them; `ultrafeedback`: binarized, with
     scores; `beavertails`: single labelled responses, paired within a prompt; `auto`: found by the columns."""
@@ -328,19 +341,7 @@ class BenchmarkSettings(_Section):
 
     path: ConfigPath
     """CSV, JSONL or JSON."""
-    format: Literal[
-        "auto",
-        "xstest",
-        "strongreject",
-        "harmbench",
-        "advbench",
-        "jailbreakbench",
-        "gsm8k",
-        "simpleqa",
-        "advglue",
-        "hhh",
-        "prompts",
-    ] = "auto"
+    format: Literal["auto", BenchmarkFormat] = "auto"
     """As published, each with its scoring rule in `bdpo.evaluation.formats`; `prompts`: CSV or JSONL with
     `prompt`, `label` (`harmful` or `harmless`) and optionally `category`; `auto`: found by the columns."""
     name: str | None = None

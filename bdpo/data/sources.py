@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 
-from bdpo.data.formats import DESCRIPTIONS, PARSERS, Format, detect_format
+from bdpo.config.settings import DataFormat
+from bdpo.data.formats import DESCRIPTIONS, PARSERS, detect_format
 from bdpo.data.formats.beavertails import Response, pair_responses, parse_beavertails
 from bdpo.data.formats.fields import check_unicode
 from bdpo.data.formats.mapped import parse_mapped
@@ -19,7 +20,7 @@ def read_source(
     rows: Iterable[RawRow],
     *,
     origin: str,
-    format_name: Format | None = None,
+    format_name: DataFormat | None = None,
     columns: Mapping[str, str] | None = None,
     limit: int | None = None,
     weight: float = 1.0,
@@ -59,7 +60,7 @@ def read_source(
 
 
 def _parse(
-    row: RawRow, format_name: Format | None, columns: Mapping[str, str] | None
+    row: RawRow, format_name: DataFormat | None, columns: Mapping[str, str] | None
 ) -> Candidate | Response | RowProblem:
     if isinstance(row.value, RowProblem):
         return row.value
@@ -79,7 +80,7 @@ def _parse(
     return candidate
 
 
-def _thinned_by(row: RawRow, format_name: Format | None) -> str | bytes:
+def _thinned_by(row: RawRow, format_name: DataFormat | None) -> str | bytes:
     """What decides whether a row is kept: itself, or its prompt where rows are paired within a prompt."""
     prompt = row.value.get("prompt") if format_name == "beavertails" and isinstance(row.value, dict) else None
     return prompt if isinstance(prompt, str) else row.raw
@@ -95,7 +96,7 @@ def _require_columns(origin: str, first: list[RawRow], columns: Mapping[str, str
             )
 
 
-def _find_format(origin: str, first: list[RawRow]) -> Format:
+def _find_format(origin: str, first: list[RawRow]) -> DataFormat:
     for row in first:
         format_name = detect_format(row.value) if isinstance(row.value, dict) else None
         if format_name is not None:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from bdpo.config.settings import BenchmarkFormat
 from bdpo.errors import UserError
-from bdpo.evaluation.formats import FORMATS, BenchmarkFormat, Label, Prompt, read_items
+from bdpo.evaluation.formats import FORMATS, Label, Prompt, read_items
 
 METRICS: Mapping[Label, str] = {
     "harmful": "refusal_rate",

@@ -8,22 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from bdpo.config.settings import BenchmarkFormat
 from bdpo.errors import UserError
 from bdpo.evaluation.tables import read_rows, read_text
 
 Label = Literal["harmful", "harmless", "attack", "question", "choice"]
-BenchmarkFormat = Literal[
-    "xstest",
-    "strongreject",
-    "harmbench",
-    "advbench",
-    "jailbreakbench",
-    "gsm8k",
-    "simpleqa",
-    "advglue",
-    "hhh",
-    "prompts",
-]
 
 
 class Prompt(NamedTuple):

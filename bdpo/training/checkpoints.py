@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bdpo.artifacts.store import write_atomically
+from bdpo.artifacts.store import sync, write_atomically
 from bdpo.errors import UserError
 
 STATE = "state"
@@ -68,7 +68,7 @@ def finish_checkpoint(
     final = root / _name(step)
     shutil.rmtree(final, ignore_errors=True)
     folder.rename(final)
-    _sync(root)
+    sync(root)
     for old in sorted(p for p in root.glob("step-*") if p.suffix == "")[:-keep]:
         if best is None or old.name != _name(best):
             shutil.rmtree(old)
@@ -126,12 +126,3 @@ def _has_size(path: Path, size: int) -> bool:
 
 def _name(step: int) -> str:
     return f"step-{step:08d}"
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename last through a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

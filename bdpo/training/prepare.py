@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.balance import Forms, balance_weights
 from bdpo.errors import UserError
-from bdpo.layout.chat import TokenizedPair, Untokenizable, tokenize_pair
+from bdpo.layout.chat import TokenizedPair, Untokenizable, tokenize_pairs
 from bdpo.layout.rows import Row
 from bdpo.logprobs.keys import sequence_key
 
@@ -95,19 +95,17 @@ def prepare(
         scored = {row["pair_id"]: row for row in pq.read_table(scores, columns=_SCORED).to_pylist()}
     rows: list[dict[str, Any]] = []
     left_out = 0
-    for pair in pq.read_table(pairs).to_pylist():
-        try:
-            ids = tokenize_pair(
-                tokenizer,
-                pair["prompt"],
-                pair["chosen"],
-                pair["rejected"],
-                max_length=max_length,
-                max_prompt_length=max_prompt_length,
-            )
-        except Untokenizable as problem:
+    table = pq.read_table(pairs).to_pylist()
+    tokenized = tokenize_pairs(
+        tokenizer,
+        ((pair["prompt"], pair["chosen"], pair["rejected"]) for pair in table),
+        max_length=max_length,
+        max_prompt_length=max_prompt_length,
+    )
+    for pair, ids in zip(table, tokenized, strict=True):
+        if isinstance(ids, Untokenizable):
             # Ingestion refuses such rows with the same tokenizer, which is part of its fingerprint.
-            raise UserError(f"train: the pair {pair['pair_id']} cannot be laid out: {problem.reason}.") from problem
+            raise UserError(f"train: the pair {pair['pair_id']} cannot be laid out: {ids.reason}.") from ids
         row = {"pair_id": pair["pair_id"], "split": pair["split"], "unsafe_difference": 0.0, **ids._asdict()}
         if scores is not None:
             row |= _score(scored.get(pair["pair_id"]), ids, pair["pair_id"], scorer_digest, scores)

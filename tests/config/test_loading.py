@@ -108,6 +108,10 @@ def test_what_has_no_default_is_asked_for(tmp_path: Path) -> None:
         ("name: !!python/object/apply:os.system [echo]\n", "field `name`: the YAML tag"),
         ("name: !env HOME\n", "field `name`: the YAML tag '!env' is not allowed"),
         ("name: 2001-99-99\n", "field `name`: '2001-99-99' cannot be read"),
+        ("name: !!stringy x\n", "field `name`: the YAML tag"),
+        ("name: !!bool x\n", "field `name`: 'x' cannot be read as bool"),
+        ("name: !!timestamp x\n", "field `name`: 'x' cannot be read as timestamp"),
+        ("name: !!map x\n", "field `name`: 'x' cannot be read as map"),
     ],
 )
 def test_broken_files(tmp_path: Path, text: str, says: str) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from bdpo.config.settings import DataFormat
 from bdpo.data.files import DataFile
-from bdpo.data.formats import Format
 from bdpo.data.readers import read_rows
 from bdpo.data.rows import Candidate, RowProblem
 from bdpo.data.sources import read_source
@@ -16,7 +16,7 @@ from bdpo.errors import UserError
 from tests.data.fuzz import KINDS, broken_file
 from tests.data.test_stage import run
 
-FORMATS: tuple[Format | None, ...] = (None, "hh", "pku", "preference")
+FORMATS: tuple[DataFormat | None, ...] = (None, "hh", "pku", "preference")
 EACH_KIND = pytest.mark.parametrize("kind", KINDS)
 
 

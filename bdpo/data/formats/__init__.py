@@ -1,8 +1,9 @@
 """The shapes in which preference data comes: a row's fields to a candidate pair."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
+from bdpo.config.settings import DataFormat
 from bdpo.data.formats.alpaca import parse_alpaca
 from bdpo.data.formats.hh import is_transcript, parse_hh
 from bdpo.data.formats.pku import PKU_COLUMNS, parse_pku
@@ -11,9 +12,7 @@ from bdpo.data.formats.sharegpt import parse_sharegpt
 from bdpo.data.formats.ultrafeedback import parse_ultrafeedback
 from bdpo.data.rows import Candidate
 
-Format = Literal["hh", "pku", "preference", "sharegpt", "alpaca", "ultrafeedback", "beavertails"]
-
-DESCRIPTIONS: Mapping[Format, str] = {
+DESCRIPTIONS: Mapping[DataFormat, str] = {
     "hh": "`chosen` and `rejected` as whole '\\n\\nHuman: ... \\n\\nAssistant: ...' transcripts",
     "pku": ", ".join(PKU_COLUMNS),
     "preference": "`prompt`, `chosen`, `rejected` as strings or lists of messages",
@@ -23,7 +22,7 @@ DESCRIPTIONS: Mapping[Format, str] = {
     "beavertails": "`prompt`, `response`, `is_safe`, `category`",
 }
 
-PARSERS: Mapping[Format, Callable[[Mapping[str, Any]], Candidate]] = {
+PARSERS: Mapping[DataFormat, Callable[[Mapping[str, Any]], Candidate]] = {
     "hh": parse_hh,
     "pku": parse_pku,
     "preference": parse_preference,
@@ -34,7 +33,7 @@ PARSERS: Mapping[Format, Callable[[Mapping[str, Any]], Candidate]] = {
 """The formats whose rows are a pair each; `beavertails` has single responses and is paired on its own."""
 
 
-def detect_format(row: Mapping[str, Any]) -> Format | None:
+def detect_format(row: Mapping[str, Any]) -> DataFormat | None:
     """The format that a row's columns have; None where it is none that is known."""
     if all(name in row for name in PKU_COLUMNS):
         return "pku"

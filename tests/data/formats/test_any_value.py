@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bdpo.config import ColumnSettings
-from bdpo.data.formats import DESCRIPTIONS, PARSERS, Format
+from bdpo.config.settings import DataFormat
+from bdpo.data.formats import DESCRIPTIONS, PARSERS
 from bdpo.data.rows import Candidate, RawRow, RowProblem
 from bdpo.data.sources import read_source
 
@@ -35,10 +36,10 @@ def rows_of(values: list[dict[str, Any]]) -> list[RawRow]:
     return [RawRow("x", line, json.dumps(value).encode(), value) for line, value in enumerate(values, start=1)]
 
 
-@pytest.mark.parametrize("format_name", get_args(Format))
+@pytest.mark.parametrize("format_name", get_args(DataFormat))
 @settings(max_examples=60)
 @given(values=st.lists(ROW, max_size=4))
-def test_every_row_of_a_format_is_a_pair_or_refused(format_name: Format, values: list[dict[str, Any]]) -> None:
+def test_every_row_of_a_format_is_a_pair_or_refused(format_name: DataFormat, values: list[dict[str, Any]]) -> None:
     check(values, format_name=format_name)
 
 
@@ -60,5 +61,5 @@ def check(values: list[dict[str, Any]], **how: Any) -> None:
 
 
 def test_every_format_is_described_and_can_be_read() -> None:
-    assert DESCRIPTIONS.keys() == set(get_args(Format))
-    assert PARSERS.keys() | {"beavertails"} == set(get_args(Format))
+    assert DESCRIPTIONS.keys() == set(get_args(DataFormat))
+    assert PARSERS.keys() | {"beavertails"} == set(get_args(DataFormat))
