@@ -6,6 +6,6 @@ Kept apart from the code so that planning a run imports no model library.
 
 from typing import Final
 
-LOGPROBS: Final = "2"
+LOGPROBS: Final = "3"
 GENERATION: Final = "1"
 STAGES: Final = {"ingest": "2", "score": "2", "train": "2", "evaluate": "3"}

@@ -51,7 +51,11 @@ def main() -> None:
     logps: dict[str, Any] = {}
     for name, wanted in (("", conditional), ("_with_mi", sequences.keys())):
         started = time.monotonic()
-        rows = share_prompts({key: sequences[key] for key in sequences if key in wanted})
+        rows = share_prompts(
+            {key: sequences[key] for key in sequences if key in wanted},
+            token_budget=task["token_budget"],
+            layout=layout,
+        )
         shards = Shards(Path(task["folder"], f"shards{name}"))
         for shard in score_in_shards(
             model,

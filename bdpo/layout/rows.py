@@ -1,11 +1,15 @@
 """Token rows to the tensors of one forward pass.
 
-Letters: B rows of the tensors, T their padded length, N response tokens in all.
+Letters: B rows of the tensors, T their length, N response tokens in all.
 
-`Layout.BRANCHED` lays a row out as `[prompt | response 1 | response 2 ...]`: the
-prompt is computed once, each response sees the prompt and itself only, and its
-positions go on from the prompt's.  `Layout.PLAIN` gives every response a row
-`[prompt | response]` of its own, for models whose attention cannot take that mask.
+`Layout.PACKED` lays every row end to end in one tensor row, `[what all prompts begin with |
+prompt | response 1 | response 2 ... | next prompt | ...]`: what prompts have in common (a
+system turn) and a prompt are computed once, positions go on from what a token follows,
+nothing is padding.  Each response sees its prompt and itself only, which
+`bdpo.logprobs.attention` sees to by `Batch.packing`, span by span, so that attention costs
+what the rows cost one at a time.  `Layout.PLAIN` gives every response a tensor row
+`[prompt | response]` of its own, padded on the right, for models whose attention cannot be
+taken over.
 
 The last token of a response is predicted but predicts nothing that is asked for,
 so it is a target and never an input.  Masks come from lengths alone: the padding
@@ -20,18 +24,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_PADDING = 0  # any id that every model has; no mask and no target depends on it
+_PADDING = 0  # any id that every model has; no target depends on it
 
 _WORTH_A_PASS = 512
 """Tokens from which on a pass of its own costs a CPU less than padding does."""
 _SIMILAR = 7 / 8
-"""Least length, of the group's longest, of a row that joins beyond that."""
+"""Least length, of the group's longest, of a padded row that joins beyond that."""
+
+
+_WORTH_SHARING = 8
+"""Tokens from which on a common beginning costs less computed once, and then copied for each row's attention."""
 
 
 class Layout(Enum):
     """How the responses to one prompt share a forward pass."""
 
-    BRANCHED = "branched"
+    PACKED = "packed"
     PLAIN = "plain"
 
 
@@ -42,17 +50,35 @@ class Row(NamedTuple):
     responses: tuple[tuple[int, ...], ...]
 
 
+class Span(NamedTuple):
+    """A row's place in a packed tensor row: its prompt, then the inputs of each response."""
+
+    prompt: int
+    """Tokens of the prompt, at least 1, without those of the common beginning."""
+    responses: tuple[int, ...]
+    """Input tokens of each response; 0 where it has one token, which is a target only."""
+
+
+class Packing(NamedTuple):
+    """How a packed tensor row is made up."""
+
+    beginning: int
+    """Tokens that every prompt begins with, which stand first and once; 0 where that saves too little."""
+    spans: tuple[Span, ...]
+    """The rows, one after the other."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """The tensors of one forward pass."""
 
     input_ids: Tensor
-    """(B, T) int64."""
+    """(B, T) int64; B is 1 where rows are packed."""
     position_ids: Tensor | None
     """(B, T) int64; None where every row counts from 0, as a model does by itself."""
-    attention_mask: Tensor | None
-    """(B, 1, T, T) bool, True where query (dim 2) sees key (dim 3); None for plain causal attention,
-    in which padding on the right is seen by nothing that counts."""
+    packing: Packing | None
+    """How the one row is packed; None for plain causal attention, in which padding on the right is seen by
+    nothing that counts."""
     sources: Tensor
     """(N,) int64: index into the flattened (B * T) hidden states of what predicts each response token."""
     targets: Tensor
@@ -62,26 +88,21 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
-
-        def move(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device)
-
         return replace(
             self,
             input_ids=self.input_ids.to(device),
-            position_ids=move(self.position_ids),
-            attention_mask=move(self.attention_mask),
+            position_ids=None if self.position_ids is None else self.position_ids.to(device),
             sources=self.sources.to(device),
             targets=self.targets.to(device),
         )
 
 
 def group_rows(rows: Sequence[Row], token_budget: int, layout: Layout) -> list[list[int]]:
-    """Group rows of similar length into forward passes.
+    """Group rows into forward passes.
 
-    Longest first, and greedily: a group's length is its first row's, so dropping the first k groups
-    leaves the same groups behind them, and memory runs out at once or never.  A group that has work enough
-    to be worth a pass ends before a row that would be much padding.
+    Longest first, and greedily, so that dropping the first k groups leaves the same groups behind them, and
+    memory runs out at once or never.  Padded rows are grouped by similar length: a group that has work
+    enough to be worth a pass ends before a row that would be much padding.
 
     Args:
         rows: in any order; the grouping depends on their content, ties go by index.
@@ -92,10 +113,13 @@ def group_rows(rows: Sequence[Row], token_budget: int, layout: Layout) -> list[l
         Indices into `rows`, one list a forward pass; each index once.
     """
     widths = [_width(row, layout) for row in rows]
+    longest_first = sorted(range(len(rows)), key=lambda i: (-widths[i], i))
+    if layout is Layout.PACKED:
+        return _fill(longest_first, widths, token_budget)
     groups: list[list[int]] = []
     room = longest = tokens = 0
-    for i in sorted(range(len(rows)), key=lambda i: (-widths[i], i)):
-        height = 1 if layout is Layout.BRANCHED else len(rows[i].responses)
+    for i in longest_first:
+        height = len(rows[i].responses)
         if room < height or (tokens >= _WORTH_A_PASS and widths[i] < _SIMILAR * longest):
             groups.append([])
             longest, tokens = widths[i], 0
@@ -103,6 +127,18 @@ def group_rows(rows: Sequence[Row], token_budget: int, layout: Layout) -> list[l
         groups[-1].append(i)
         room -= height
         tokens += height * longest
+    return groups
+
+
+def _fill(order: Sequence[int], widths: Sequence[int], token_budget: int) -> list[list[int]]:
+    groups: list[list[int]] = []
+    room = 0
+    for i in order:
+        if not groups or widths[i] > room:
+            groups.append([])
+            room = token_budget
+        groups[-1].append(i)
+        room -= widths[i]
     return groups
 
 
@@ -114,52 +150,76 @@ def collate(rows: Sequence[Row], layout: Layout) -> Batch:
     """
     if not rows or not all(row.prompt_ids and row.responses and all(row.responses) for row in rows):
         raise ValueError("a batch needs rows, and each row a prompt and responses that are not empty")
-    if layout is Layout.PLAIN:
-        rows = [Row(row.prompt_ids, (response,)) for row in rows for response in row.responses]
-    length = max(_width(row, Layout.BRANCHED) for row in rows)
-    shape = (len(rows), length)
-    input_ids = torch.full(shape, _PADDING)
-    position_ids = torch.zeros(shape, dtype=torch.int64)
-    branches = torch.full(shape, -1)  # 0: prompt, 1, 2, ...: response, -1: padding
+    return _pack(rows) if layout is Layout.PACKED else _pad(rows)
+
+
+def _pack(rows: Sequence[Row]) -> Batch:
+    common = _common_beginning([row.prompt_ids for row in rows])
+    inputs: list[int] = list(rows[0].prompt_ids[:common])
+    positions: list[int] = list(range(common))
     sources: list[int] = []
     targets: list[int] = []
-    for b, (prompt, responses) in enumerate(rows):
-        end = len(prompt)
-        input_ids[b, :end] = torch.tensor(prompt)
-        position_ids[b, :end] = torch.arange(end)
-        branches[b, :end] = 0
-        last = b * length + end - 1
-        for branch, response in enumerate(responses, start=1):
-            inputs = slice(end, end + len(response) - 1)
-            input_ids[b, inputs] = torch.tensor(response[:-1], dtype=torch.int64)
-            position_ids[b, inputs] = torch.arange(len(prompt), len(prompt) + len(response) - 1)
-            branches[b, inputs] = branch
+    spans: list[Span] = []
+    for prompt, responses in rows:
+        length = len(prompt)
+        inputs += prompt[common:]
+        positions += range(common, length)
+        last = len(inputs) - 1
+        for response in responses:
             # The prompt's last token predicts the first token of every response.
-            sources += [last, *range(b * length + inputs.start, b * length + inputs.stop)]
+            sources += [last, *range(len(inputs), len(inputs) + len(response) - 1)]
             targets += response
-            end = inputs.stop
-    branched = any(len(row.responses) > 1 for row in rows)
+            inputs += response[:-1]
+            positions += range(length, length + len(response) - 1)
+        spans.append(Span(length - common, tuple(len(response) - 1 for response in responses)))
     return Batch(
-        input_ids=input_ids,
-        position_ids=position_ids if branched else None,
-        attention_mask=_mask(branches) if branched else None,
+        input_ids=torch.tensor([inputs]),
+        position_ids=torch.tensor([positions]),
+        packing=Packing(common, tuple(spans)),
         sources=torch.tensor(sources),
         targets=torch.tensor(targets),
-        response_lengths=[len(response) for row in rows for response in row.responses],
+        response_lengths=_lengths(rows),
     )
 
 
-def _mask(branches: Tensor) -> Tensor:
-    """(B, T) branch numbers to the (B, 1, T, T) mask of who sees whom.
+def _common_beginning(prompts: Sequence[tuple[int, ...]]) -> int:
+    """Tokens that all prompts begin with, the last one of a prompt left to itself; 0 where few."""
+    if len(prompts) == 1:
+        return 0
+    # What the smallest and the largest have in common, all have.
+    one, other = min(prompts), max(prompts)
+    most = min(map(len, prompts)) - 1
+    common = next((i for i in range(most) if one[i] != other[i]), most)
+    return common if common >= _WORTH_SHARING else 0
 
-    Padding sees the prompt and itself, so that no query is left with nothing to see.
-    """
-    query, key = branches[:, :, None], branches[:, None, :]
-    causal = torch.ones(branches.shape[1], branches.shape[1], dtype=torch.bool).tril()
-    return (((key == 0) | (key == query)) & causal)[:, None]
+
+def _pad(rows: Sequence[Row]) -> Batch:
+    lines = [(row.prompt_ids, response) for row in rows for response in row.responses]
+    length = max(len(prompt) + len(response) - 1 for prompt, response in lines)
+    input_ids = torch.full((len(lines), length), _PADDING)
+    sources: list[int] = []
+    targets: list[int] = []
+    for b, (prompt, response) in enumerate(lines):
+        inputs = prompt + response[:-1]
+        input_ids[b, : len(inputs)] = torch.tensor(inputs)
+        first = b * length + len(prompt) - 1
+        sources += range(first, first + len(response))
+        targets += response
+    return Batch(
+        input_ids=input_ids,
+        position_ids=None,
+        packing=None,
+        sources=torch.tensor(sources),
+        targets=torch.tensor(targets),
+        response_lengths=_lengths(rows),
+    )
+
+
+def _lengths(rows: Sequence[Row]) -> list[int]:
+    return [len(response) for row in rows for response in row.responses]
 
 
 def _width(row: Row, layout: Layout) -> int:
     """Input tokens of a row, or of the longest of its rows."""
     inputs = [len(response) - 1 for response in row.responses]
-    return len(row.prompt_ids) + (sum(inputs) if layout is Layout.BRANCHED else max(inputs))
+    return len(row.prompt_ids) + (sum(inputs) if layout is Layout.PACKED else max(inputs))

@@ -1,7 +1,7 @@
 """Which layout a model can take, proved on the very model before it is used.
 
-A mask that is handed in is only as good as what a model makes of it: some refuse
-it, some replace their sliding window by it without a word.
+Taking over a model's attention is only right where the model lets all of it be taken
+over: some do not look attention up, some do more in it than they say.
 """
 
 from collections.abc import Callable
@@ -13,20 +13,21 @@ from transformers import PreTrainedModel
 
 from bdpo.errors import UserError
 from bdpo.layout.rows import Layout, Row, collate
+from bdpo.logprobs.attention import stop_packed_attention, takes_packed_rows, use_packed_attention
 from bdpo.logprobs.forward import response_logps
 
 _PROMPT, _RESPONSES, _NEIGHBOUR = 256, (40, 24), (9, 5)
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15}
 """Largest mean difference, in nats a token.  With the embedded model and random tokens, rounding
-gives 4e-6 and 0.03; a wrong mask or wrong positions give 0.4 and more."""
+gives 4e-6 and 0.03; wrong attention or wrong positions give 0.4 and more."""
 
 
 def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_length: int | None = None) -> Layout:
-    """The branched layout where this model computes it rightly, else the plain one.
+    """The packed layout where this model computes it rightly, else the plain one.
 
     One random pair, beside a shorter neighbour, goes through the layout and through one-row forwards
-    of the whole model.  A model with an attention window shorter than `max_length` gets plain rows
-    without a trial: a window counts tokens along the row, and another response in between uses it up.
+    of the whole model; it is longer than an attention window that rows can exceed.  For the packed
+    layout the model's attention is replaced, which changes nothing for whatever is not packed.
 
     Args:
         model: in eval mode.
@@ -38,18 +39,19 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
     """
     row, neighbour = _random_rows(model, max_length)
     expected = _whole_forwards(model, row)
-    window = _window(model.config.get_text_config())
-    if window is not None and (max_length is None or max_length > window):
-        why = f"its attention window of {window} tokens counts along the row"
+    if not takes_packed_rows(model):
+        why = f"its attention is {model.config._attn_implementation}, not sdpa"
     else:
+        use_packed_attention(model)
         try:
-            difference = _difference(model, [row, neighbour], Layout.BRANCHED, expected)
+            difference = _difference(model, [row, neighbour], Layout.PACKED, expected)
         except (IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-            why = f"it refuses the mask: {_first_line(error)}"
+            why = f"it refuses packed rows: {_first_line(error)}"
         else:
             if difference <= _TOLERANCE[model.dtype]:
-                return Layout.BRANCHED
+                return Layout.PACKED
             why = f"log-probs moved by {difference:.2g} nats a token in the trial"
+        stop_packed_attention(model)
     difference = _difference(model, [row, neighbour], Layout.PLAIN, expected)
     if not difference <= _TOLERANCE[model.dtype]:
         raise UserError(
@@ -86,7 +88,11 @@ def _whole_forwards(model: PreTrainedModel, row: Row) -> Tensor:
 
 def _random_rows(model: PreTrainedModel, max_length: int | None) -> tuple[Row, Row]:
     config = model.config.get_text_config()
-    limits = [getattr(config, "max_position_embeddings", None), max_length, _PROMPT + max(_RESPONSES)]
+    trial = _PROMPT + max(_RESPONSES)
+    window = _window(config)
+    if window is not None:
+        trial = max(trial, window + 2 * max(_RESPONSES))
+    limits = [getattr(config, "max_position_embeddings", None), max_length, trial]
     longest = min(limit for limit in limits if limit is not None)
     generator = torch.Generator().manual_seed(0)
 

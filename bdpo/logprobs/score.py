@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from bdpo.layout.rows import Layout, Row, collate, group_rows
 from bdpo.logprobs.forward import response_logps
+from bdpo.models.allocator import kept_memory
 
 
 class ScoredRows(NamedTuple):
@@ -47,11 +48,12 @@ def score_rows(
     Raises:
         NonFinite: a log-prob is not finite, or positive.
     """
-    for indices in group_rows(rows, token_budget, layout):
-        chosen = [rows[i] for i in indices]
-        with torch.inference_mode():
-            logps = response_logps(model, collate(chosen, layout).to(model.device)).cpu().numpy()
-        yield ScoredRows(indices, _unflatten(logps, indices, chosen))
+    with kept_memory():
+        for indices in group_rows(rows, token_budget, layout):
+            chosen = [rows[i] for i in indices]
+            with torch.inference_mode():
+                logps = response_logps(model, collate(chosen, layout).to(model.device)).cpu().numpy()
+            yield ScoredRows(indices, _unflatten(logps, indices, chosen))
 
 
 def _unflatten(logps: NDArray[Any], indices: list[int], rows: list[Row]) -> list[list[NDArray[np.float32]]]:

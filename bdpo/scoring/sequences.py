@@ -4,12 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bdpo.layout.chat import TokenizedPair
-from bdpo.layout.rows import Row
+from bdpo.layout.rows import Layout, Row
 from bdpo.logprobs.keys import sequence_key
-
-_ROW_TOKENS = 512
-"""A row takes further responses to its prompt up to this length: beyond it, attention among responses
-that do not see each other costs more than the shared prompt saves."""
 
 
 class TokenSequence(NamedTuple):
@@ -67,11 +63,19 @@ def name_sequences(
     return keys, sequences
 
 
-def share_prompts(sequences: Mapping[str, TokenSequence]) -> list[KeyedRow]:
+def share_prompts(sequences: Mapping[str, TokenSequence], *, token_budget: int, layout: Layout) -> list[KeyedRow]:
     """Rows in which sequences with the same prompt stand behind it together.
 
     The longest come first, and how many a row takes depends on its longest alone.  So where whole rows
     are already scored, the sequences that are left form the very rows that they would have formed.
+
+    Args:
+        sequences: what is to be scored, by key.
+        token_budget: most input tokens of a row that more than one response shares.
+        layout: the plain one shares no prompt, so each sequence is a row of its own.
+
+    Returns:
+        The rows, by their keys.
     """
     by_prompt: dict[tuple[int, ...], list[str]] = {}
     for key, sequence in sequences.items():
@@ -82,8 +86,8 @@ def share_prompts(sequences: Mapping[str, TokenSequence]) -> list[KeyedRow]:
         start = 0
         while start < len(keys):
             longest = len(sequences[keys[start]].response_ids)
-            stop = start + max((_ROW_TOKENS - len(prompt)) // longest, 2)
-            members = tuple(keys[start:stop])
+            many = (token_budget - len(prompt)) // longest if layout is Layout.PACKED else 1
+            members = tuple(keys[start : start + max(many, 1)])
             rows.append(KeyedRow(members, Row(prompt, tuple(sequences[key].response_ids for key in members))))
-            start = stop
+            start += len(members)
     return sorted(rows, key=lambda row: row.keys)

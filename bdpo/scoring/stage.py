@@ -70,14 +70,19 @@ def score(
         if debris:
             progress.say(f"score: {len(debris)} damaged or unfinished shards deleted, to be scored again")
         missing = sequences.keys() - shards.find(sequences.keys())
-        rows = share_prompts({key: sequence for key, sequence in sequences.items() if key in missing})
         progress.begin("score", len(sequences), "sequences", done=len(sequences) - len(missing))
         layout = None
-        if rows:
+        rows: list[KeyedRow] = []
+        if missing:
             reference = load_model(
                 source.folder, dtype=model.dtype, attention=model.attention, trust_remote_code=model.trust_remote_code
             )
             layout = choose_layout(reference, progress.say, max_length=model.max_length)
+            rows = share_prompts(
+                {key: sequence for key, sequence in sequences.items() if key in missing},
+                token_budget=settings.token_budget,
+                layout=layout,
+            )
             scored = score_in_shards(
                 reference,
                 rows,

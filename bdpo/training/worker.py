@@ -22,6 +22,7 @@ from bdpo.errors import UserError
 from bdpo.layout.rows import Layout, collate
 from bdpo.logprobs.proof import choose_layout
 from bdpo.losses import Hyperparameters, PairTerms, PreferenceLoss, preference_loss
+from bdpo.models.allocator import kept_memory
 from bdpo.models.loading import load_model
 from bdpo.training.checkpoints import (
     STATE,
@@ -273,7 +274,8 @@ def main() -> None:
     local = int(os.environ.get("LOCAL_SIZE", rank_and_world()[1]))
     torch.set_num_threads(max(len(os.sched_getaffinity(0)) // local, 1))
     try:
-        _Trainer(job).run()
+        with kept_memory():
+            _Trainer(job).run()
     except Exception as error:
         explained = error if isinstance(error, UserError) else explain_disk_error(error, Path(job.folder))
         if explained is not None:

@@ -22,7 +22,7 @@ def test_log_probs_are_those_of_plain_forwards_and_are_kept(tmp_path: Path) -> N
 
     def load() -> tuple[torch.nn.Module, Layout]:
         loads.append(1)
-        return model, Layout.BRANCHED
+        return model, Layout.PACKED
 
     def ask() -> list[list[float] | None]:
         return option_logps(

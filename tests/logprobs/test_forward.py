@@ -1,6 +1,7 @@
 """The log-prob path against plain one-row forwards of the whole model, family by family."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,13 +10,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bdpo.layout.rows import Layout, Row, collate, group_rows
+from bdpo.layout.rows import Layout, Packing, Row, Span, collate, group_rows
+from bdpo.logprobs.attention import Spans
 from bdpo.logprobs.forward import response_logps, sum_logps
 from bdpo.logprobs.proof import choose_layout
 from bdpo.logprobs.score import NonFinite, score_rows
 from tests.tiny import tiny_model
 
-BRANCHED = ["llama", "qwen2", "qwen3", "mistral", "phi3", "gpt_neox", "gpt2"]
+PACKED = ["llama", "qwen2", "qwen3", "mistral", "gemma3_text", "phi3", "gpt_neox", "gpt2"]
 IDS = st.lists(st.integers(0, 258), min_size=1, max_size=12).map(tuple)
 ROWS = st.lists(st.tuples(IDS, st.lists(IDS, min_size=1, max_size=3).map(tuple)), min_size=1, max_size=5)
 
@@ -53,11 +55,11 @@ ROWS_OF_ALL_KINDS = [
 ]
 
 
-@pytest.mark.parametrize("architecture", BRANCHED)
+@pytest.mark.parametrize("architecture", PACKED)
 def test_every_family_agrees_with_its_own_forward(architecture: str) -> None:
     model = tiny_model(architecture)
     said: list[str] = []
-    assert choose_layout(model, said.append) is Layout.BRANCHED
+    assert choose_layout(model, said.append) is Layout.PACKED
     assert not said
     expected = one_by_one(model, ROWS_OF_ALL_KINDS)
     for layout in Layout:
@@ -66,20 +68,57 @@ def test_every_family_agrees_with_its_own_forward(architecture: str) -> None:
             torch.testing.assert_close(torch.cat(found), expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("architecture", ["gemma2", "gemma3_text"])
-def test_a_sliding_window_gets_plain_rows_and_says_so_once(architecture: str) -> None:
+@pytest.mark.parametrize("architecture", PACKED)
+def test_a_common_beginning_is_computed_once_and_changes_nothing(architecture: str) -> None:
     model = tiny_model(architecture)
+    assert choose_layout(model, print) is Layout.PACKED
+    rows = [Row(ids(21, 99) + row.prompt_ids, row.responses) for row in ROWS_OF_ALL_KINDS]
+    batch = collate(rows, Layout.PACKED)
+    assert batch.packing is not None
+    assert batch.packing.beginning == 21
+    assert batch.input_ids.shape[1] == collate(ROWS_OF_ALL_KINDS, Layout.PACKED).input_ids.shape[1] + 21
+    expected = one_by_one(model, rows)
+    with torch.no_grad():
+        torch.testing.assert_close(response_logps(model, batch), expected, atol=1e-5, rtol=0)
+
+
+def test_a_family_without_sdpa_gets_plain_rows_and_says_so_once() -> None:
+    model = tiny_model("gemma2")
     said: list[str] = []
     assert choose_layout(model, said.append) is Layout.PLAIN
     assert len(said) == 1
-    assert "window of 16 tokens" in said[0]
+    assert "its attention is eager, not sdpa" in said[0]
     expected = one_by_one(model, ROWS_OF_ALL_KINDS)
     for token_budget in (1, 150, 10_000):
         found = in_order(model, ROWS_OF_ALL_KINDS, token_budget, Layout.PLAIN)
         torch.testing.assert_close(torch.cat(found), expected, atol=1e-5, rtol=0)
+
+
+def test_the_trial_finds_an_attention_that_overlooks_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its window of 16 tokens the model's log-probs move, and plain rows are taken."""
+    mask = Spans.mask
+    monkeypatch.setattr(Spans, "mask", lambda self, q, k, window, like: mask(self, q, k, None, like))
+    model = tiny_model("gemma3_text")
+    said: list[str] = []
+    assert choose_layout(model, said.append) is Layout.PLAIN
+    assert "nats a token in the trial" in said[0]
+    expected = one_by_one(model, ROWS_OF_ALL_KINDS)
+    found = in_order(model, ROWS_OF_ALL_KINDS, 150, Layout.PLAIN)
+    torch.testing.assert_close(torch.cat(found), expected, atol=1e-5, rtol=0)
+
+
+def test_what_is_not_packed_goes_on_as_before(tmp_path: Path) -> None:
+    """Padded on the left, as generation does; and the name of the attention is in no saved config."""
+    model = tiny_model("llama")
+    tokens = torch.tensor([[0, 0, *ids(5, 0)], [*ids(7, 1)]])
+    mask = torch.tensor([[0, 0, 1, 1, 1, 1, 1], [1] * 7])
     with torch.no_grad():
-        branched = response_logps(model, collate(ROWS_OF_ALL_KINDS, Layout.BRANCHED))
-    assert (branched - expected).abs().max() > 0.01, "the trial has nothing to find: the window is not at work"
+        before = model(input_ids=tokens, attention_mask=mask).logits
+        assert choose_layout(model, print) is Layout.PACKED
+        after = model(input_ids=tokens, attention_mask=mask).logits
+    assert torch.equal(before, after)
+    model.save_pretrained(tmp_path)
+    assert "bdpo" not in (tmp_path / "config.json").read_text()
 
 
 @settings(max_examples=30)
@@ -87,23 +126,27 @@ def test_a_sliding_window_gets_plain_rows_and_says_so_once(architecture: str) ->
 def test_the_result_does_not_depend_on_the_batch(rows: list[Row], token_budget: int) -> None:
     model = _LLAMA
     expected = list(torch.split(one_by_one(model, rows), [len(r) for row in rows for r in row.responses]))
-    for part, wanted in zip(in_order(model, rows, token_budget, Layout.BRANCHED), expected, strict=True):
+    for part, wanted in zip(in_order(model, rows, token_budget, Layout.PACKED), expected, strict=True):
         torch.testing.assert_close(part, wanted, atol=1e-5, rtol=0)
 
 
 _LLAMA = tiny_model("llama")
+choose_layout(_LLAMA, print)
 
 
-def test_the_gradient_is_that_of_the_plain_forward() -> None:
-    rows = [Row(ids(10, 0), (ids(7, 1), ids(4, 2)))]
-    model = tiny_model("llama")
-    torch.autograd.backward(response_logps(model, collate(rows, Layout.BRANCHED)).sum())
+@pytest.mark.parametrize("architecture", ["llama", "gemma3_text", "gpt2"])
+def test_the_gradient_is_that_of_the_plain_forward(architecture: str) -> None:
+    rows = [Row((*ids(9, 0), 7), (ids(7, 1), ids(4, 2))), Row((*ids(9, 0), 8), (ids(3, 3),))]
+    model = tiny_model(architecture)
+    assert choose_layout(model, print) is Layout.PACKED
+    torch.autograd.backward(response_logps(model, collate(rows, Layout.PACKED)).sum())
     found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     loss = torch.zeros(())
-    for response in rows[0].responses:
-        logits = model(input_ids=torch.tensor([rows[0].prompt_ids + response])).logits[0, 9:-1]
-        loss = loss + logits.log_softmax(-1).gather(-1, torch.tensor(response)[:, None]).sum()
+    for prompt, responses in rows:
+        for response in responses:
+            logits = model(input_ids=torch.tensor([prompt + response])).logits[0, 9:-1]
+            loss = loss + logits.log_softmax(-1).gather(-1, torch.tensor(response)[:, None]).sum()
     torch.autograd.backward(loss)
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(found[name], parameter.grad, atol=1e-4, rtol=1e-4, msg=name)
@@ -123,29 +166,24 @@ def test_groups_hold_each_row_once_and_dropping_the_first_changes_no_other(
     assert [[left[i] for i in group] for group in again] == groups[dropped:]
 
 
-def test_a_branched_row_by_hand() -> None:
-    """[5 6 | 7 8 | 9]: 8 and 9 are never inputs; 6 predicts 7 and 9, 7 predicts 8."""
-    batch = collate([Row((5, 6), ((7, 8), (9, 4, 3)))], Layout.BRANCHED)
-    assert batch.input_ids.tolist() == [[5, 6, 7, 9, 4]]
-    assert batch.position_ids is not None
-    assert batch.position_ids.tolist() == [[0, 1, 2, 2, 3]]
-    assert batch.sources.tolist() == [1, 2, 1, 3, 4]
-    assert batch.targets.tolist() == [7, 8, 9, 4, 3]
-    assert batch.response_lengths == [2, 3]
-    assert batch.attention_mask is not None
-    assert batch.attention_mask[0, 0].int().tolist() == [
-        [1, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0],
-        [1, 1, 1, 0, 0],
-        [1, 1, 0, 1, 0],  # 9 sees the prompt and itself, not 7
-        [1, 1, 0, 1, 1],
-    ]
+def test_masks_by_hand() -> None:
+    """A response of 2 after a prompt of 2; then a row of 3 with a window of 2; a window that hides nothing."""
+    packing = Spans(Packing(0, (Span(2, (0, 2)),)))
+    like = torch.zeros(())
+    after_prompt = packing.mask(2, 4, None, like)
+    assert after_prompt is not None
+    assert (after_prompt == 0).int().tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+    windowed = packing.mask(3, 3, 2, like)
+    assert windowed is not None
+    assert (windowed == 0).int().tolist() == [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
+    assert packing.mask(3, 3, 3, like) is None
+    assert packing.mask(3, 3, None, like) is None
 
 
 def test_empty_rows_are_refused() -> None:
     for row in (Row((), ((1,),)), Row((1,), ((),)), Row((1,), ())):
         with pytest.raises(ValueError, match="not empty"):
-            collate([row], Layout.BRANCHED)
+            collate([row], Layout.PACKED)
 
 
 def test_sums_are_those_of_each_response() -> None:
@@ -154,7 +192,8 @@ def test_sums_are_those_of_each_response() -> None:
 
 def test_what_is_not_finite_names_its_row() -> None:
     model = tiny_model("llama")
+    choose_layout(model, print)
     with torch.no_grad():
         model.get_output_embeddings().weight[7] = float("nan")
     with pytest.raises(NonFinite, match="row 0"):
-        list(score_rows(model, [Row((1, 2), ((3, 4),))], token_budget=64, layout=Layout.BRANCHED))
+        list(score_rows(model, [Row((1, 2), ((3, 4),))], token_budget=64, layout=Layout.PACKED))

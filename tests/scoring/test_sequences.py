@@ -1,10 +1,12 @@
 """Which sequences pairs ask for, and how they share their prompts."""
 
+from functools import partial
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bdpo.layout.chat import TokenizedPair
-from bdpo.layout.rows import Row
+from bdpo.layout.rows import Layout, Row
 from bdpo.scoring.sequences import TokenSequence, name_sequences, share_prompts
 
 NULL = (9,)
@@ -27,8 +29,9 @@ def test_what_pairs_have_in_common_is_asked_for_once() -> None:
     keys, sequences = name_sequences(pairs, NULL, "scorer")
     assert len(sequences) == 6
     assert keys[0].rejected_key == keys[1].chosen_key
-    rows = {row.row.prompt_ids: row.row for row in share_prompts(sequences)}
-    assert len(share_prompts(sequences)) == len(rows) == 2, "each distinct prompt is computed once"
+    shared = share_prompts(sequences, token_budget=512, layout=Layout.PACKED)
+    rows = {row.row.prompt_ids: row.row for row in shared}
+    assert len(shared) == len(rows) == 2, "each distinct prompt is computed once"
     assert set(rows[1, 2].responses) == set(rows[NULL].responses) == {(3,), (4, 5), (6,)}
 
 
@@ -49,22 +52,25 @@ def test_many_responses_to_a_prompt_fill_rows_up_to_a_length() -> None:
     prompt = (1,) * 112
     lengths = [100, 50, 100, 90, 100, 80, 100, 70]
     sequences = {f"key{i}": TokenSequence(prompt, (2,) * (length - 1) + (i,)) for i, length in enumerate(lengths)}
-    rows = share_prompts(sequences)
+    rows = share_prompts(sequences, token_budget=512, layout=Layout.PACKED)
     assert sorted([len(response) for response in row.row.responses] for row in rows) == [
         [90, 80, 70, 50],
         [100, 100, 100, 100],
     ]
+    plain = share_prompts(sequences, token_budget=512, layout=Layout.PLAIN)
+    assert sorted(row.keys for row in plain) == sorted((key,) for key in sequences)
     assert all(row.row == Row(prompt, tuple(sequences[key].response_ids for key in row.keys)) for row in rows)
 
 
-@given(st.lists(st.tuples(IDS, IDS), min_size=1, max_size=20), st.data())
+@given(st.lists(st.tuples(IDS, IDS), min_size=1, max_size=20), st.integers(1, 400), st.sampled_from(Layout), st.data())
 def test_where_rows_are_done_the_rest_form_the_rows_that_they_would_have_formed(
-    texts: list[tuple[tuple[int, ...], tuple[int, ...]]], data: st.DataObject
+    texts: list[tuple[tuple[int, ...], tuple[int, ...]]], token_budget: int, layout: Layout, data: st.DataObject
 ) -> None:
     pairs = [TokenizedPair(prompt * 60, response, (*response, 4)) for prompt, response in texts]
     _, sequences = name_sequences(pairs, NULL, "scorer")
-    rows = share_prompts(sequences)
+    share = partial(share_prompts, token_budget=token_budget, layout=layout)
+    rows = share(sequences)
     assert sorted(key for row in rows for key in row.keys) == sorted(sequences)
     done = data.draw(st.sets(st.sampled_from([row.keys for row in rows])))
     left = {key: sequence for key, sequence in sequences.items() if not any(key in keys for keys in done)}
-    assert share_prompts(left) == [row for row in rows if row.keys not in done]
+    assert share(left) == [row for row in rows if row.keys not in done]

@@ -60,7 +60,7 @@ def plain_steps(dtype: str, *, masters_in: str = "float32") -> tuple[dict[str, t
             master.grad = torch.zeros_like(master)
         for rows in halves():
             model.zero_grad()
-            batch = collate(rows, Layout.BRANCHED)
+            batch = collate(rows, Layout.PACKED)
             torch.autograd.backward(loss_of(sum_logps(response_logps(model, batch), batch.response_lengths)))
             for name, p in model.named_parameters():
                 total, part = masters[name].grad, p.grad
@@ -91,7 +91,7 @@ def _engine_steps(folder: Path, name: str, dtype: str) -> None:
     for rate in LEARNING_RATES:
         passes = halves()[rank::world]
         for number, rows in enumerate(passes):
-            loss = loss_of(engine.logps(collate(rows, Layout.BRANCHED))) * world
+            loss = loss_of(engine.logps(collate(rows, Layout.PACKED))) * world
             engine.accumulate(loss, last=number == len(passes) - 1)
         norms.append(engine.step(rate))
     state = engine.gather_state()

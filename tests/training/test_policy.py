@@ -12,7 +12,7 @@ from bdpo.logprobs.forward import response_logps
 from bdpo.training.policy import add_adapters, checkpoint_activations
 from tests.tiny import tiny_model
 
-BATCH = collate([Row((5, 6, 7), ((9, 10, 11), (12, 13)))], Layout.BRANCHED)
+BATCH = collate([Row((5, 6, 7), ((9, 10, 11), (12, 13)))], Layout.PACKED)
 
 
 def gradients(model: Any) -> tuple[Tensor, list[Tensor]]:

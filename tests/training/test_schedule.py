@@ -68,7 +68,7 @@ def test_ranks_share_a_batch_and_make_equally_many_passes(
 
 def passes(rows: list[Row], *, rank: int, world: int, token_budget: int = 40) -> list[tuple[list[int], bool]]:
     found = micro_batches(
-        range(len(rows)), rows, rank=rank, world=world, token_budget=token_budget, layout=Layout.BRANCHED
+        range(len(rows)), rows, rank=rank, world=world, token_budget=token_budget, layout=Layout.PACKED
     )
     return [(one.pairs, one.counts) for one in found]
 
@@ -91,7 +91,7 @@ def test_pairs_with_one_prompt_share_a_row_within_the_budget() -> None:
     same = [Row((7, 7, 7), ((i,), (i + 1,))) for i in (1, 3, 5)]
     other = Row((8,), ((9,), (9,)))
     (one,) = micro_batches(
-        [0, 1, 2, 3], [same[0], other, same[1], same[2]], rank=0, world=1, token_budget=8, layout=Layout.BRANCHED
+        [0, 1, 2, 3], [same[0], other, same[1], same[2]], rank=0, world=1, token_budget=8, layout=Layout.PACKED
     )[:1]
     assert one.pairs[:2] == [0, 2]
     assert one.rows[0] == Row((7, 7, 7), ((1,), (2,), (3,), (4,)))

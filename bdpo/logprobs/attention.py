@@ -1,0 +1,130 @@
+"""Attention over packed rows, span by span.
+
+`transformers` looks an attention up by name.  The one registered here is SDPA, and
+where a batch is packed it is SDPA of each span alone: a prompt and its first response
+are one causal call, behind the beginning that all prompts share; a further response
+attends to its prompt and itself.  No mask of the whole row exists, and no two rows meet.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from bdpo.layout.rows import Packing
+
+_NAME = "bdpo_packed"
+
+
+class Spans:
+    """How a row is packed, and the masks that all layers share."""
+
+    def __init__(self, packing: Packing) -> None:
+        self.packing = packing
+        self._masks: dict[tuple[int, int, int | None], Tensor] = {}
+
+    def mask(self, queries: int, keys: int, window: int | None, like: Tensor) -> Tensor | None:
+        """An addend for the last `queries` of `keys` tokens, each of which sees itself and what precedes it.
+
+        Args:
+            queries: Q.
+            keys: K.
+            window: of so many tokens only, itself included; None for all.
+            like: gives dtype and device.
+
+        Returns:
+            (Q, K), or None where plain causal attention says the same.
+        """
+        if window is not None and window >= keys:
+            window = None
+        if queries == keys and window is None:
+            return None
+        found = self._masks.get((queries, keys, window))
+        if found is None:
+            position = torch.arange(keys - queries, keys, device=like.device)[:, None]
+            key = torch.arange(keys, device=like.device)
+            hidden = key > position
+            if window is not None:
+                hidden |= key <= position - window
+            found = torch.zeros(queries, keys, dtype=like.dtype, device=like.device).masked_fill_(hidden, -torch.inf)
+            self._masks[queries, keys, window] = found
+        return found
+
+
+def takes_packed_rows(model: PreTrainedModel) -> bool:
+    """Whether the model's attention is one that this module can stand in for."""
+    return bool(model.config._attn_implementation in ("sdpa", _NAME))
+
+
+def use_packed_attention(model: PreTrainedModel) -> None:
+    """Let a model with SDPA attention take packed rows; on all others it goes on as before."""
+    model.set_attn_implementation(_NAME)
+
+
+def stop_packed_attention(model: PreTrainedModel) -> None:
+    """Back to SDPA."""
+    model.set_attn_implementation("sdpa")
+
+
+def _attend(
+    module: Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    packed: Spans | None = None,
+    **settings: Any,
+) -> tuple[Tensor, None]:
+    """(1, heads, T, channels) queries, keys and values to (1, T, heads, channels)."""
+    if packed is None:
+        output: Tensor = sdpa_attention_forward(module, query, key, value, attention_mask, **settings)[0]
+        return output, None
+    if settings.get("softcap") is not None:
+        raise ValueError("SDPA has no softcap")
+    window, scale = settings.get("sliding_window"), settings.get("scaling")
+    beginning, spans = packed.packing
+    # Cut once: the gradient of one split is one concatenation, that of many slices as many whole tensors.
+    cuts = [beginning, *(n for span in spans for n in (span.prompt + span.responses[0], *span.responses[1:]))]
+    pieces = zip(*(torch.split(x, cuts, dim=2) for x in (query, key, value)), strict=True)
+    first = next(pieces)
+    outputs: list[Tensor] = []
+    for number, span in enumerate(spans):
+        # The prompt and its first response, behind the common beginning: a square, which needs no mask.
+        own = next(pieces)
+        q, k, v = (_behind(one, other) for one, other in zip(first, own, strict=True))
+        output = _sdpa(q, k, v, packed.mask(q.shape[2], q.shape[2], window, query), scale)
+        outputs.append(output if number == 0 else output[:, :, beginning:])
+        keys, values = (x[:, :, : beginning + span.prompt] for x in (k, v))
+        for inputs in span.responses[1:]:
+            q, k, v = next(pieces)
+            if inputs:
+                k, v = _behind(keys, k), _behind(values, v)
+                outputs.append(_sdpa(q, k, v, packed.mask(inputs, k.shape[2], window, query), scale))
+    return torch.cat([output.transpose(1, 2) for output in outputs], dim=1), None
+
+
+def _behind(one: Tensor, other: Tensor) -> Tensor:
+    """(1, heads, a, channels) and (1, heads, b, channels) to (1, heads, a + b, channels)."""
+    return torch.cat([one, other], dim=2) if one.shape[2] else other
+
+
+def _sdpa(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
+    """Causal where there is no mask."""
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1 and mask is not None and query.device.type != "cpu":
+        # A GPU's kernels share keys among heads or take a mask, not both.
+        key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+        groups = 1
+    return scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=groups > 1
+    )
+
+
+AttentionInterface.register(_NAME, _attend)
+AttentionMaskInterface.register(_NAME, sdpa_mask)
