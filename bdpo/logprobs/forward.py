@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bdpo.layout.rows import Batch
-from bdpo.logprobs.attention import Spans
+from bdpo.logprobs.attention import Spans, has_packed_attention
 from bdpo.logprobs.head import token_logps
 from bdpo.versions import LOGPROBS as VERSION
 
@@ -35,6 +35,7 @@ def response_logps(model: PreTrainedModel, batch: Batch) -> Tensor:
     """
     arguments: dict[str, Any] = {}
     if batch.packing is not None:
+        assert has_packed_attention(model), "without `choose_layout` each row would see all the others"
         # A mask of four dimensions is taken as it is: none is built, and the packed attention reads none.
         no_mask = torch.zeros(1, 1, 1, 1, dtype=model.dtype, device=batch.input_ids.device)
         arguments = {"attention_mask": no_mask, "packed": Spans(batch.packing)}

@@ -8,6 +8,7 @@ import torch
 from bdpo.evaluation.choices import likeliest, option_logps
 from bdpo.evaluation.formats import Prompt
 from bdpo.layout.rows import Layout
+from bdpo.logprobs.attention import use_packed_attention
 from tests.tiny import tiny_model, tiny_tokenizer
 
 PROMPTS = [
@@ -18,6 +19,7 @@ PROMPTS = [
 
 def test_log_probs_are_those_of_plain_forwards_and_are_kept(tmp_path: Path) -> None:
     model, tokenizer = tiny_model(), tiny_tokenizer()
+    use_packed_attention(model)
     loads: list[int] = []
 
     def load() -> tuple[torch.nn.Module, Layout]:

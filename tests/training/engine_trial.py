@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from bdpo.layout.rows import Layout, Row, collate
+from bdpo.logprobs.attention import use_packed_attention
 from bdpo.logprobs.forward import response_logps, sum_logps
 from bdpo.training.deepspeed_config import read_deepspeed_config
 from bdpo.training.engine import Engine, barrier, rank_and_world
@@ -36,7 +37,9 @@ def loss_of(logps: torch.Tensor) -> torch.Tensor:
 
 def model_in(dtype: str) -> PreTrainedModel:
     """The tiny model, its weights rounded to bfloat16 so that every dtype starts at the same numbers."""
-    return tiny_model().bfloat16().to(getattr(torch, dtype))
+    model = tiny_model().bfloat16().to(getattr(torch, dtype))
+    use_packed_attention(model)
+    return model
 
 
 def halves() -> list[list[Row]]:

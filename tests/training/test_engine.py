@@ -41,6 +41,7 @@ def run_trial(folder: Path, world: int) -> Path:
     for process in processes:
         output, _ = process.communicate(timeout=300)
         assert process.returncode == 0, output[-3000:]
+    assert not list(Path("/dev/shm").glob(f"deepspeed_*_{port}_*")), "DeepSpeed's shared memory outlives the run"  # noqa: S108
     return folder
 
 

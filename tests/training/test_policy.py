@@ -5,14 +5,22 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from bdpo.errors import UserError
 from bdpo.layout.rows import Layout, Row, collate
 from bdpo.logprobs.forward import response_logps
+from bdpo.logprobs.proof import choose_layout
 from bdpo.training.policy import add_adapters, checkpoint_activations
 from tests.tiny import tiny_model
 
 BATCH = collate([Row((5, 6, 7), ((9, 10, 11), (12, 13)))], Layout.PACKED)
+
+
+def packed_model(architecture: str = "llama") -> PreTrainedModel:
+    model = tiny_model(architecture)
+    assert choose_layout(model, print) is Layout.PACKED
+    return model
 
 
 def gradients(model: Any) -> tuple[Tensor, list[Tensor]]:
@@ -23,7 +31,7 @@ def gradients(model: Any) -> tuple[Tensor, list[Tensor]]:
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "gpt_neox", "qwen2"])
 def test_checkpointing_changes_no_number_and_computes_layers_twice(architecture: str) -> None:
-    plain, kept = tiny_model(architecture), tiny_model(architecture)
+    plain, kept = packed_model(architecture), packed_model(architecture)
     checkpoint_activations(kept)
     calls: list[object] = []
     layer = next(m for m in kept.modules() if type(m).__name__.endswith(("DecoderLayer", "Block", "NeoXLayer")))
@@ -37,7 +45,7 @@ def test_checkpointing_changes_no_number_and_computes_layers_twice(architecture:
 
 def test_adapters_start_at_the_model_and_alone_are_trained() -> None:
     pytest.importorskip("peft", reason="peft is not installed")
-    model = tiny_model()
+    model = packed_model()
     before = response_logps(model, BATCH).detach()
     add_adapters(model, rank=2, alpha=4, target_modules=["q_proj", "v_proj"], seed=3)
     after, _ = gradients(model)
