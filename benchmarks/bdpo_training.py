@@ -13,6 +13,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from bdpo.config import Config
+from bdpo.layout.chat import render
+from bdpo.models.loading import load_tokenizer
 from bdpo.pipeline import Pipeline
 from bdpo.progress import Silent
 from bdpo.training.schedule import step_indices
@@ -30,7 +32,11 @@ class _Watch(Silent):
 
 
 def _write_order(pipeline: Pipeline, task: dict[str, Any]) -> None:
-    """The pairs in the order in which they are trained on, for the other side."""
+    """The pairs in the order in which they are trained on, for the other side.
+
+    As text, the prompt as the template writes it: of messages TRL would also train on the newline that the
+    template writes after a response.
+    """
     folder = next(planned.folder for planned in pipeline.plan() if planned.stage == "ingest")
     pairs = pq.read_table(folder / "pairs.parquet").to_pylist()
     order = [
@@ -38,10 +44,11 @@ def _write_order(pipeline: Pipeline, task: dict[str, Any]) -> None:
         for step in range(task["steps"])
         for i in step_indices(step, num_pairs=len(pairs), batch_size=task["batch_size"], seed=task["seed"])
     ]
+    tokenizer = load_tokenizer(Path(task["model"]))
+    prompts = render(tokenizer, [pair["prompt"] for pair in order], generate=True)
     rows = [
-        {"prompt": pair["prompt"]}
-        | {side: [{"role": "assistant", "content": pair[side]}] for side in ("chosen", "rejected")}
-        for pair in order
+        {"prompt": prompt, "chosen": pair["chosen"], "rejected": pair["rejected"]}
+        for prompt, pair in zip(prompts, order, strict=True)
     ]
     Path(task["rows"]).write_text(json.dumps(rows), encoding="utf-8")
 
