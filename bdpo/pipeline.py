@@ -27,6 +27,7 @@ from bdpo.balance import method_forms, weights_sql
 from bdpo.config import Config
 from bdpo.errors import UserError
 from bdpo.fingerprints import INPUTS, STAGES, Stage
+from bdpo.models.allocator import release_memory
 from bdpo.models.source import ModelSource, resolve_model
 from bdpo.progress import Progress, Silent
 from bdpo.schemas import Checks
@@ -142,6 +143,8 @@ class Pipeline:
             if "fingerprints" in self.__dict__:
                 self._note("failed", str(error) if isinstance(error, UserError) else type(error).__name__)
             raise
+        finally:
+            release_memory()
         self._run.fingerprints[stage] = self.fingerprints[stage]
         if result.cached:
             self._run.cached.append(stage)

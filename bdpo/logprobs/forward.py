@@ -42,7 +42,7 @@ def response_logps(model: PreTrainedModel, batch: Batch) -> Tensor:
     if batch.position_ids is not None:
         arguments["position_ids"] = batch.position_ids
     hidden = _decoder(model)(input_ids=batch.input_ids, use_cache=False, **arguments).last_hidden_state
-    return token_logps(model, hidden.flatten(0, 1)[batch.sources], batch.targets)
+    return token_logps(model, hidden.flatten(0, 1)[batch.sources.to(hidden.device)], batch.targets)
 
 
 def sum_logps(token_logps: Tensor, response_lengths: Sequence[int]) -> Tensor:

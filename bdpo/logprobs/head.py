@@ -41,6 +41,7 @@ def token_logps(model: PreTrainedModel, hidden: Tensor, targets: Tensor) -> Tens
         (N,) float32, at most 0.
     """
     head: Any = model.get_output_embeddings()
+    targets = targets.to(hidden.device)
     rescale = _rescale(model)
     if _is_plain(head, hidden):
         return _LinearLogps.apply(hidden, head.weight, head.bias, targets, rescale)  # type: ignore[no-any-return, no-untyped-call]
@@ -70,7 +71,7 @@ def _chunk_logps(head: Any, rescale: Rescale | None, states: Tensor, targets: Te
     logits: Tensor = head(states).float()
     if rescale is not None:
         logits = rescale(logits)
-    return logits.log_softmax(-1).gather(-1, targets[:, None]).squeeze(-1)
+    return logits.log_softmax(-1).gather(-1, targets[:, None].to(logits.device)).squeeze(-1)
 
 
 class _LinearLogps(torch.autograd.Function):

@@ -1,6 +1,7 @@
-"""Freed memory is kept for the next tensor of the process, not given back to the system between two passes."""
+"""When freed memory is kept for the next tensor, and when it goes back to the system."""
 
 import ctypes
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,3 +32,11 @@ def kept_memory() -> Iterator[None]:
         for threshold in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
             libc.mallopt(threshold, _USUAL)
         libc.malloc_trim(0)
+
+
+def release_memory() -> None:
+    """Give back what a finished stage's model and tensors took, for the next stage may train in another process."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -29,14 +29,21 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> PreTrain
 
 
 def load_model(
-    folder: Path, *, dtype: str, attention: str = "sdpa", trust_remote_code: bool = False
+    folder: Path,
+    *,
+    dtype: str,
+    attention: str = "sdpa",
+    trust_remote_code: bool = False,
+    device_map: str | dict[str, str] | None = None,
 ) -> PreTrainedModel:
-    """Load a causal language model from safetensors, in eval mode (no dropout), on the CPU.
+    """Load a causal language model from safetensors, in eval mode (no dropout).
 
     Args:
         folder: holds `config.json` and `*.safetensors`.
         dtype: `float32` or `bfloat16`, of weights and arithmetic.
         attention: attention implementation of `transformers`.
+        trust_remote_code: run model code that comes with the weights.
+        device_map: where `accelerate` puts which part, read from disk one by one; on the CPU by default.
 
     Raises:
         UserError: it cannot be read, or weights are missing from its files.
@@ -50,6 +57,7 @@ def load_model(
             trust_remote_code=trust_remote_code,
             use_safetensors=True,
             output_loading_info=True,
+            device_map=device_map,
         )
     except Exception as error:
         # safetensors raises a type of its own for a truncated file, transformers several others.
@@ -61,6 +69,14 @@ def load_model(
         )
     model.eval()
     return model
+
+
+def load_for_inference(
+    folder: Path, *, dtype: str, attention: str = "sdpa", trust_remote_code: bool = False
+) -> PreTrainedModel:
+    """`load_model` on the GPUs that are seen, over as many as it takes; on the CPU where there are none."""
+    place = "auto" if torch.cuda.is_available() else None
+    return load_model(folder, dtype=dtype, attention=attention, trust_remote_code=trust_remote_code, device_map=place)
 
 
 def _first_line(error: Exception) -> str:

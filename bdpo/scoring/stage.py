@@ -18,7 +18,7 @@ from bdpo.config import ModelSettings, ScoreSettings, TrainSettings
 from bdpo.errors import UserError
 from bdpo.layout import TokenizedPair, Untokenizable, null_prompt, tokenize_pairs
 from bdpo.logprobs import NonFinite, Scorer, choose_layout
-from bdpo.models import ModelSource, load_model, load_tokenizer
+from bdpo.models import ModelSource, load_for_inference, load_tokenizer
 from bdpo.progress import Progress
 from bdpo.schemas import Checks
 from bdpo.scoring.merge import merge
@@ -74,7 +74,7 @@ def score(
         layout = None
         rows: list[KeyedRow] = []
         if missing:
-            reference = load_model(
+            reference = load_for_inference(
                 source.folder, dtype=model.dtype, attention=model.attention, trust_remote_code=model.trust_remote_code
             )
             layout = choose_layout(reference, progress.say, max_length=model.max_length)

@@ -27,7 +27,7 @@ from bdpo.logprobs.keys import Scorer
 from bdpo.logprobs.proof import choose_layout
 from bdpo.logprobs.score import score_rows
 from bdpo.losses import Hyperparameters
-from bdpo.models.loading import load_model, load_tokenizer
+from bdpo.models.loading import load_for_inference, load_tokenizer
 from bdpo.models.source import ModelSource
 from bdpo.progress import Progress
 from bdpo.training.checkpoints import latest_checkpoint
@@ -232,7 +232,7 @@ def _check_scores(prepared: Path, source: ModelSource, model: ModelSettings, tok
     """Recompute a sample of cached scores with the reference model, loaded from its own folder."""
     data = read_split(prepared, "train")
     spread = torch.linspace(0, len(data.rows) - 1, min(_SAMPLE_PAIRS, len(data.rows))).long().tolist()
-    reference = load_model(
+    reference = load_for_inference(
         source.folder, dtype=model.dtype, attention=model.attention, trust_remote_code=model.trust_remote_code
     )
     layout = choose_layout(reference, lambda line: None, max_length=model.max_length)

@@ -16,6 +16,7 @@ from bdpo.logprobs.attention import Spans
 from bdpo.logprobs.forward import response_logps, sum_logps
 from bdpo.logprobs.proof import choose_layout
 from bdpo.logprobs.score import NonFinite, score_rows
+from bdpo.models.loading import load_model
 from tests.tiny import tiny_model
 
 PACKED = ["llama", "qwen2", "qwen3", "mistral", "gemma3_text", "phi3", "gpt_neox", "gpt2"]
@@ -106,6 +107,19 @@ def test_the_trial_finds_an_attention_that_overlooks_a_window(monkeypatch: pytes
     expected = one_by_one(model, ROWS_OF_ALL_KINDS)
     found = in_order(model, ROWS_OF_ALL_KINDS, 150, Layout.PLAIN)
     torch.testing.assert_close(torch.cat(found), expected, atol=1e-5, rtol=0)
+
+
+def test_a_model_larger_than_its_device_is_scored_where_its_parts_are(tmp_path: Path) -> None:
+    """A layer that stays on disk until its turn: what `device_map="auto"` does where memory ends."""
+    whole = tiny_model("llama")
+    whole.save_pretrained(tmp_path)
+    parts = {"model.embed_tokens", "model.layers.0", "model.norm", "model.rotary_emb", "lm_head"}
+    device_map = dict.fromkeys(parts, "cpu") | {"model.layers.1": "disk"}
+    model = load_model(tmp_path, dtype="float32", device_map=device_map)
+    assert next(model.model.layers[1].parameters()).device.type == "meta"
+    assert choose_layout(model, print) is Layout.PACKED
+    found = in_order(model, ROWS_OF_ALL_KINDS, 150, Layout.PACKED)
+    torch.testing.assert_close(torch.cat(found), one_by_one(whole, ROWS_OF_ALL_KINDS), atol=1e-5, rtol=0)
 
 
 def test_what_is_not_packed_goes_on_as_before(tmp_path: Path) -> None:
