@@ -263,7 +263,7 @@ class TrainSettings(_Section):
     """`dpo`; `dpo_bw`: balance weight alone; `dpo_sf`: scaling factor alone; `bdpo`: both; and the rivals
     `robust`, `ipo`, `hinge`, `simpo`, `cpo`, `safedpo`, `bounded_dpo`."""
     beta: float = Field(0.1, gt=0)
-    """Strength of the pull towards the reference model."""
+    """Scale of the rewards: the pull towards the reference model.  0.1 by default, for `simpo` 2."""
     balance: Balance | None = None
     """Form of the balance weight; the method's own by default."""
     scale: Scale | None = None
@@ -275,11 +275,12 @@ class TrainSettings(_Section):
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     """Share of the labels that is taken to be wrong: conservative DPO, or the noise of `robust`."""
     gamma: float = Field(0.5, ge=0)
-    """`simpo`: target margin of the rewards."""
+    """`simpo`: target margin of the rewards; by the token it is gamma / beta."""
     nll_weight: float = Field(1.0, ge=0)
     """`cpo`: weight of the chosen response's negative log-prob a token."""
     safety_margin: float = Field(10.0, ge=0)
-    """`safedpo`: margin by which a safe response should beat an unsafe one, in units of the reward."""
+    """`safedpo`: margin by which a safe response should beat an unsafe one, in units of the reward.  The
+    paper's authors published no code; 10 is what a reimplementation of their experiments uses."""
     policy_share: float = Field(0.5, gt=0, le=1)
     """`bounded_dpo`: share of the policy in the mixture that the rejected response is measured with."""
     learning_rate: float = Field(5e-7, gt=0)
@@ -325,6 +326,14 @@ class TrainSettings(_Section):
     deepspeed: ConfigPath | None = None
     """A DeepSpeed JSON config for ZeRO and offload; batch sizes, optimizer, dtype and clipping come
     from this section.  By default ZeRO stage 0 for one process and 1 for several."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _beta_of_the_method(cls, data: object) -> object:
+        method = data.get("method") if isinstance(data, dict) else None
+        if isinstance(data, dict) and "beta" not in data and isinstance(method, str) and method in METHODS:
+            return data | {"beta": METHODS[method].beta}
+        return data
 
     @model_validator(mode="after")
     def _applicable(self) -> "TrainSettings":

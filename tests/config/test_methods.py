@@ -37,3 +37,11 @@ def test_a_hyperparameter_is_a_field_and_is_refused_elsewhere(name: str) -> None
 def test_who_uses_what() -> None:
     assert methods_with("gamma") == ["simpo"]
     assert methods_with("learning_rate") == list(METHODS)
+
+
+def test_beta_is_the_methods_own_where_nobody_says() -> None:
+    """SimPO's rewards are by the token: its gamma of 0.5 at DPO's beta would ask for 5 nats a token."""
+    assert [TrainSettings.model_validate({"method": name}).beta for name in ("bdpo", "cpo", "simpo")] == [0.1, 0.1, 2.0]
+    assert TrainSettings.model_validate({"method": "simpo", "beta": 0.3}).beta == 0.3
+    with pytest.raises(ValidationError, match="Input should be"):
+        TrainSettings.model_validate({"method": ["simpo"]})
