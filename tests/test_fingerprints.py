@@ -11,7 +11,7 @@ from bdpo import versions
 from bdpo.config import Config
 from bdpo.config.methods import methods_with
 from bdpo.errors import UserError
-from bdpo.fingerprints import STAGES, Stage, compare_reads, fingerprints, stage_reads
+from bdpo.fingerprints import STAGES, Stage, compare_reads, fingerprints, inputs_for, stage_reads
 from bdpo.models.source import ModelSource
 
 SOURCE = ModelSource(name="m", folder=Path("/m"), weights_digest="w" * 64, tokenizer_digest="t" * 64)
@@ -46,7 +46,7 @@ def base(tmp_path: Path) -> dict[str, Any]:
 
 def names(data: dict[str, Any], source: ModelSource = SOURCE) -> dict[Stage, str]:
     config = Config.model_validate(data)
-    return fingerprints(lambda stage: stage_reads(stage, config, source))
+    return fingerprints(lambda stage: stage_reads(stage, config, source), inputs_for(config.train.method))
 
 
 def moved(base: dict[str, Any], changed: dict[str, Any]) -> tuple[Stage, ...]:
@@ -104,6 +104,17 @@ def test_every_field_of_a_section_moves_its_stage_and_those_after(
         changed = json.loads(json.dumps(before))
         changed.setdefault(stage, {})[name] = value
         assert moved(before, changed) == AFTER[stage], f"{stage}.{name} = {value!r}"
+
+
+def test_without_a_reference_model_no_stage_depends_on_the_scores(base: dict[str, Any]) -> None:
+    simpo = base | {"train": {"method": "simpo"}}
+    assert moved(simpo, simpo | {"score": {"token_budget": 7}}) == ("score",)
+    assert inputs_for("simpo") == {
+        "ingest": (),
+        "score": ("ingest",),
+        "train": ("ingest",),
+        "evaluate": ("ingest", "train"),
+    }
 
 
 @pytest.mark.parametrize(("stage", "field"), [("ingest", "sources"), ("evaluate", "benchmarks")])

@@ -61,7 +61,7 @@ METHODS: Final[dict[Method, MethodFacts]] = {
     "simpo": MethodFacts(
         loss="simpo",
         source="arXiv 2405.14734",
-        # Its rewards are by the token; with 2 the default `gamma` asks for a quarter of a nat a token, as its authors do.
+        # Rewards by the token: with its authors' beta of 2 the default `gamma` asks for a quarter of a nat a token.
         beta=2.0,
         hyperparameters=frozenset({"gamma", "label_smoothing"}),
         needs_reference=False,

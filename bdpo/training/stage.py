@@ -112,6 +112,8 @@ def train(
         max_prompt_length=model.max_prompt_length,
         needs_safety_labels=facts.needs_safety_labels,
     )
+    if not facts.needs_reference:
+        progress.say(f"train: the method {settings.method} has no reference model, so no scores are read")
     if left_out:
         progress.say(f"train: {left_out} pairs with two unsafe responses are left out, as safedpo asks")
     num_pairs = len(read_split(scratch / PREPARED_FILE, "train").rows)
