@@ -61,6 +61,7 @@ def changed_values(model: type[BaseModel], folder: Path) -> dict[str, Any]:
         "deepspeed": str(folder / "deepspeed"),
         "hostfile": str(folder / "other"),
         "launcher_args": ["--force_multi"],
+        "report_to": ["mlflow"],
         "lora": {"rank": 4},
         "early_stopping": {"patience": 2},
         "revision": "main",

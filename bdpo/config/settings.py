@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from bdpo.config.methods import METHODS, Balance, Method, Scale, methods_with
 
 Dtype = Literal["float32", "bfloat16"]
+TrackerName = Literal["wandb", "mlflow"]
 DataFormat = Literal["hh", "pku", "preference", "sharegpt", "alpaca", "ultrafeedback", "beavertails"]
 BenchmarkFormat = Literal[
     "xstest",
@@ -316,6 +317,9 @@ class TrainSettings(_Section):
     """Steps between checkpoints: the most that a killed run repeats."""
     keep_checkpoints: int = Field(1, ge=1)
     """Latest checkpoints kept while training; the one with the best evaluation is kept besides."""
+    report_to: list[TrackerName] = Field(default_factory=list)
+    """Trackers that get the metrics besides, if installed: `wandb` and `mlflow`, each set up by its own
+    environment variables."""
     processes: int = Field(1, ge=1)
     """Processes that the DeepSpeed launcher starts on each machine."""
     hostfile: ConfigPath | None = None

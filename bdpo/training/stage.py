@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from bdpo.training.event_file import EventFile
 from bdpo.training.launch import count_hosts, launch
 from bdpo.training.model_card import model_card
 from bdpo.training.prepare import prepare, read_split
+from bdpo.training.trackers import open_trackers, require_trackers
 from bdpo.training.watch import best_step, both_fall
 from bdpo.training.worker_files import (
     ADAPTER_FOLDER,
@@ -95,6 +97,7 @@ def train(
     scratch = workdir / SCRATCH
     facts = METHODS[settings.method]
     forms = method_forms(settings.method, settings.balance, settings.scale)
+    require_trackers(settings.report_to)
     world = settings.processes * count_hosts(settings.hostfile)
     deepspeed = read_deepspeed_config(settings.deepspeed, world=world)
     scored = scores / "scored_pairs.parquet" if facts.needs_reference and scores is not None else None
@@ -132,11 +135,20 @@ def train(
         progress.say(f"train: going on from the checkpoint of step {resumed_from}")
     progress.begin("train", total_steps, "steps", done=resumed_from)
     launched = time.monotonic()
-    with EventFile(workdir / "tensorboard") as events:
+    with ExitStack() as stack:
+        trackers = open_trackers(
+            settings.report_to,
+            run=f"{settings.method}-{workdir.name[:8]}",
+            settings=settings.model_dump(mode="json", exclude={"hostfile", "launcher_args", "deepspeed", "report_to"}),
+            folder=workdir.parent.parent,
+            say=progress.say,
+        )
+        watching = [stack.enter_context(sink) for sink in (EventFile(workdir / "tensorboard"), *trackers)]
 
         def on_row(row: dict[str, Any]) -> None:
             rows.append(row)
-            events.write(row)
+            for sink in watching:
+                sink.write(row)
             if row["split"] == "train" and row["step"] > resumed_from:
                 progress.advance(1, loss=row["loss"], accuracy=row["rewards/accuracies"])
             note = both_fall(rows) if row["split"] == "validation" and facts.needs_reference else None

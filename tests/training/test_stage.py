@@ -320,6 +320,22 @@ def test_early_stopping_gives_the_best_evaluation(config: Path) -> None:
 
 
 @pytest.mark.slow
+def test_trackers_get_the_curve_when_asked_for(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
+    pytest.importorskip("wandb", reason="wandb is not installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    uri = f"sqlite:///{config.parent}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    result = train(config, "train.report_to=[wandb, mlflow]", "train.epochs=1")
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("bdpo").experiment_id])
+    assert (run.info.run_name, run.info.status) == (f"bdpo-{result.artifact.name[:8]}", "FINISHED")
+    assert [m.value for m in client.get_metric_history(run.info.run_id, "train/loss")] == metric(result, "loss")
+    assert [m.value for m in client.get_metric_history(run.info.run_id, "eval/loss")] == metric(result, "eval_loss")
+    assert list((config.parent / "artifacts").glob("wandb/offline-run-*/run-*.wandb"))
+
+
+@pytest.mark.slow
 def test_adapters_are_trained_merged_and_kept(config: Path) -> None:
     peft = pytest.importorskip("peft", reason="peft is not installed")
     result = train(config, "train.lora.rank=4", "train.learning_rate=5e-3")
