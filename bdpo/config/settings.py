@@ -306,7 +306,10 @@ class TrainSettings(_Section):
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradients are clipped to this norm."""
     seed: int = 0
-    """Seed of the data order, and of the adapters' start."""
+    """Seed of the data order, of the adapters' start, and of whatever a model's own code draws."""
+    deterministic: bool = False
+    """Only kernels that give the same bits each time, on a GPU slower ones; an operation that has none stops
+    the training.  On a CPU a run gives the same bits without it."""
     lora: LoraSettings | None = None
     """Train adapters instead of all weights; `policy` has them merged, `adapter` holds them alone."""
     eval_every: int = Field(50, ge=1)

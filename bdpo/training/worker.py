@@ -35,6 +35,7 @@ from bdpo.training.figures import Figures, means
 from bdpo.training.lifetime import die_with
 from bdpo.training.policy import add_adapters, checkpoint_activations, save_adapters, save_policy
 from bdpo.training.prepare import Prepared, read_split
+from bdpo.training.reproducible import make_reproducible
 from bdpo.training.schedule import learning_rate, micro_batches, step_indices
 from bdpo.training.watch import best_step, gaps, patience_is_over
 from bdpo.training.worker_files import (
@@ -272,6 +273,7 @@ def main() -> None:
         die_with(job.parent_pid, job.parent_started)
     local = int(os.environ.get("LOCAL_SIZE", rank_and_world()[1]))
     torch.set_num_threads(max(len(os.sched_getaffinity(0)) // local, 1))
+    make_reproducible(job.seed, deterministic=job.deterministic)
     try:
         _Trainer(job).run()
     except Exception as error:

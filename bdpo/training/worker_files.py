@@ -49,6 +49,7 @@ class Job:
     weight_decay: float
     max_grad_norm: float
     seed: int
+    deterministic: bool
     eval_every: int
     checkpoint_every: int
     keep_checkpoints: int

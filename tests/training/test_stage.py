@@ -320,6 +320,12 @@ def test_early_stopping_gives_the_best_evaluation(config: Path) -> None:
 
 
 @pytest.mark.slow
+def test_deterministic_mode_trains_alike(config: Path, undisturbed: StageResult) -> None:
+    """Every operation of a step has a deterministic kernel, or the mode would stop the run."""
+    assert same(train(config, "train.deterministic=true"), undisturbed)
+
+
+@pytest.mark.slow
 def test_trackers_get_the_curve_when_asked_for(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
     pytest.importorskip("wandb", reason="wandb is not installed")
