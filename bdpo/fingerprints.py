@@ -64,6 +64,7 @@ def stage_reads(stage: Stage, config: Config, source: ModelSource) -> dict[str, 
         reads |= {
             "model weights": source.weights_digest,
             "model.dtype": model.dtype,
+            "model.quantization": model.quantization,
             "model.attention": model.attention,
         }
     if stage == "evaluate":

@@ -79,7 +79,8 @@ class Pipeline:
     @cached_property
     def source(self) -> ModelSource:
         """The reference model's own files."""
-        return resolve_model(self.config.model.path, self.config.model.revision)
+        model = self.config.model
+        return resolve_model(model.path, model.revision, model.quantization)
 
     @cached_property
     def _inputs(self) -> Mapping[Stage, tuple[Stage, ...]]:

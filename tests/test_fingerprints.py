@@ -25,6 +25,7 @@ MODEL_FIELDS: dict[str, tuple[Stage, ...]] = {
     "path": (),  # read as the digests of the model's files
     "revision": (),
     "dtype": AFTER["score"],
+    "quantization": AFTER["score"],
     "attention": AFTER["score"],
     "max_length": AFTER["ingest"],
     "max_prompt_length": AFTER["ingest"],
@@ -139,6 +140,7 @@ def test_a_model_field_moves_the_stages_that_read_it(base: dict[str, Any], tmp_p
     assert isinstance(section, type)
     values = changed_values(section, tmp_path)
     assert values.keys() == MODEL_FIELDS.keys()
+    base = base | {"train": {"lora": {}}}  # which a quantised model asks for
     for name, value in values.items():
         assert moved(base, base | {"model": {name: value}}) == MODEL_FIELDS[name], name
 

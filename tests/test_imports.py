@@ -24,6 +24,7 @@ LAYERS = (
 STAGES = LAYERS[5]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 ONE_IMPORTER = {
+    "bitsandbytes": "bdpo/models/quantized.py",
     "deepspeed": "bdpo/training/engine.py",
     "great_expectations": "data_checks",
     "mlflow": "bdpo/training/mlflow_tracker.py",

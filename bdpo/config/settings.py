@@ -68,6 +68,9 @@ class ModelSettings(_Section):
     """Branch, tag or commit, for a hub name only."""
     dtype: Dtype = "bfloat16"
     """Arithmetic of scoring, training and generation alike, so that step 0 starts at log-ratio 0."""
+    quantization: Literal["nf4"] | None = None
+    """`nf4`: linear layers in 4 bits (QLoRA, arXiv 2305.14314) through `bitsandbytes`, to train adapters on a model
+    that would not fit otherwise: it needs `train.lora` and bfloat16.  This 4-bit model is then the reference."""
     attention: Literal["sdpa", "eager"] = "sdpa"
     """Attention implementation of `transformers`."""
     max_length: int = Field(1024, ge=8)
@@ -85,6 +88,14 @@ class ModelSettings(_Section):
             if folder.is_dir() or str(data["path"]).startswith((".", "/", "~")):
                 data = data | {"path": str(folder.resolve())}
         return data
+
+    @model_validator(mode="after")
+    def _quantized_in_bfloat16(self) -> "ModelSettings":
+        if self.quantization is not None and self.dtype != "bfloat16":
+            raise ValueError(
+                f"quantization {self.quantization} computes in bfloat16, not in {self.dtype}: change `dtype`"
+            )
+        return self
 
     @model_validator(mode="after")
     def _prompt_leaves_room(self) -> "ModelSettings":
@@ -408,3 +419,12 @@ class Config(_Section):
     score: ScoreSettings = ScoreSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings
+
+    @model_validator(mode="after")
+    def _quantized_weights_stay(self) -> "Config":
+        if self.model.quantization is not None and self.train.lora is None:
+            raise ValueError(
+                f"model.quantization {self.model.quantization} leaves no weights to train: ask for adapters, such as "
+                "`train.lora.rank=16`"
+            )
+        return self

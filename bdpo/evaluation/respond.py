@@ -87,6 +87,7 @@ class Respondent:
             dtype=settings.dtype,
             attention=settings.attention,
             trust_remote_code=settings.trust_remote_code,
+            quantization=self._source.quantization,
         )
 
     @cached_property

@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging
 
 from bdpo.errors import UserError
+from bdpo.models.quantized import four_bit_config, keep_layout
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -29,7 +30,12 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> PreTrain
 
 
 def load_model(
-    folder: Path, *, dtype: str, attention: str = "sdpa", trust_remote_code: bool = False
+    folder: Path,
+    *,
+    dtype: str,
+    attention: str = "sdpa",
+    trust_remote_code: bool = False,
+    quantization: str | None = None,
 ) -> PreTrainedModel:
     """Load a causal language model from safetensors, in eval mode (no dropout), on the CPU.
 
@@ -37,10 +43,13 @@ def load_model(
         folder: holds `config.json` and `*.safetensors`.
         dtype: `float32` or `bfloat16`, of weights and arithmetic.
         attention: attention implementation of `transformers`.
+        trust_remote_code: run Python code that comes with the model.
+        quantization: `nf4` holds linear layers in 4 bits; with a GPU the model is then on it.
 
     Raises:
-        UserError: it cannot be read, or weights are missing from its files.
+        UserError: it cannot be read, weights are missing from its files, or `bitsandbytes` is not installed.
     """
+    quantized = {} if quantization is None else {"quantization_config": four_bit_config(dtype)}
     logging.disable_progress_bar()
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -50,6 +59,7 @@ def load_model(
             trust_remote_code=trust_remote_code,
             use_safetensors=True,
             output_loading_info=True,
+            **quantized,
         )
     except Exception as error:
         # safetensors raises a type of its own for a truncated file, transformers several others.
@@ -60,6 +70,8 @@ def load_model(
             f"The model in {folder} lacks {len(missing)} weights that its config asks for, the first is {missing[0]!r}."
         )
     model.eval()
+    if quantization is not None:
+        keep_layout(model)
     return model
 
 

@@ -75,7 +75,11 @@ def score(
         layout = None
         if rows:
             reference = load_model(
-                source.folder, dtype=model.dtype, attention=model.attention, trust_remote_code=model.trust_remote_code
+                source.folder,
+                dtype=model.dtype,
+                attention=model.attention,
+                trust_remote_code=model.trust_remote_code,
+                quantization=source.quantization,
             )
             layout = choose_layout(reference, progress.say, max_length=model.max_length)
             scored = score_in_shards(

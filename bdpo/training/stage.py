@@ -10,6 +10,7 @@ import shutil
 import socket
 import time
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,15 @@ def train(
     facts = METHODS[settings.method]
     forms = method_forms(settings.method, settings.balance, settings.scale)
     require_trackers(settings.report_to)
+    if settings.lora is not None and find_spec("peft") is None:
+        raise UserError("train.lora needs the package peft: `pip install peft`.")
     world = settings.processes * count_hosts(settings.hostfile)
     deepspeed = read_deepspeed_config(settings.deepspeed, world=world)
+    if model.quantization is not None and deepspeed.get("zero_optimization", {}).get("stage", 0) == 3:
+        raise UserError(
+            f"{settings.deepspeed}: ZeRO stage 3 cannot share out the weights of model.quantization "
+            f"{model.quantization}; use stage 0, 1 or 2."
+        )
     scored = scores / "scored_pairs.parquet" if facts.needs_reference and scores is not None else None
     assert scored is not None or not facts.needs_reference, "a method with a reference is given its scores"
     left_out = prepare(
@@ -173,7 +181,7 @@ def train(
     kept = _kept_step(rows, settings) or steps
     if steps < total_steps:
         progress.say(f"train: stopped early after {steps} of {total_steps} steps; the policy is that of step {kept}")
-    card = model_card(settings, forms, source.name, num_pairs, kept, figures)
+    card = model_card(settings, forms, source, num_pairs, kept, figures)
     _put_results(scratch, workdir, card)
     return {
         "method": settings.method,
@@ -209,8 +217,10 @@ def _job(
         parent_started=psutil.Process().create_time(),
         world=world,
         data=digest_file(scratch / PREPARED_FILE),
+        model_name=source.name,
         model_folder=str(source.folder),
         dtype=model.dtype,
+        quantization=source.quantization,
         attention=model.attention,
         trust_remote_code=model.trust_remote_code,
         max_length=model.max_length,
@@ -248,7 +258,11 @@ def _check_scores(prepared: Path, source: ModelSource, model: ModelSettings, tok
     data = read_split(prepared, "train")
     spread = torch.linspace(0, len(data.rows) - 1, min(_SAMPLE_PAIRS, len(data.rows))).long().tolist()
     reference = load_model(
-        source.folder, dtype=model.dtype, attention=model.attention, trust_remote_code=model.trust_remote_code
+        source.folder,
+        dtype=model.dtype,
+        attention=model.attention,
+        trust_remote_code=model.trust_remote_code,
+        quantization=source.quantization,
     )
     layout = choose_layout(reference, lambda line: None, max_length=model.max_length)
     sample = [data.rows[i] for i in spread]

@@ -69,6 +69,7 @@ class _Trainer:
             dtype=job.dtype,
             attention=job.attention,
             trust_remote_code=job.trust_remote_code,
+            quantization=job.quantization,
         )
         self.layout: Layout = choose_layout(model, print_line, max_length=job.max_length)
         self.adapted = add_adapters(model, **job.lora, seed=job.seed) if job.lora is not None else None
@@ -254,7 +255,9 @@ class _Trainer:
                     self.adapted,
                     {f"base_model.model.{name}": value for name, value in state.items()},
                     base=base,
+                    base_name=job.model_name,
                     dtype=job.dtype,
+                    quantization=job.quantization,
                     attention=job.attention,
                     trust_remote_code=job.trust_remote_code,
                 )

@@ -31,8 +31,11 @@ class Job:
     """Processes on all machines."""
     data: str
     """Digest of the prepared rows."""
+    model_name: str
+    """For people and hubs."""
     model_folder: str
     dtype: str
+    quantization: str | None
     attention: str
     trust_remote_code: bool
     max_length: int
@@ -83,6 +86,7 @@ _FREE = frozenset(
         "parent_host",
         "parent_pid",
         "parent_started",
+        "model_name",
         "model_folder",
         "world",
         "checkpoint_every",
