@@ -24,6 +24,18 @@ INPUTS: Mapping[Stage, tuple[Stage, ...]] = {
 }
 """The stages whose artifacts a stage is given, with a method that has a reference model."""
 
+EXECUTION = frozenset(
+    {
+        "train.processes",
+        "train.hostfile",
+        "train.launcher_args",
+        "train.report_to",
+        "train.checkpoint_every",
+        "train.keep_checkpoints",
+    }
+)
+"""Settings of how a stage is run.  Its artifact is the same but for rounding, so they recompute nothing, and a
+killed training may go on with others (another number of processes apart, which its checkpoints refuse)."""
 _LENGTH = 24
 
 
@@ -53,6 +65,7 @@ def stage_reads(stage: Stage, config: Config, source: ModelSource) -> dict[str, 
     if stage != "ingest":
         reads["code.logprobs"] = versions.LOGPROBS
     _flatten(stage, getattr(config, stage), reads)
+    reads = {name: value for name, value in reads.items() if not _is_execution(name)}
     model = config.model
     reads |= {
         "model tokenizer": source.tokenizer_digest,
@@ -81,6 +94,10 @@ def fingerprints(
         identity = {"stage": stage, "reads": reads_of(stage), "inputs": [names[above] for above in inputs[stage]]}
         names[stage] = digest_value(identity)[:_LENGTH]
     return names
+
+
+def _is_execution(name: str) -> bool:
+    return any(name == field or name.startswith(f"{field}.") for field in EXECUTION)
 
 
 def compare_reads(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from bdpo import versions
 from bdpo.config import Config
 from bdpo.config.methods import methods_with
 from bdpo.errors import UserError
-from bdpo.fingerprints import STAGES, Stage, compare_reads, fingerprints, inputs_for, stage_reads
+from bdpo.fingerprints import EXECUTION, STAGES, Stage, compare_reads, fingerprints, inputs_for, stage_reads
 from bdpo.models.source import ModelSource
 
 SOURCE = ModelSource(name="m", folder=Path("/m"), weights_digest="w" * 64, tokenizer_digest="t" * 64)
@@ -101,11 +101,23 @@ def test_every_field_of_a_section_moves_its_stage_and_those_after(
     assert isinstance(section, type)
     for name, value in changed_values(section, tmp_path).items():
         before = json.loads(json.dumps(base))
+        if f"{stage}.{name}" in EXECUTION:
+            continue
         if stage == "train" and "bdpo" not in methods_with(name):
             before["train"] = {"method": methods_with(name)[0]}
         changed = json.loads(json.dumps(before))
         changed.setdefault(stage, {})[name] = value
         assert moved(before, changed) == AFTER[stage], f"{stage}.{name} = {value!r}"
+
+
+def test_how_a_training_is_run_moves_nothing(base: dict[str, Any], tmp_path: Path) -> None:
+    section = Config.model_fields["train"].annotation
+    assert isinstance(section, type)
+    values = changed_values(section, tmp_path)
+    for name in (field.removeprefix("train.") for field in EXECUTION):
+        assert moved(base, base | {"train": {name: values[name]}}) == (), name
+    reads = stage_reads("train", Config.model_validate(base | {"train": {"report_to": ["wandb"]}}), SOURCE)
+    assert not any(name.startswith("train.report_to") for name in reads)
 
 
 def test_without_a_reference_model_no_stage_depends_on_the_scores(base: dict[str, Any]) -> None:

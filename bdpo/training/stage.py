@@ -188,6 +188,7 @@ def train(
         "forms": forms._asdict(),
         "pairs": num_pairs,
         "pairs_left_out": left_out,
+        "processes": world,
         "steps": steps,
         "policy_of_step": kept,
         "resumed_from_step": resumed_from,

@@ -60,6 +60,11 @@ class _Trainer:
         self.folder = Path(job.folder)
         self.checkpoints = self.folder / CHECKPOINTS_FOLDER
         self.rank, self.world = rank_and_world()
+        if self.world != job.world:
+            raise UserError(
+                f"DeepSpeed started {self.world} processes, and train.processes and train.hostfile make {job.world}: "
+                "choose machines and processes there, and not by train.launcher_args."
+            )
         self.train = read_split(self.folder / PREPARED_FILE, "train")
         self.validation = read_split(self.folder / PREPARED_FILE, "validation")
         self.steps_per_epoch = math.ceil(len(self.train.rows) / job.batch_size)
