@@ -335,12 +335,14 @@ class TrainSettings(_Section):
     """Trackers that get the metrics besides, if installed: `wandb` and `mlflow`, each set up by its own
     environment variables."""
     processes: int = Field(1, ge=1)
-    """Processes that the DeepSpeed launcher starts on each machine."""
+    """Processes that the DeepSpeed launcher starts on each machine, one a GPU.  A checkpoint belongs to the number
+    of processes that made it: going on with another is refused."""
     hostfile: ConfigPath | None = None
-    """DeepSpeed hostfile (`name slots=N` a line) of a run on several machines that share the artifacts'
-    folder; this machine alone by default."""
+    """DeepSpeed hostfile (`name slots=N` a line) of a run on several machines; this machine alone by default.
+    All have the same paths to Python, model and artifacts, and this one reaches them by ssh and `pdsh`."""
     launcher_args: list[str] = Field(default_factory=list)
-    """More arguments for DeepSpeed's launcher, such as `--master_addr=10.0.0.1`."""
+    """More arguments for DeepSpeed's launcher, such as `--master_addr=10.0.0.1` or `--no_ssh_check`; machines and
+    processes are chosen by the two fields above."""
     deepspeed: ConfigPath | None = None
     """A DeepSpeed JSON config for ZeRO and offload; batch sizes, optimizer, dtype and clipping come
     from this section.  By default ZeRO stage 0 for one process and 1 for several."""
