@@ -316,7 +316,7 @@ class TrainSettings(_Section):
     """AdamW's decay of weight matrices; biases and norms are spared."""
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradients are clipped to this norm."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the data order, of the adapters' start, and of whatever a model's own code draws."""
     deterministic: bool = False
     """Only kernels that give the same bits each time, on a GPU slower ones; an operation that has none stops
