@@ -92,7 +92,7 @@ def run(
 
 @app.command()
 def plan(config: ConfigArgument, overrides: SetOption = None) -> None:
-    """Say for each stage whether it is cached, partial or stale, and why."""
+    """Say for each stage whether it is cached, partial, stale or not needed, and why."""
     from bdpo.config import load_config
     from bdpo.pipeline import Pipeline
     from data_checks import GreatExpectationsChecks

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from bdpo import versions
 from bdpo.artifacts.digest import digest_file, digest_value
 from bdpo.config import Config, SourceSettings
+from bdpo.config.methods import METHODS, Method
 from bdpo.data.files import data_files
 from bdpo.data.hub import resolve_commit
 from bdpo.errors import UserError
@@ -21,9 +22,28 @@ INPUTS: Mapping[Stage, tuple[Stage, ...]] = {
     "train": ("ingest", "score"),
     "evaluate": ("ingest", "score", "train"),
 }
-"""The stages whose artifacts a stage is given."""
+"""The stages whose artifacts a stage is given, with a method that has a reference model."""
 
+EXECUTION = frozenset(
+    {
+        "train.processes",
+        "train.hostfile",
+        "train.launcher_args",
+        "train.report_to",
+        "train.checkpoint_every",
+        "train.keep_checkpoints",
+    }
+)
+"""Settings of how a stage is run.  Its artifact is the same but for rounding, so they recompute nothing, and a
+killed training may go on with others (another number of processes apart, which its checkpoints refuse)."""
 _LENGTH = 24
+
+
+def inputs_for(method: Method) -> Mapping[Stage, tuple[Stage, ...]]:
+    """The stages whose artifacts a stage is given; without a reference model nothing reads the scores."""
+    if METHODS[method].needs_reference:
+        return INPUTS
+    return {stage: tuple(above for above in inputs if above != "score") for stage, inputs in INPUTS.items()}
 
 
 def stage_reads(stage: Stage, config: Config, source: ModelSource) -> dict[str, Any]:
@@ -45,6 +65,7 @@ def stage_reads(stage: Stage, config: Config, source: ModelSource) -> dict[str, 
     if stage != "ingest":
         reads["code.logprobs"] = versions.LOGPROBS
     _flatten(stage, getattr(config, stage), reads)
+    reads = {name: value for name, value in reads.items() if not _is_execution(name)}
     model = config.model
     reads |= {
         "model tokenizer": source.tokenizer_digest,
@@ -56,6 +77,7 @@ def stage_reads(stage: Stage, config: Config, source: ModelSource) -> dict[str, 
         reads |= {
             "model weights": source.weights_digest,
             "model.dtype": model.dtype,
+            "model.quantization": model.quantization,
             "model.attention": model.attention,
         }
     if stage == "evaluate":
@@ -63,13 +85,19 @@ def stage_reads(stage: Stage, config: Config, source: ModelSource) -> dict[str, 
     return reads
 
 
-def fingerprints(reads_of: Callable[[Stage], dict[str, Any]]) -> dict[Stage, str]:
+def fingerprints(
+    reads_of: Callable[[Stage], dict[str, Any]], inputs: Mapping[Stage, tuple[Stage, ...]]
+) -> dict[Stage, str]:
     """The name of each stage's artifact: digest of what it reads and of its inputs' names."""
     names: dict[Stage, str] = {}
     for stage in STAGES:
-        identity = {"stage": stage, "reads": reads_of(stage), "inputs": [names[above] for above in INPUTS[stage]]}
+        identity = {"stage": stage, "reads": reads_of(stage), "inputs": [names[above] for above in inputs[stage]]}
         names[stage] = digest_value(identity)[:_LENGTH]
     return names
+
+
+def _is_execution(name: str) -> bool:
+    return any(name == field or name.startswith(f"{field}.") for field in EXECUTION)
 
 
 def compare_reads(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

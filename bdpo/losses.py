@@ -89,13 +89,13 @@ def preference_loss(loss: Loss, terms: PairTerms, constants: Hyperparameters) ->
             losses = hinge_loss(beta * (chosen - rejected))
         case "simpo":
             chosen, rejected = chosen / terms.chosen_tokens, rejected / terms.rejected_tokens
-            # SimPO, eq. 6: u = beta / |y_w| logp_w - beta / |y_l| logp_l - gamma
+            # SimPO (arXiv 2405.14734, eq. 6): u = beta / |y_w| logp_w - beta / |y_l| logp_l - gamma
             losses = sigmoid_loss(beta * (chosen - rejected) - constants.gamma, label_smoothing=smoothing)
         case "cpo":
             losses = sigmoid_loss(beta * (chosen - rejected), label_smoothing=smoothing)
             losses = losses + constants.nll_weight * nll_loss(chosen, terms.chosen_tokens)
         case "safedpo":
-            # SafeDPO, eq. 12: u = beta * (delta_w - delta_l) - (h_l - h_w) * margin
+            # SafeDPO (arXiv 2505.20065, eq. 12): u = beta * (delta_w - delta_l) - (h_l - h_w) * margin
             losses = sigmoid_loss(beta * (chosen - rejected) - constants.safety_margin * terms.unsafe_difference)
         case "bounded":
             bounded = bounded_log_ratio(rejected, policy_share=constants.policy_share)
@@ -120,9 +120,11 @@ def sigmoid_loss(u: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
 
 
 def robust_loss(u: Tensor, *, label_smoothing: float) -> Tensor:
-    """Robust DPO: unbiased under labels that are flipped with probability e (arXiv 2403.00409, eq. 9).
+    """Robust DPO (arXiv 2403.00409): unbiased under labels that are flipped with probability e.
 
-    L = (-(1 - e) log sigmoid(u) + e log sigmoid(-u)) / (1 - 2e);  may be negative.
+    L = (-(1 - e) log sigmoid(u) + e log sigmoid(-u)) / (1 - 2e);  may be negative.  The formula is the one
+    that makes the mean over flips the loss of the true label, and TRL's `robust`; the paper's text was not
+    at hand.
 
     Args:
         u: (n,) beta * (delta_w - delta_l).
@@ -146,25 +148,34 @@ def ipo_loss(chosen: Tensor, rejected: Tensor, *, beta: float) -> Tensor:
 
 
 def hinge_loss(u: Tensor) -> Tensor:
-    """max(0, 1 - u), u = beta * (delta_w - delta_l) (SLiC, arXiv 2305.10425, in the form of arXiv 2309.06657)."""
+    """max(0, 1 - u), u = beta * (delta_w - delta_l).
+
+    SLiC (arXiv 2305.10425) with the reference model inside, which is the hinge-norm loss of RSO
+    (arXiv 2309.06657), its gamma being beta here; TRL's `hinge`.
+    """
     return torch.relu(1 - u)
 
 
 def nll_loss(chosen_logps: Tensor, chosen_tokens: Tensor) -> Tensor:
-    """-logp_w / |y_w|: CPO's pull to the chosen response (arXiv 2401.08417, eq. 5), in nats a token.
+    """-logp_w / |y_w|: CPO's pull to the chosen response, in nats a token.
 
-    The mean is over the tokens of a pair, so that pairs count alike; TRL's is over those of a batch.
+    The paper (arXiv 2401.08417, eq. 5) has the sum -logp_w; its authors' code, and TRL's, the mean over all
+    tokens of a batch.  Here it is the mean over the tokens of a pair, so that a loss depends on its own pair
+    alone; for responses of one length it is the authors'.
     """
     return -chosen_logps / chosen_tokens
 
 
 def bounded_log_ratio(rejected: Tensor, *, policy_share: float) -> Tensor:
-    """log(pi_mix / pi_ref) of the rejected response, pi_mix = a pi_policy + (1 - a) pi_ref (arXiv 2506.12725).
+    """log(pi_mix / pi_ref) of the rejected response, pi_mix = a pi_policy + (1 - a) pi_ref.
 
-    It cannot fall below log(1 - a), so that pushing the rejected response down ceases to pay.
+    Bounded DPO (arXiv 2506.12725) is DPO with this in place of delta_l; a is the paper's lambda, 0.5 its best.
+    It cannot fall below log(1 - a), so that pushing the rejected response down ceases to pay.  From the
+    authors' summary of the paper, whose text was not at hand; the paper's Theorem 2 follows from this form
+    and is tested: a loss no higher than at the start means pi_policy(y_w) >= (1 - a) pi_ref(y_w).
 
     Args:
-        rejected: (n,) delta_l.
+        rejected: (n,) delta_l, of whole responses.
         policy_share: a, above 0; 1 is DPO.
     """
     if policy_share == 1:

@@ -26,7 +26,7 @@ from bdpo.artifacts.store import ArtifactStore, Identity, Inspection, State, des
 from bdpo.balance import method_forms, weights_sql
 from bdpo.config import Config
 from bdpo.errors import UserError
-from bdpo.fingerprints import INPUTS, STAGES, Stage
+from bdpo.fingerprints import STAGES, Stage
 from bdpo.models.allocator import release_memory
 from bdpo.models.source import ModelSource, resolve_model
 from bdpo.progress import Progress, Silent
@@ -38,8 +38,8 @@ class StagePlan:
     """What a run would do with one stage."""
 
     stage: Stage
-    state: Literal["cached", "partial", "stale"]
-    """`partial`: begun and not finished; `stale`: to be computed."""
+    state: Literal["cached", "partial", "stale", "not needed"]
+    """`partial`: begun and not finished; `stale`: to be computed; `not needed`: no other stage reads it."""
     reasons: list[str]
     """Why it is not cached, one phrase each; empty when it is."""
     fingerprint: str
@@ -80,7 +80,18 @@ class Pipeline:
     @cached_property
     def source(self) -> ModelSource:
         """The reference model's own files."""
-        return resolve_model(self.config.model.path, self.config.model.revision)
+        model = self.config.model
+        return resolve_model(model.path, model.revision, model.quantization)
+
+    @cached_property
+    def _inputs(self) -> Mapping[Stage, tuple[Stage, ...]]:
+        return graph.inputs_for(self.config.train.method)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """What a run computes, in order: without a reference model no scores."""
+        read = {above for inputs in self._inputs.values() for above in inputs}
+        return tuple(stage for stage in STAGES if stage in read or stage == STAGES[-1])
 
     @cached_property
     def _reads(self) -> dict[Stage, dict[str, Any]]:
@@ -89,17 +100,21 @@ class Pipeline:
     @cached_property
     def fingerprints(self) -> dict[Stage, str]:
         """Each stage's artifact, by name."""
-        return graph.fingerprints(self._reads.__getitem__)
+        return graph.fingerprints(self._reads.__getitem__, self._inputs)
 
     def plan(self) -> list[StagePlan]:
         """What a run would do with each stage, and why."""
         plans: dict[Stage, StagePlan] = {}
         for stage in STAGES:
             inspection = self._inspect(stage)
-            waiting = [above for above in INPUTS[stage] if plans[above].state != "cached"]
+            waiting = [above for above in self._inputs[stage] if plans[above].state != "cached"]
             reasons = self._reasons(stage, inspection)
-            if inspection.state is State.WHOLE and not reasons:
-                state: Literal["cached", "partial", "stale"] = "cached"
+            state: Literal["cached", "partial", "stale", "not needed"]
+            if stage not in self.stages:
+                state = "not needed"
+                reasons = [f"the method {self.config.train.method} has no reference model: nothing reads {stage}"]
+            elif inspection.state is State.WHOLE and not reasons:
+                state = "cached"
             else:
                 workspace = self._store.workspace(stage, self.fingerprints[stage])
                 state = "partial" if workspace.is_dir() else "stale"
@@ -113,14 +128,14 @@ class Pipeline:
     def run(
         self, only: Stage | None = None, force: Collection[Stage] = (), progress: Progress | None = None
     ) -> list[StageResult]:
-        """Run all stages, or one whose inputs are there.
+        """Run all stages that are needed, or one whose inputs are there.
 
         Args:
             only: run this stage alone.
             force: stages to compute though they are cached.
             progress: where to show what happens; nowhere by default.
         """
-        stages = STAGES if only is None else (only,)
+        stages = self.stages if only is None else (only,)
         return [self.run_stage(stage, force=stage in force, progress=progress) for stage in stages]
 
     def run_stage(self, stage: Stage, *, force: bool = False, progress: Progress | None = None) -> StageResult:
@@ -153,7 +168,7 @@ class Pipeline:
 
     def missing_inputs(self, stage: Stage) -> list[Stage]:
         """The stages before `stage` whose artifacts are not whole, in the order to run them."""
-        return [above for above in INPUTS[stage] if self._is_missing(above)]
+        return [above for above in self._inputs[stage] if self._is_missing(above)]
 
     def _is_missing(self, stage: Stage) -> bool:
         inspection = self._inspect(stage)
@@ -186,7 +201,7 @@ class Pipeline:
                 fingerprint=fingerprint,
                 run=self.config.name,
                 reads=self._reads[stage],
-                inputs={above: self._whole(above).content for above in INPUTS[stage]},
+                inputs={above: self._whole(above).content for above in self._inputs[stage]},
             )
             workdir = self._store.begin(identity, afresh=force)
             summary = self._compute(stage, workdir, progress)
@@ -196,7 +211,7 @@ class Pipeline:
     def _compute(self, stage: Stage, workdir: Path, progress: Progress) -> dict[str, Any]:
         # Stages import torch and more, which takes seconds that a cached run should not spend.
         config, source = self.config, self.source
-        folder = {above: self._store.folder(above, self.fingerprints[above]) for above in INPUTS[stage]}
+        folder = {above: self._store.folder(above, self.fingerprints[above]) for above in self._inputs[stage]}
         match stage:
             case "ingest":
                 from bdpo.data.stage import ingest
@@ -231,7 +246,7 @@ class Pipeline:
                     model=config.model,
                     source=source,
                     pairs=folder["ingest"],
-                    scores=folder["score"],
+                    scores=folder.get("score"),
                     workdir=workdir,
                     progress=progress,
                 )
@@ -243,7 +258,7 @@ class Pipeline:
                     model=config.model,
                     source=source,
                     pairs=folder["ingest"],
-                    scores=folder["score"],
+                    scores=folder.get("score"),
                     trained=folder["train"],
                     cache=self._store.cache("generations"),
                     workdir=workdir,
@@ -268,7 +283,7 @@ class Pipeline:
         if earlier is None:
             return ["never computed"]
         differences = graph.compare_reads(earlier.reads, self._reads[stage])
-        changed = [above for above in INPUTS[stage] if self._differs(above)]
+        changed = [above for above in self._inputs[stage] if self._differs(above)]
         reasons = [*differences, *(f"its input from {above} changed" for above in changed)] or ["its artifact is gone"]
         if earlier.run != self.config.name:
             return [f"never computed for {self.config.name}; compared with the run {earlier.run}:", *reasons]
@@ -277,7 +292,7 @@ class Pipeline:
     def _rebuilt_inputs(self, stage: Stage, manifest: Manifest) -> list[str]:
         """Inputs that were computed again since, with another content."""
         rebuilt = []
-        for above in INPUTS[stage]:
+        for above in self._inputs[stage]:
             now = self._inspect(above).manifest
             if now is not None and manifest.inputs.get(above) != now.content:
                 rebuilt.append(f"its input from {above} was computed again and differs")

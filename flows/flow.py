@@ -23,7 +23,6 @@ from data_checks import GreatExpectationsChecks
 from flows.progress import PrefectProgress, both
 
 Stage = Literal["ingest", "score", "train", "evaluate"]
-_ORDER: tuple[Stage, ...] = ("ingest", "score", "train", "evaluate")
 
 
 def _run(pipeline: Pipeline, stage: Stage, force: bool, shown: Progress | None) -> State[Any]:
@@ -89,7 +88,7 @@ def run_stages(
         UserError: a stage failed for something that the user can put right.
     """
     pipeline = Pipeline(load_config(config, overrides), checks=GreatExpectationsChecks())
-    stages = list(_ORDER) if only is None else [only]
+    stages = list(pipeline.stages) if only is None else [only]
     if only is not None:
         missing = pipeline.missing_inputs(only)
         if missing and not with_inputs:

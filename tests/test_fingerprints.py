@@ -11,7 +11,7 @@ from bdpo import versions
 from bdpo.config import Config
 from bdpo.config.methods import methods_with
 from bdpo.errors import UserError
-from bdpo.fingerprints import STAGES, Stage, compare_reads, fingerprints, stage_reads
+from bdpo.fingerprints import EXECUTION, STAGES, Stage, compare_reads, fingerprints, inputs_for, stage_reads
 from bdpo.models.source import ModelSource
 
 SOURCE = ModelSource(name="m", folder=Path("/m"), weights_digest="w" * 64, tokenizer_digest="t" * 64)
@@ -25,6 +25,7 @@ MODEL_FIELDS: dict[str, tuple[Stage, ...]] = {
     "path": (),  # read as the digests of the model's files
     "revision": (),
     "dtype": AFTER["score"],
+    "quantization": AFTER["score"],
     "attention": AFTER["score"],
     "max_length": AFTER["ingest"],
     "max_prompt_length": AFTER["ingest"],
@@ -46,7 +47,7 @@ def base(tmp_path: Path) -> dict[str, Any]:
 
 def names(data: dict[str, Any], source: ModelSource = SOURCE) -> dict[Stage, str]:
     config = Config.model_validate(data)
-    return fingerprints(lambda stage: stage_reads(stage, config, source))
+    return fingerprints(lambda stage: stage_reads(stage, config, source), inputs_for(config.train.method))
 
 
 def moved(base: dict[str, Any], changed: dict[str, Any]) -> tuple[Stage, ...]:
@@ -61,6 +62,7 @@ def changed_values(model: type[BaseModel], folder: Path) -> dict[str, Any]:
         "deepspeed": str(folder / "deepspeed"),
         "hostfile": str(folder / "other"),
         "launcher_args": ["--force_multi"],
+        "report_to": ["mlflow"],
         "lora": {"rank": 4},
         "early_stopping": {"patience": 2},
         "revision": "main",
@@ -99,11 +101,34 @@ def test_every_field_of_a_section_moves_its_stage_and_those_after(
     assert isinstance(section, type)
     for name, value in changed_values(section, tmp_path).items():
         before = json.loads(json.dumps(base))
+        if f"{stage}.{name}" in EXECUTION:
+            continue
         if stage == "train" and "bdpo" not in methods_with(name):
             before["train"] = {"method": methods_with(name)[0]}
         changed = json.loads(json.dumps(before))
         changed.setdefault(stage, {})[name] = value
         assert moved(before, changed) == AFTER[stage], f"{stage}.{name} = {value!r}"
+
+
+def test_how_a_training_is_run_moves_nothing(base: dict[str, Any], tmp_path: Path) -> None:
+    section = Config.model_fields["train"].annotation
+    assert isinstance(section, type)
+    values = changed_values(section, tmp_path)
+    for name in (field.removeprefix("train.") for field in EXECUTION):
+        assert moved(base, base | {"train": {name: values[name]}}) == (), name
+    reads = stage_reads("train", Config.model_validate(base | {"train": {"report_to": ["wandb"]}}), SOURCE)
+    assert not any(name.startswith("train.report_to") for name in reads)
+
+
+def test_without_a_reference_model_no_stage_depends_on_the_scores(base: dict[str, Any]) -> None:
+    simpo = base | {"train": {"method": "simpo"}}
+    assert moved(simpo, simpo | {"score": {"token_budget": 7}}) == ("score",)
+    assert inputs_for("simpo") == {
+        "ingest": (),
+        "score": ("ingest",),
+        "train": ("ingest",),
+        "evaluate": ("ingest", "train"),
+    }
 
 
 @pytest.mark.parametrize(("stage", "field"), [("ingest", "sources"), ("evaluate", "benchmarks")])
@@ -127,6 +152,7 @@ def test_a_model_field_moves_the_stages_that_read_it(base: dict[str, Any], tmp_p
     assert isinstance(section, type)
     values = changed_values(section, tmp_path)
     assert values.keys() == MODEL_FIELDS.keys()
+    base = base | {"train": {"lora": {}}}  # which a quantised model asks for
     for name, value in values.items():
         assert moved(base, base | {"model": {name: value}}) == MODEL_FIELDS[name], name
 

@@ -23,7 +23,14 @@ LAYERS = (
 """Parts of bdpo, the lowest first; a part imports from its own layer or from below."""
 STAGES = LAYERS[5]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
-ONE_IMPORTER = {"deepspeed": "bdpo/training/engine.py", "great_expectations": "data_checks", "prefect": "flows"}
+ONE_IMPORTER = {
+    "bitsandbytes": "bdpo/models/quantized.py",
+    "deepspeed": "bdpo/training/engine.py",
+    "great_expectations": "data_checks",
+    "mlflow": "bdpo/training/mlflow_tracker.py",
+    "prefect": "flows",
+    "wandb": "bdpo/training/wandb_tracker.py",
+}
 """Heavy dependencies, and the only place that may import each."""
 
 

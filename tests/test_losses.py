@@ -153,6 +153,43 @@ def test_a_rejected_response_pushed_down_ceases_to_pay_when_bounded(delta_l: flo
     assert bounded >= math.log1p(math.exp(0.1 * math.log(0.25))) * (1 - 1e-12)
 
 
+@given(st.floats(-60, 5), st.floats(-60, 60), st.floats(0.01, 0.99))
+def test_the_chosen_response_keeps_its_probability_when_bounded(delta_w: float, delta_l: float, share: float) -> None:
+    """Theorem 2 of arXiv 2506.12725: a loss no higher than at the start means pi(y_w) >= (1 - share) pi_ref(y_w)."""
+    loss = of("bounded", terms(column(delta_w), column(delta_l)), policy_share=share).losses.item()
+    if loss <= math.log(2):
+        assert delta_w >= math.log1p(-share) - 1e-12
+
+
+def test_plain_dpo_lets_the_chosen_response_go() -> None:
+    """What the bound is for: 20 nats lost, and DPO's loss is nearly 0 since the rejected one lost 60."""
+    pairs = terms(column(-20), column(-60))
+    assert of("sigmoid", pairs).losses.item() == pytest.approx(math.log1p(math.exp(-4)), rel=1e-12)
+    assert of("bounded", pairs, policy_share=0.5).losses.item() > math.log(2)
+
+
+def test_simpo_as_its_authors_write_it() -> None:
+    """Their code has beta * (mean log-prob difference - gamma / beta): 2 * (-1.5 / 2 + 6 / 4 - 0.25) = 1."""
+    pairs = terms(column(-1.5), column(-6), chosen_tokens=column(2), rejected_tokens=column(4))
+    found = of("simpo", pairs, beta=2, gamma=0.5)
+    assert found.losses.item() == pytest.approx(math.log1p(math.exp(-1)), rel=1e-14)
+    assert (found.chosen_rewards.item(), found.rejected_rewards.item()) == (-1.5, -3.0)
+
+
+def test_cpo_of_equal_lengths_is_the_mean_over_all_tokens() -> None:
+    """Two chosen responses of 4 tokens: 0.5 * (3 + 5) / 8 = 0.5 beside the preference losses."""
+    pairs = terms(column(-3, -5), column(-8, -9), chosen_tokens=column(4, 4))
+    with_nll, without = (of("cpo", pairs, nll_weight=w).losses for w in (0.5, 0.0))
+    assert (with_nll - without).mean().item() == pytest.approx(0.5, rel=1e-14)
+
+
+def test_safedpo_asks_for_its_margin_of_safe_over_unsafe_alone() -> None:
+    """Both safe: DPO's u of 0.3; only the rejected one unsafe: 0.3 - 10."""
+    pairs = terms(column(2, 2), column(-1, -1), unsafe_difference=column(0, 1))
+    losses = of("safedpo", pairs, safety_margin=10).losses.tolist()
+    assert losses == pytest.approx([math.log1p(math.exp(-0.3)), math.log1p(math.exp(9.7))], rel=1e-14)
+
+
 @given(st.floats(-30, 30))
 def test_robust_losses_of_both_labels_average_to_dpos(u: float) -> None:
     """Unbiased: with a share e of labels flipped, the expected robust loss is the loss of the true label."""

@@ -112,6 +112,29 @@ def test_the_first_run_of_a_name_is_compared_with_another_run(run: Path) -> None
     ]
 
 
+def test_a_method_without_a_reference_needs_no_scores_and_the_plan_says_so(tmp_path: Path) -> None:
+    config = tiny_run(tmp_path, train={"method": "simpo"})
+    assert states(config) == dict.fromkeys(STAGES, "stale") | {"score": "not needed"}
+    assert reasons(config, "score") == ["the method simpo has no reference model: nothing reads score"]
+    assert reasons(config, "train") == ["never computed", "needs ingest first"]
+    assert pipeline(config).stages == ("ingest", "train", "evaluate")
+    assert pipeline(config).missing_inputs("evaluate") == ["ingest", "train"]
+
+
+@pytest.mark.slow
+def test_a_method_without_a_reference_runs_to_its_report_without_scores(run: Path, tmp_path: Path) -> None:
+    """The held-out figure of the base model is the one that a run with scores has."""
+    (tmp_path / "other").mkdir()
+    config = tiny_run(tmp_path / "other", train={"method": "simpo"})
+    results = {result.stage: result for result in pipeline(config).run()}
+    assert tuple(results) == ("ingest", "train", "evaluate")
+    assert not (config.parent / "artifacts" / "score").exists()
+    page = (results["evaluate"].artifact / "report.html").read_text()
+    assert "The method has no reference model: nothing was scored" in page
+    held_out = "select n, value, successes from eval_summary where metric = 'preference_accuracy' and model = 'base'"
+    assert query(config, held_out) == query(run, held_out)
+
+
 def test_new_rows_score_only_themselves(run: Path) -> None:
     write_jsonl(run.parent / "pairs.jsonl", pair_rows(44))
     assert reasons(run, "ingest") == ["ingest.sources.0.path: the content changed"]

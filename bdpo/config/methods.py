@@ -24,6 +24,8 @@ class MethodFacts:
     """Paper."""
     balance: Balance = "none"
     scale: Scale = "none"
+    beta: float = 0.1
+    """What `beta` is where the settings do not say."""
     hyperparameters: frozenset[str] = frozenset()
     """Fields of `TrainSettings` that this method uses and some others do not; `beta` is everybody's."""
     needs_reference: bool = True
@@ -59,6 +61,8 @@ METHODS: Final[dict[Method, MethodFacts]] = {
     "simpo": MethodFacts(
         loss="simpo",
         source="arXiv 2405.14734",
+        # Rewards by the token: with its authors' beta of 2 the default `gamma` asks for a quarter of a nat a token.
+        beta=2.0,
         hyperparameters=frozenset({"gamma", "label_smoothing"}),
         needs_reference=False,
     ),

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from bdpo.config.methods import METHODS, Balance, Method, Scale, methods_with
 
 Dtype = Literal["float32", "bfloat16"]
+TrackerName = Literal["wandb", "mlflow"]
 DataFormat = Literal["hh", "pku", "preference", "sharegpt", "alpaca", "ultrafeedback", "beavertails"]
 BenchmarkFormat = Literal[
     "xstest",
@@ -67,6 +68,9 @@ class ModelSettings(_Section):
     """Branch, tag or commit, for a hub name only."""
     dtype: Dtype = "bfloat16"
     """Arithmetic of scoring, training and generation alike, so that step 0 starts at log-ratio 0."""
+    quantization: Literal["nf4"] | None = None
+    """`nf4`: linear layers in 4 bits (QLoRA, arXiv 2305.14314) through `bitsandbytes`, to train adapters on a model
+    that would not fit otherwise: it needs `train.lora` and bfloat16.  This 4-bit model is then the reference."""
     attention: Literal["sdpa", "eager"] = "sdpa"
     """Attention implementation of `transformers`."""
     max_length: int = Field(1024, ge=8)
@@ -84,6 +88,14 @@ class ModelSettings(_Section):
             if folder.is_dir() or str(data["path"]).startswith((".", "/", "~")):
                 data = data | {"path": str(folder.resolve())}
         return data
+
+    @model_validator(mode="after")
+    def _quantized_in_bfloat16(self) -> "ModelSettings":
+        if self.quantization is not None and self.dtype != "bfloat16":
+            raise ValueError(
+                f"quantization {self.quantization} computes in bfloat16, not in {self.dtype}: change `dtype`"
+            )
+        return self
 
     @model_validator(mode="after")
     def _prompt_leaves_room(self) -> "ModelSettings":
@@ -263,7 +275,7 @@ class TrainSettings(_Section):
     """`dpo`; `dpo_bw`: balance weight alone; `dpo_sf`: scaling factor alone; `bdpo`: both; and the rivals
     `robust`, `ipo`, `hinge`, `simpo`, `cpo`, `safedpo`, `bounded_dpo`."""
     beta: float = Field(0.1, gt=0)
-    """Strength of the pull towards the reference model."""
+    """Scale of the rewards: the pull towards the reference model.  0.1 by default, for `simpo` 2."""
     balance: Balance | None = None
     """Form of the balance weight; the method's own by default."""
     scale: Scale | None = None
@@ -275,11 +287,12 @@ class TrainSettings(_Section):
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     """Share of the labels that is taken to be wrong: conservative DPO, or the noise of `robust`."""
     gamma: float = Field(0.5, ge=0)
-    """`simpo`: target margin of the rewards."""
+    """`simpo`: target margin of the rewards; by the token it is gamma / beta."""
     nll_weight: float = Field(1.0, ge=0)
     """`cpo`: weight of the chosen response's negative log-prob a token."""
     safety_margin: float = Field(10.0, ge=0)
-    """`safedpo`: margin by which a safe response should beat an unsafe one, in units of the reward."""
+    """`safedpo`: margin by which a safe response should beat an unsafe one, in units of the reward.  The
+    paper's authors published no code; 10 is what a reimplementation of their experiments uses."""
     policy_share: float = Field(0.5, gt=0, le=1)
     """`bounded_dpo`: share of the policy in the mixture that the rejected response is measured with."""
     learning_rate: float = Field(5e-7, gt=0)
@@ -303,8 +316,11 @@ class TrainSettings(_Section):
     """AdamW's decay of weight matrices; biases and norms are spared."""
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradients are clipped to this norm."""
-    seed: int = 0
-    """Seed of the data order, and of the adapters' start."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Seed of the data order, of the adapters' start, and of whatever a model's own code draws."""
+    deterministic: bool = False
+    """Only kernels that give the same bits each time, on a GPU slower ones; an operation that has none stops
+    the training.  On a CPU a run gives the same bits without it."""
     lora: LoraSettings | None = None
     """Train adapters instead of all weights; `policy` has them merged, `adapter` holds them alone."""
     eval_every: int = Field(50, ge=1)
@@ -315,16 +331,29 @@ class TrainSettings(_Section):
     """Steps between checkpoints: the most that a killed run repeats."""
     keep_checkpoints: int = Field(1, ge=1)
     """Latest checkpoints kept while training; the one with the best evaluation is kept besides."""
+    report_to: list[TrackerName] = Field(default_factory=list)
+    """Trackers that get the metrics besides, if installed: `wandb` and `mlflow`, each set up by its own
+    environment variables."""
     processes: int = Field(1, ge=1)
-    """Processes that the DeepSpeed launcher starts on each machine."""
+    """Processes that the DeepSpeed launcher starts on each machine, one a GPU.  A checkpoint belongs to the number
+    of processes that made it: going on with another is refused."""
     hostfile: ConfigPath | None = None
-    """DeepSpeed hostfile (`name slots=N` a line) of a run on several machines that share the artifacts'
-    folder; this machine alone by default."""
+    """DeepSpeed hostfile (`name slots=N` a line) of a run on several machines; this machine alone by default.
+    All have the same paths to Python, model and artifacts, and this one reaches them by ssh and `pdsh`."""
     launcher_args: list[str] = Field(default_factory=list)
-    """More arguments for DeepSpeed's launcher, such as `--master_addr=10.0.0.1`."""
+    """More arguments for DeepSpeed's launcher, such as `--master_addr=10.0.0.1` or `--no_ssh_check`; machines and
+    processes are chosen by the two fields above."""
     deepspeed: ConfigPath | None = None
     """A DeepSpeed JSON config for ZeRO and offload; batch sizes, optimizer, dtype and clipping come
     from this section.  By default ZeRO stage 0 for one process and 1 for several."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _beta_of_the_method(cls, data: object) -> object:
+        method = data.get("method") if isinstance(data, dict) else None
+        if isinstance(data, dict) and "beta" not in data and isinstance(method, str) and method in METHODS:
+            return data | {"beta": METHODS[method].beta}
+        return data
 
     @model_validator(mode="after")
     def _applicable(self) -> "TrainSettings":
@@ -392,3 +421,12 @@ class Config(_Section):
     score: ScoreSettings = ScoreSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings
+
+    @model_validator(mode="after")
+    def _quantized_weights_stay(self) -> "Config":
+        if self.model.quantization is not None and self.train.lora is None:
+            raise ValueError(
+                f"model.quantization {self.model.quantization} leaves no weights to train: ask for adapters, such as "
+                "`train.lora.rank=16`"
+            )
+        return self

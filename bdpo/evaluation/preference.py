@@ -19,14 +19,14 @@ _TOKEN_BUDGET = 4096
 _PIECE_PAIRS = 64
 
 
-def held_out_pairs(scores: Path, limit: int | None) -> list[dict[str, Any]]:
-    """Pairs of the validation split with the reference model's log-probs, by pair_id.
+def held_out_pairs(path: Path, limit: int | None) -> list[dict[str, Any]]:
+    """Pairs of the validation split, by pair_id.
 
     Args:
-        scores: `scored_pairs.parquet`.
+        path: `scored_pairs.parquet`, which has the reference model's log-probs too, or `pairs.parquet`.
         limit: at most this many, spread evenly.
     """
-    rows: list[dict[str, Any]] = pq.read_table(scores).filter(pc.field("split") == "validation").to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(path).filter(pc.field("split") == "validation").to_pylist()
     if limit is None or len(rows) <= limit:
         return rows
     return [rows[i * len(rows) // limit] for i in range(limit)]

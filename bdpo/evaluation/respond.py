@@ -87,6 +87,7 @@ class Respondent:
             dtype=settings.dtype,
             attention=settings.attention,
             trust_remote_code=settings.trust_remote_code,
+            quantization=self._source.quantization,
         )
 
     @cached_property
@@ -185,13 +186,13 @@ class Respondent:
         ]
 
     def _rank(self, pairs: list[dict[str, Any]]) -> Mapping[str, tuple[float, float]]:
-        self._progress.begin("evaluate: held-out pairs", len(pairs), "pairs")
+        self._progress.begin(f"evaluate: held-out pairs, {self._role} model", len(pairs), "pairs")
         return score_held_out(
             self._model,
             self._layout,
             self._tokenizer,
             pairs,
-            self._workdir / SCRATCH / "held_out",
+            self._workdir / SCRATCH / "held_out" / self._role,
             max_length=self._settings.max_length,
             max_prompt_length=self._settings.max_prompt_length,
             advance=self._progress.advance,

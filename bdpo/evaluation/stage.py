@@ -28,7 +28,7 @@ def evaluate(
     model: ModelSettings,
     source: ModelSource,
     pairs: Path,
-    scores: Path,
+    scores: Path | None,
     trained: Path,
     cache: Path,
     workdir: Path,
@@ -41,7 +41,7 @@ def evaluate(
         model: truncation, dtype and attention.
         source: the base model.
         pairs: the artifact of ingestion.
-        scores: the artifact of scoring.
+        scores: the artifact of scoring; without it the base model ranks the held-out pairs here.
         trained: the artifact of training, with the aligned model in `policy`.
         cache: folder of the completions that all runs share.
         workdir: gets `generations`, `judgements`, `eval_summary` and `contamination` as Parquet,
@@ -58,11 +58,13 @@ def evaluate(
         for benchmark, own in zip(benchmarks, settings.benchmarks, strict=True)
     }
     tasks = [Task(prompt, longest[benchmark.name]) for benchmark, prompt in entries]
-    held_out = held_out_pairs(scores / "scored_pairs.parquet", settings.preference_pairs)
+    held_out = held_out_pairs(
+        pairs / "pairs.parquet" if scores is None else scores / "scored_pairs.parquet", settings.preference_pairs
+    )
     sources: dict[Role, ModelSource] = {"base": source, "aligned": resolve_model(str(trained / "policy"))}
     answers: dict[Role, Answers] = {
         role: Respondent(role, own, model, cache, workdir, progress).answer(
-            tasks, held_out if role == "aligned" else [], batch_size=settings.batch_size
+            tasks, held_out if role == "aligned" or scores is None else [], batch_size=settings.batch_size
         )
         for role, own in sources.items()
     }
@@ -83,7 +85,12 @@ def evaluate(
             compare(
                 "validation pairs",
                 "preference_accuracy",
-                [ranked_right(p["ref_chosen_logps"], p["ref_rejected_logps"]) for p in held_out],
+                [
+                    ranked_right(p["ref_chosen_logps"], p["ref_rejected_logps"])
+                    if scores is not None
+                    else ranked_right(*answers["base"].held_out[p["pair_id"]])
+                    for p in held_out
+                ],
                 [ranked_right(*answers["aligned"].held_out[p["pair_id"]]) for p in held_out],
                 confidence=settings.confidence,
                 limited_from=None,

@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging
 
 from bdpo.errors import UserError
+from bdpo.models.quantized import four_bit_config, keep_layout
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -34,6 +35,7 @@ def load_model(
     dtype: str,
     attention: str = "sdpa",
     trust_remote_code: bool = False,
+    quantization: str | None = None,
     device_map: str | dict[str, str] | None = None,
 ) -> PreTrainedModel:
     """Load a causal language model from safetensors, in eval mode (no dropout).
@@ -42,12 +44,14 @@ def load_model(
         folder: holds `config.json` and `*.safetensors`.
         dtype: `float32` or `bfloat16`, of weights and arithmetic.
         attention: attention implementation of `transformers`.
-        trust_remote_code: run model code that comes with the weights.
+        trust_remote_code: run Python code that comes with the model.
+        quantization: `nf4` holds linear layers in 4 bits; with a GPU the model is then on it.
         device_map: where `accelerate` puts which part, read from disk one by one; on the CPU by default.
 
     Raises:
-        UserError: it cannot be read, or weights are missing from its files.
+        UserError: it cannot be read, weights are missing from its files, or `bitsandbytes` is not installed.
     """
+    quantized = {} if quantization is None else {"quantization_config": four_bit_config(dtype)}
     logging.disable_progress_bar()
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -58,6 +62,7 @@ def load_model(
             use_safetensors=True,
             output_loading_info=True,
             device_map=device_map,
+            **quantized,
         )
     except Exception as error:
         # safetensors raises a type of its own for a truncated file, transformers several others.
@@ -68,15 +73,29 @@ def load_model(
             f"The model in {folder} lacks {len(missing)} weights that its config asks for, the first is {missing[0]!r}."
         )
     model.eval()
+    if quantization is not None:
+        keep_layout(model)
     return model
 
 
 def load_for_inference(
-    folder: Path, *, dtype: str, attention: str = "sdpa", trust_remote_code: bool = False
+    folder: Path,
+    *,
+    dtype: str,
+    attention: str = "sdpa",
+    trust_remote_code: bool = False,
+    quantization: str | None = None,
 ) -> PreTrainedModel:
     """`load_model` on the GPUs that are seen, over as many as it takes; on the CPU where there are none."""
     place = "auto" if torch.cuda.is_available() else None
-    return load_model(folder, dtype=dtype, attention=attention, trust_remote_code=trust_remote_code, device_map=place)
+    return load_model(
+        folder,
+        dtype=dtype,
+        attention=attention,
+        trust_remote_code=trust_remote_code,
+        quantization=quantization,
+        device_map=place,
+    )
 
 
 def _first_line(error: Exception) -> str:

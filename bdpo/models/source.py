@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from bdpo.artifacts.digest import digest_files
+from bdpo.artifacts.digest import digest_files, digest_value
 from bdpo.errors import UserError
 from bdpo.models.embedded import embedded_model
 
@@ -29,17 +29,20 @@ class ModelSource:
     folder: Path
     """Where its files lie."""
     weights_digest: str
-    """Digest of the weights and `config.json`."""
+    """Digest of the weights and `config.json`, and of how they are quantised."""
     tokenizer_digest: str
     """Digest of the tokenizer and chat template."""
+    quantization: str | None = None
+    """How its weights are held in memory."""
 
 
-def resolve_model(path: str, revision: str | None = None) -> ModelSource:
+def resolve_model(path: str, revision: str | None = None, quantization: str | None = None) -> ModelSource:
     """Find a model's files and digest them.
 
     Args:
         path: `embedded`, a folder, or a hub name.
         revision: branch, tag or commit of a hub name.
+        quantization: how its weights are to be held in memory.
 
     Raises:
         UserError: there is no such model, or its folder lacks weights, a config or a tokenizer.
@@ -60,11 +63,13 @@ def resolve_model(path: str, revision: str | None = None) -> ModelSource:
     if not any(p.name in ("tokenizer.json", "tokenizer.model", "vocab.json") for p in tokenizer):
         raise UserError(f"model.path {path!r}: the folder {folder} holds no tokenizer (tokenizer.json).")
     code = sorted(folder.glob("*.py"))
+    on_disk = digest_files([config, *weights, *code])
     return ModelSource(
         name=path,
         folder=folder,
-        weights_digest=digest_files([config, *weights, *code]),
+        weights_digest=on_disk if quantization is None else digest_value([on_disk, quantization]),
         tokenizer_digest=digest_files(tokenizer),
+        quantization=quantization,
     )
 
 

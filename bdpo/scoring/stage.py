@@ -75,7 +75,11 @@ def score(
         rows: list[KeyedRow] = []
         if missing:
             reference = load_for_inference(
-                source.folder, dtype=model.dtype, attention=model.attention, trust_remote_code=model.trust_remote_code
+                source.folder,
+                dtype=model.dtype,
+                attention=model.attention,
+                trust_remote_code=model.trust_remote_code,
+                quantization=source.quantization,
             )
             layout = choose_layout(reference, progress.say, max_length=model.max_length)
             rows = share_prompts(

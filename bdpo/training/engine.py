@@ -56,6 +56,7 @@ class Engine:
         self.model = model
         self._max_grad_norm = max_grad_norm
         parameters = [p for p in model.parameters() if p.requires_grad]
+        self._has_frozen = len(parameters) < len(list(model.parameters()))
         groups = [
             {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
             {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
@@ -124,20 +125,22 @@ class Engine:
         return float("nan") if self._wrapper.overflow else float(self._engine.get_global_grad_norm())
 
     def save(self, folder: Path, tag: str) -> None:
-        """Save weights and optimizer state; call on every process."""
-        self._engine.save_checkpoint(str(folder), tag=tag)
+        """Save trained weights and optimizer state; call on every process."""
+        self._engine.save_checkpoint(str(folder), tag=tag, exclude_frozen_parameters=self._has_frozen)
 
     def load(self, folder: Path, tag: str) -> None:
         """Load what `save` saved; call on every process."""
-        loaded, _ = self._engine.load_checkpoint(str(folder), tag=tag)
+        loaded, _ = self._engine.load_checkpoint(str(folder), tag=tag, load_module_strict=not self._has_frozen)
         assert loaded is not None, f"{folder} was proved whole and DeepSpeed finds nothing in it"
 
     def gather_state(self) -> dict[str, Tensor]:
-        """The model's whole state dict on the CPU, complete on rank 0; call on every process."""
+        """What was trained of the model's state dict, on the CPU, complete on rank 0; call on every process."""
         if self._engine.zero_optimization_stage() < 3:
             state = self.model.state_dict()
+            if self._has_frozen:
+                state = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         else:
-            whole = self._engine._zero3_consolidated_16bit_state_dict() or {}
+            whole = self._engine._zero3_consolidated_16bit_state_dict(self._has_frozen) or {}
             state = {name.removeprefix("model."): value for name, value in whole.items()}
         return {name: value.detach().cpu().clone() for name, value in state.items()}
 

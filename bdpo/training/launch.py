@@ -1,8 +1,10 @@
 """Starting the worker by DeepSpeed's launcher, and following it."""
 
+import errno
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,18 +20,31 @@ from bdpo.training.worker_files import ERROR_FILE, METRICS_FILE
 _LOG_FILE = "train.log"
 _PERIOD_S = 0.2
 _TAIL_LINES = 20
-_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "exits with return code = -9")
+_SMALLEST_ROOM = 64 * 1024
+"""Bytes; a disk with less is full."""
+_MEMORY_SIGNS = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "memoryerror",
+    "bad_alloc",
+    "exits with return code = -9",
+)
+"""What torch on either device, Python and C++ say, and what the launcher says of a worker that the system killed."""
 
 
 def count_hosts(hostfile: Path | None) -> int:
     """Machines that a DeepSpeed hostfile names; 1 without one.
 
     Raises:
-        UserError: a line is not `name slots=N`, a name stands twice, or there is none.
+        UserError: it cannot be read, a line is not `name slots=N`, a name stands twice, or there is none.
     """
     if hostfile is None:
         return 1
-    lines = [line.strip() for line in hostfile.read_text(encoding="utf-8").splitlines()]
+    try:
+        lines = [line.strip() for line in hostfile.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise UserError(f"field `train.hostfile`: {hostfile} cannot be read: {error}.") from error
     entries = [line for line in lines if line and not line.startswith("#")]
     for line in entries:
         if not re.match(r"\S+\s+slots=\d+", line):
@@ -59,6 +74,7 @@ def launch(
 
     Raises:
         UserError: the training stopped for something that the user can put right.
+        OSError: the disk is full.
         RuntimeError: it failed otherwise; the message ends with the log's last lines.
     """
     folder = job.parent
@@ -118,6 +134,9 @@ def _follow(path: Path, child: subprocess.Popen[bytes]) -> Iterator[dict[str, An
 
 
 def _failure(folder: Path, code: int) -> Exception:
+    if shutil.disk_usage(folder).free < _SMALLEST_ROOM:
+        # The worker may not have been able to write even why it ended.
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
     error = folder / ERROR_FILE
     if error.exists():
         return UserError(error.read_text(encoding="utf-8"))

@@ -7,12 +7,13 @@ from bdpo import __version__
 from bdpo.balance import Forms
 from bdpo.config import TrainSettings
 from bdpo.config.methods import METHODS
+from bdpo.models.source import ModelSource
 
 
 def model_card(
     settings: TrainSettings,
     forms: Forms,
-    base: str,
+    source: ModelSource,
     num_pairs: int,
     step: int,
     figures: Mapping[str, Mapping[str, Any]],
@@ -22,7 +23,7 @@ def model_card(
     Args:
         settings: of the training.
         forms: balance weight and scaling factor that the method stands for.
-        base: name of the model that it started from.
+        source: the model that it started from.
         num_pairs: pairs in the training split.
         step: after which the weights are those of this model.
         figures: split to its last metrics.
@@ -38,6 +39,8 @@ def model_card(
         for name in sorted(facts.hyperparameters - {"balance", "scale"})
     )
     trained = "all weights" if settings.lora is None else f"LoRA adapters of rank {settings.lora.rank}, merged"
+    if source.quantization is not None:
+        trained += f" into the model's {source.quantization} weights, which they were trained on"
     steady = ", normalised to mean 1" if forms.normalise else ""
     return f"""---
 library_name: transformers
@@ -45,9 +48,9 @@ pipeline_tag: text-generation
 tags: [preference-optimization, safety, {settings.method}]
 ---
 
-# {base}, aligned with {settings.method}
+# {source.name}, aligned with {settings.method}
 
-Trained with bdpo {__version__} on {num_pairs} preference pairs, from `{base}`.
+Trained with bdpo {__version__} on {num_pairs} preference pairs, from `{source.name}`.
 
 | setting | value |
 | --- | --- |

@@ -12,6 +12,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from bdpo.errors import UserError
 from bdpo.models.loading import load_model, load_tokenizer
+from bdpo.models.quantized import dequantized
 
 
 def add_adapters(model: PreTrainedModel, *, rank: int, alpha: int, target_modules: list[str], seed: int) -> Any:
@@ -30,12 +31,10 @@ def add_adapters(model: PreTrainedModel, *, rank: int, alpha: int, target_module
         The `peft` model around it.
 
     Raises:
-        UserError: `peft` is not installed, or no layer has such a name.
+        UserError: no layer has such a name.
     """
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise UserError("train.lora needs the package peft: `pip install peft`.") from error
+    from peft import LoraConfig, get_peft_model
+
     targets = target_modules[0] if target_modules == ["all-linear"] else target_modules
     torch.manual_seed(seed)
     settings = LoraConfig(
@@ -101,13 +100,16 @@ def save_adapters(
     state: Mapping[str, Tensor],
     *,
     base: Path,
+    base_name: str,
     dtype: str,
+    quantization: str | None,
     attention: str,
     trust_remote_code: bool,
 ) -> None:
     """Write the adapters alone (for `peft`), and the model that they are merged into.
 
-    The merge is computed in float32 and rounded once.
+    The merge is computed in float32 and rounded once.  Adapters that were trained on 4-bit weights are merged
+    into what those weights stand for, so that the policy is the model that was trained.
 
     Args:
         adapter_folder: gets the adapters.
@@ -115,17 +117,29 @@ def save_adapters(
         adapted: what `add_adapters` gave.
         state: whole tensors, by the names of the adapted model's parameters, adapters at least.
         base: the folder that the policy started from.
+        base_name: what the adapters' config calls it.
         dtype: of the merged weights.
+        quantization: of the model that the adapters were trained on.
         attention: of the model.
         trust_remote_code: of model and tokenizer.
     """
     from peft import PeftModel
 
     shutil.rmtree(adapter_folder, ignore_errors=True)
+    # peft would name the folder on this machine.
+    adapted.peft_config["default"].base_model_name_or_path = base_name
     adapted.save_pretrained(adapter_folder, state_dict=dict(state))
-    # peft's own card would name the folder on this machine.
+    # Its own card says nothing that the policy's does not.
     (adapter_folder / "README.md").unlink(missing_ok=True)
-    model = load_model(base, dtype="float32", attention=attention, trust_remote_code=trust_remote_code)
+    model = load_model(
+        base,
+        dtype="float32" if quantization is None else dtype,
+        attention=attention,
+        trust_remote_code=trust_remote_code,
+        quantization=quantization,
+    )
+    if quantization is not None:
+        model = dequantized(model)
     merged = PeftModel.from_pretrained(model, adapter_folder).merge_and_unload()
     merged = merged.to(getattr(torch, dtype))
     save_policy(policy_folder, merged, merged.state_dict(), base=base, trust_remote_code=trust_remote_code)

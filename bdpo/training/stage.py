@@ -9,6 +9,8 @@ import os
 import shutil
 import socket
 import time
+from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from bdpo.training.event_file import EventFile
 from bdpo.training.launch import count_hosts, launch
 from bdpo.training.model_card import model_card
 from bdpo.training.prepare import prepare, read_split
+from bdpo.training.trackers import open_trackers, require_trackers
 from bdpo.training.watch import best_step, both_fall
 from bdpo.training.worker_files import (
     ADAPTER_FOLDER,
@@ -95,8 +98,16 @@ def train(
     scratch = workdir / SCRATCH
     facts = METHODS[settings.method]
     forms = method_forms(settings.method, settings.balance, settings.scale)
+    require_trackers(settings.report_to)
+    if settings.lora is not None and find_spec("peft") is None:
+        raise UserError("train.lora needs the package peft: `pip install peft`.")
     world = settings.processes * count_hosts(settings.hostfile)
     deepspeed = read_deepspeed_config(settings.deepspeed, world=world)
+    if model.quantization is not None and deepspeed.get("zero_optimization", {}).get("stage", 0) == 3:
+        raise UserError(
+            f"{settings.deepspeed}: ZeRO stage 3 cannot share out the weights of model.quantization "
+            f"{model.quantization}; use stage 0, 1 or 2."
+        )
     scored = scores / "scored_pairs.parquet" if facts.needs_reference and scores is not None else None
     assert scored is not None or not facts.needs_reference, "a method with a reference is given its scores"
     left_out = prepare(
@@ -112,6 +123,8 @@ def train(
         max_prompt_length=model.max_prompt_length,
         needs_safety_labels=facts.needs_safety_labels,
     )
+    if not facts.needs_reference:
+        progress.say(f"train: the method {settings.method} has no reference model, so no scores are read")
     if left_out:
         progress.say(f"train: {left_out} pairs with two unsafe responses are left out, as safedpo asks")
     num_pairs = len(read_split(scratch / PREPARED_FILE, "train").rows)
@@ -130,11 +143,20 @@ def train(
         progress.say(f"train: going on from the checkpoint of step {resumed_from}")
     progress.begin("train", total_steps, "steps", done=resumed_from)
     launched = time.monotonic()
-    with EventFile(workdir / "tensorboard") as events:
+    with ExitStack() as stack:
+        trackers = open_trackers(
+            settings.report_to,
+            run=f"{settings.method}-{workdir.name[:8]}",
+            settings=settings.model_dump(mode="json", exclude={"hostfile", "launcher_args", "deepspeed", "report_to"}),
+            folder=workdir.parent.parent,
+            say=progress.say,
+        )
+        watching = [stack.enter_context(sink) for sink in (EventFile(workdir / "tensorboard"), *trackers)]
 
         def on_row(row: dict[str, Any]) -> None:
             rows.append(row)
-            events.write(row)
+            for sink in watching:
+                sink.write(row)
             if row["split"] == "train" and row["step"] > resumed_from:
                 progress.advance(1, loss=row["loss"], accuracy=row["rewards/accuracies"])
             note = both_fall(rows) if row["split"] == "validation" and facts.needs_reference else None
@@ -159,13 +181,14 @@ def train(
     kept = _kept_step(rows, settings) or steps
     if steps < total_steps:
         progress.say(f"train: stopped early after {steps} of {total_steps} steps; the policy is that of step {kept}")
-    card = model_card(settings, forms, source.name, num_pairs, kept, figures)
+    card = model_card(settings, forms, source, num_pairs, kept, figures)
     _put_results(scratch, workdir, card)
     return {
         "method": settings.method,
         "forms": forms._asdict(),
         "pairs": num_pairs,
         "pairs_left_out": left_out,
+        "processes": world,
         "steps": steps,
         "policy_of_step": kept,
         "resumed_from_step": resumed_from,
@@ -195,8 +218,10 @@ def _job(
         parent_started=psutil.Process().create_time(),
         world=world,
         data=digest_file(scratch / PREPARED_FILE),
+        model_name=source.name,
         model_folder=str(source.folder),
         dtype=model.dtype,
+        quantization=source.quantization,
         attention=model.attention,
         trust_remote_code=model.trust_remote_code,
         max_length=model.max_length,
@@ -212,6 +237,7 @@ def _job(
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         seed=settings.seed,
+        deterministic=settings.deterministic,
         eval_every=settings.eval_every,
         checkpoint_every=settings.checkpoint_every,
         keep_checkpoints=settings.keep_checkpoints,
@@ -233,7 +259,11 @@ def _check_scores(prepared: Path, source: ModelSource, model: ModelSettings, tok
     data = read_split(prepared, "train")
     spread = torch.linspace(0, len(data.rows) - 1, min(_SAMPLE_PAIRS, len(data.rows))).long().tolist()
     reference = load_for_inference(
-        source.folder, dtype=model.dtype, attention=model.attention, trust_remote_code=model.trust_remote_code
+        source.folder,
+        dtype=model.dtype,
+        attention=model.attention,
+        trust_remote_code=model.trust_remote_code,
+        quantization=source.quantization,
     )
     layout = choose_layout(reference, lambda line: None, max_length=model.max_length)
     sample = [data.rows[i] for i in spread]

@@ -36,6 +36,7 @@ from bdpo.training.figures import Figures, means
 from bdpo.training.lifetime import die_with
 from bdpo.training.policy import add_adapters, checkpoint_activations, save_adapters, save_policy
 from bdpo.training.prepare import Prepared, read_split
+from bdpo.training.reproducible import make_reproducible
 from bdpo.training.schedule import learning_rate, micro_batches, step_indices
 from bdpo.training.watch import best_step, gaps, patience_is_over
 from bdpo.training.worker_files import (
@@ -60,6 +61,11 @@ class _Trainer:
         self.folder = Path(job.folder)
         self.checkpoints = self.folder / CHECKPOINTS_FOLDER
         self.rank, self.world = rank_and_world()
+        if self.world != job.world:
+            raise UserError(
+                f"DeepSpeed started {self.world} processes, and train.processes and train.hostfile make {job.world}: "
+                "choose machines and processes there, and not by train.launcher_args."
+            )
         self.train = read_split(self.folder / PREPARED_FILE, "train")
         self.validation = read_split(self.folder / PREPARED_FILE, "validation")
         self.steps_per_epoch = math.ceil(len(self.train.rows) / job.batch_size)
@@ -69,6 +75,7 @@ class _Trainer:
             dtype=job.dtype,
             attention=job.attention,
             trust_remote_code=job.trust_remote_code,
+            quantization=job.quantization,
         )
         self.layout: Layout = choose_layout(model, print_line, max_length=job.max_length)
         self.adapted = add_adapters(model, **job.lora, seed=job.seed) if job.lora is not None else None
@@ -254,7 +261,9 @@ class _Trainer:
                     self.adapted,
                     {f"base_model.model.{name}": value for name, value in state.items()},
                     base=base,
+                    base_name=job.model_name,
                     dtype=job.dtype,
+                    quantization=job.quantization,
                     attention=job.attention,
                     trust_remote_code=job.trust_remote_code,
                 )
@@ -273,6 +282,7 @@ def main() -> None:
         die_with(job.parent_pid, job.parent_started)
     local = int(os.environ.get("LOCAL_SIZE", rank_and_world()[1]))
     torch.set_num_threads(max(len(os.sched_getaffinity(0)) // local, 1))
+    make_reproducible(job.seed, deterministic=job.deterministic)
     try:
         with kept_memory():
             _Trainer(job).run()

@@ -31,8 +31,11 @@ class Job:
     """Processes on all machines."""
     data: str
     """Digest of the prepared rows."""
+    model_name: str
+    """For people and hubs."""
     model_folder: str
     dtype: str
+    quantization: str | None
     attention: str
     trust_remote_code: bool
     max_length: int
@@ -49,6 +52,7 @@ class Job:
     weight_decay: float
     max_grad_norm: float
     seed: int
+    deterministic: bool
     eval_every: int
     checkpoint_every: int
     keep_checkpoints: int
@@ -82,6 +86,7 @@ _FREE = frozenset(
         "parent_host",
         "parent_pid",
         "parent_started",
+        "model_name",
         "model_folder",
         "world",
         "checkpoint_every",

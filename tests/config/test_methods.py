@@ -1,11 +1,12 @@
 """The registry of methods, and settings that a method does not use."""
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
-from bdpo.config import TrainSettings
+from bdpo.config import Config, TrainSettings
 from bdpo.config.methods import METHODS, Loss, Method, methods_with
 
 OWN = sorted(frozenset().union(*(facts.hyperparameters for facts in METHODS.values())))
@@ -37,3 +38,23 @@ def test_a_hyperparameter_is_a_field_and_is_refused_elsewhere(name: str) -> None
 def test_who_uses_what() -> None:
     assert methods_with("gamma") == ["simpo"]
     assert methods_with("learning_rate") == list(METHODS)
+
+
+def test_beta_is_the_methods_own_where_nobody_says() -> None:
+    """SimPO's rewards are by the token: its gamma of 0.5 at DPO's beta would ask for 5 nats a token."""
+    assert [TrainSettings.model_validate({"method": name}).beta for name in ("bdpo", "cpo", "simpo")] == [0.1, 0.1, 2.0]
+    assert TrainSettings.model_validate({"method": "simpo", "beta": 0.3}).beta == 0.3
+    with pytest.raises(ValidationError, match="Input should be"):
+        TrainSettings.model_validate({"method": ["simpo"]})
+
+
+def test_a_quantised_model_asks_for_adapters_and_bfloat16(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("{}\n")
+    sections = {"name": "x", "ingest": {"sources": [{"path": rows}]}, "evaluate": {"benchmarks": [{"path": rows}]}}
+    whole = sections | {"model": {"quantization": "nf4"}, "train": {"lora": {}}}
+    assert Config.model_validate(whole).model.quantization == "nf4"
+    with pytest.raises(ValidationError, match="leaves no weights to train: ask for adapters"):
+        Config.model_validate(whole | {"train": {}})
+    with pytest.raises(ValidationError, match="computes in bfloat16, not in float32"):
+        Config.model_validate(whole | {"model": {"quantization": "nf4", "dtype": "float32"}})

@@ -25,6 +25,11 @@ def test_what_is_no_hostfile_is_refused(tmp_path: Path, text: str) -> None:
         count_hosts(hostfile(tmp_path, text))
 
 
+def test_a_hostfile_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"field `train\.hostfile`: .*hosts cannot be read: .*No such file"):
+        count_hosts(tmp_path / "hosts")
+
+
 def test_on_this_machine_nothing_else_is_reached() -> None:
     command = launch_command(Path("job.json"), processes=2, hostfile=None, launcher_args=[])
     assert command[3:7] == ["--num_gpus", "2", "--master_addr", "127.0.0.1"]

@@ -1,88 +1,16 @@
-"""The stage as it is: launched processes on a tiny model, killed, carried on, compared."""
+"""The stage as it is: launched processes on a tiny model."""
 
 import json
 import math
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import psutil
-import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from bdpo.config import load_config
 from bdpo.errors import UserError
-from bdpo.pipeline import Pipeline, StageResult
-from data_checks import GreatExpectationsChecks
-from tests.paths import ROOT
-from tests.tiny_run import tiny_run
-
-TRAIN = {"epochs": 4, "batch_size": 4, "eval_every": 8, "checkpoint_every": 4, "learning_rate": 5e-4}
-
-
-@pytest.fixture(scope="module")
-def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which all stages before training are done."""
-    folder = tmp_path_factory.mktemp("scored")
-    work = pipeline(tiny_run(folder, train=TRAIN))
-    work.run_stage("ingest")
-    work.run_stage("score")
-    return folder
-
-
-@pytest.fixture
-def config(scored: Path, tmp_path: Path) -> Path:
-    """A config in a copy of that folder."""
-    shutil.copytree(scored, tmp_path / "run")
-    return tmp_path / "run" / "config.yaml"
-
-
-@pytest.fixture(scope="module")
-def undisturbed(scored: Path, tmp_path_factory: pytest.TempPathFactory) -> StageResult:
-    """A training that nobody disturbs."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    shutil.copytree(scored, folder / "run")
-    return train(folder / "run" / "config.yaml")
-
-
-def pipeline(config: Path, *overrides: str) -> Pipeline:
-    return Pipeline(load_config(config, overrides), checks=GreatExpectationsChecks())
-
-
-def train(config: Path, *overrides: str) -> StageResult:
-    work = pipeline(config, *overrides)
-    for stage in ("ingest", "score"):
-        work.run_stage(stage)
-    return work.run_stage("train")
-
-
-def curve(result: StageResult) -> list[tuple[Any, ...]]:
-    columns = pq.read_table(result.artifact / "metrics.parquet").to_pydict()
-    return list(zip(*columns.values(), strict=True))
-
-
-def metric(result: StageResult, name: str) -> list[float]:
-    return [value for _, _, _, metric, value in curve(result) if metric == name]
-
-
-def weights(result: StageResult) -> dict[str, torch.Tensor]:
-    return load_file(result.artifact / "policy" / "model.safetensors")
-
-
-def same(one: StageResult, other: StageResult) -> bool:
-    return curve(one) == curve(other) and all(
-        tensor.equal(weights(other)[name]) for name, tensor in weights(one).items()
-    )
+from bdpo.pipeline import StageResult
+from tests.training.stage_runs import curve, metric, same, train, weights
 
 
 def test_a_run_has_what_people_look_for(undisturbed: StageResult) -> None:
@@ -114,125 +42,21 @@ def test_out_comes_a_model_folder_that_loads(undisturbed: StageResult) -> None:
     assert f"| loss | {metric(undisturbed, 'loss')[-1]:.4g} | {metric(undisturbed, 'eval_loss')[-1]:.4g} |" in card
 
 
-def test_tensorboard_reads_the_same_curve(undisturbed: StageResult) -> None:
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_tensorboard_reads_the_same_curves(undisturbed: StageResult, split: str) -> None:
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-    (path,) = (undisturbed.artifact / "tensorboard" / "train").iterdir()
-    values = [
-        value.tensor.float_val[0]
-        for event in EventFileLoader(str(path)).Load()
-        for value in event.summary.value
-        if value.tag == "loss"
-    ]
-    assert values == pytest.approx(metric(undisturbed, "loss"), rel=1e-6)
-
-
-_PARENT = """
-import sys
-from bdpo.config import load_config
-from bdpo.pipeline import Pipeline
-from data_checks import GreatExpectationsChecks
-Pipeline(load_config(sys.argv[1], sys.argv[2:]), checks=GreatExpectationsChecks()).run_stage("train")
-"""
-
-
-class Run:
-    """A training in processes of its own, of which any can be killed."""
-
-    def __init__(self, config: Path, *overrides: str) -> None:
-        command = [sys.executable, "-c", _PARENT, str(config), *overrides]
-        self.parent = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-        self.artifacts = config.parent / "artifacts"
-        self.tree: dict[str, psutil.Process] = {}
-
-    @property
-    def scratch(self) -> Path | None:
-        return next(iter((self.artifacts / "train").glob("*.partial/scratch")), None)
-
-    def steps(self) -> int:
-        """Steps of the last whole row."""
-        path = None if self.scratch is None else self.scratch / "metrics.jsonl"
-        if path is None or not path.exists():
-            return 0
-        rows = [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        return rows[-1]["step"] if rows else 0
-
-    def checkpoints(self, pattern: str) -> list[Path]:
-        return [] if self.scratch is None else list((self.scratch / "checkpoints").glob(pattern))
-
-    def wait_for(self, condition: Any, what: str) -> None:
-        """Wait for something; the processes are found first, for looking takes longer than steps do."""
-        self._until(self._find_all, "all processes")
-        self._until(condition, what)
-
-    def _until(self, condition: Any, what: str) -> None:
-        deadline = time.monotonic() + 240
-        while not condition():
-            assert self.parent.poll() is None, f"it ended before {what}"
-            assert time.monotonic() < deadline, f"no {what}"
-            time.sleep(0.002)
-
-    def _find_all(self) -> bool:
-        parent = psutil.Process(self.parent.pid)
-        self.tree = {"parent": parent}
-        for process in parent.children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                command = " ".join(process.cmdline())
-                for name in ("deepspeed.launcher.runner", "deepspeed.launcher.launch"):
-                    if name in command:
-                        self.tree[name.rpartition(".")[2]] = process
-                if "bdpo.training.worker" in command and "deepspeed.launcher" not in command:
-                    self.tree["worker"] = process
-        return self.tree.keys() == {"parent", "runner", "launch", "worker"}
-
-    def kill(self, who: str) -> None:
-        """Kill one of the processes that `wait_for` found, then wait until none is left."""
-        self.tree[who].send_signal(signal.SIGKILL)
-        self.parent.wait(timeout=60)
-        _, alive = psutil.wait_procs(list(self.tree.values()), timeout=60)
-        assert not alive, f"{alive} outlived the kill of the {who}"
-        assert self.parent.returncode != 0
-
-
-@pytest.fixture
-def run(config: Path) -> Iterator[Any]:
-    """Starts runs, and leaves no parent behind."""
-    started: list[Run] = []
-
-    def start(*overrides: str) -> Run:
-        started.append(Run(config, *overrides))
-        return started[-1]
-
-    yield start
-    for one in started:
-        if one.parent.poll() is None:
-            os.kill(one.parent.pid, signal.SIGKILL)
-            one.parent.wait()
-
-
-def test_killed_again_and_again_it_ends_as_if_undisturbed(run: Any, config: Path, undisturbed: StageResult) -> None:
-    """The parent killed while a checkpoint is written, then the worker between two of them."""
-    first = run()
-    first.wait_for(lambda: first.steps() >= 5 and first.checkpoints("*.tmp"), "a checkpoint in the making")
-    first.kill("parent")
-    second = run()
-    second.wait_for(lambda: second.steps() >= 14, "step 14")
-    second.kill("worker")
-    result = train(config)
-    assert 12 <= result.summary["resumed_from_step"] < result.summary["steps"], (
-        "it was killed too late to show anything"
-    )
-    assert same(result, undisturbed)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("who", ["runner", "launch", "parent", "worker"])
-@pytest.mark.parametrize("step", [1, 10, 21])
-def test_whoever_is_killed_whenever(run: Any, config: Path, undisturbed: StageResult, who: str, step: int) -> None:
-    once = run()
-    once.wait_for(lambda: once.steps() >= step, f"step {step}")
-    once.kill(who)
-    assert same(train(config), undisturbed)
+    (path,) = (undisturbed.artifact / "tensorboard" / split).iterdir()
+    found: dict[str, list[float]] = {}
+    for event in EventFileLoader(str(path)).Load():
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append(value.tensor.float_val[0])
+    epochs = found.pop("epoch")
+    assert epochs[-1] == 4
+    names = {name for _, _, of, name, _ in curve(undisturbed) if of == split}
+    assert found.keys() == {name.removeprefix("eval_") for name in names}
+    for name in names:
+        assert found[name.removeprefix("eval_")] == pytest.approx(metric(undisturbed, name), rel=1e-6), name
 
 
 @pytest.mark.parametrize(
@@ -264,35 +88,11 @@ def test_a_diverging_run_stops_with_a_sentence_and_its_state(config: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_two_processes_train_as_one_does(config: Path, undisturbed: StageResult, stage: int) -> None:
-    zero = f"train.deepspeed={ROOT}/configs/deepspeed/zero{stage}.json"
-    two = train(config, "train.processes=2", zero)
-    for name in ("loss", "eval_loss", "grad_norm", "rewards/margins", "mi_correlation/chosen", "num_tokens"):
-        assert metric(two, name) == pytest.approx(metric(undisturbed, name), rel=2e-3, abs=1e-4), name
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_two_processes_in_bfloat16_train_as_one_does(config: Path, stage: int) -> None:
-    bfloat16 = ("model.dtype=bfloat16", f"train.deepspeed={ROOT}/configs/deepspeed/zero{stage}.json")
-    one, two = train(config, *bfloat16), train(config, *bfloat16, "train.processes=2")
-    for name in ("loss", "eval_loss", "rewards/margins"):
-        assert metric(two, name) == pytest.approx(metric(one, name), abs=0.02), name
-    assert two.summary["last"]["validation"]["eval_loss"] < math.log(2)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_two_processes_killed_carry_on(run: Any, config: Path, stage: int) -> None:
-    """With ZeRO each process saves a part of its own; two processes add up in one order, so bit for bit too."""
-    zero = (f"train.deepspeed={ROOT}/configs/deepspeed/zero{stage}.json", "train.processes=2")
-    shutil.copytree(config.parent, config.parent.parent / "other")
-    expected = train(config.parent.parent / "other" / "config.yaml", *zero)
-    once = run(*zero)
-    once.wait_for(lambda: once.steps() >= 10, "step 10")
-    once.kill("worker")
-    assert same(train(config, *zero), expected)
+def test_a_vanished_gradient_stops_with_a_sentence_and_its_state(config: Path) -> None:
+    with pytest.raises(UserError, match=r"Training stopped: the gradient has vanished \(norm .*\) at step 1, in"):
+        train(config, "train.beta=1e-20")
+    (scratch,) = (config.parent / "artifacts" / "train").glob("*.partial/scratch")
+    assert [path.parent.name for path in (scratch / "checkpoints").glob("step-*/complete.json")] == ["step-00000000"]
 
 
 @pytest.mark.slow
@@ -320,17 +120,22 @@ def test_early_stopping_gives_the_best_evaluation(config: Path) -> None:
 
 
 @pytest.mark.slow
-def test_adapters_are_trained_merged_and_kept(config: Path) -> None:
-    peft = pytest.importorskip("peft", reason="peft is not installed")
-    result = train(config, "train.lora.rank=4", "train.learning_rate=5e-3")
-    assert metric(result, "loss")[0] == pytest.approx(math.log(2), abs=1e-6)
-    assert metric(result, "eval_loss")[-1] < math.log(2)
-    merged = AutoModelForCausalLM.from_pretrained(result.artifact / "policy")
-    base = AutoModelForCausalLM.from_pretrained(config.parent / "model")
-    assert not any("lora" in name for name, _ in merged.named_parameters())
-    ids = torch.arange(3, 40)[None]
-    with torch.no_grad():
-        found, start = merged(ids).logits, base(ids).logits
-        beside = peft.PeftModel.from_pretrained(base, result.artifact / "adapter")(ids).logits
-    assert (found - start).abs().max() > 1e-2
-    assert (found - beside).abs().max() < 1e-4
+def test_deterministic_mode_trains_alike(config: Path, undisturbed: StageResult) -> None:
+    """Every operation of a step has a deterministic kernel, or the mode would stop the run."""
+    assert same(train(config, "train.deterministic=true"), undisturbed)
+
+
+@pytest.mark.slow
+def test_trackers_get_the_curve_when_asked_for(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
+    pytest.importorskip("wandb", reason="wandb is not installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    uri = f"sqlite:///{config.parent}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    result = train(config, "train.report_to=[wandb, mlflow]", "train.epochs=1")
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("bdpo").experiment_id])
+    assert (run.info.run_name, run.info.status) == (f"bdpo-{result.artifact.name[:8]}", "FINISHED")
+    assert [m.value for m in client.get_metric_history(run.info.run_id, "train/loss")] == metric(result, "loss")
+    assert [m.value for m in client.get_metric_history(run.info.run_id, "eval/loss")] == metric(result, "eval_loss")
+    assert list((config.parent / "artifacts").glob("wandb/offline-run-*/run-*.wandb"))

@@ -64,13 +64,13 @@ class Flip(NamedTuple):
     aligned: str
 
 
-def write_report(evidence: Evidence, *, pairs: Path, scores: Path, trained: Path, workdir: Path) -> str:
+def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, trained: Path, workdir: Path) -> str:
     """Write the report.
 
     Args:
         evidence: what the evaluation found.
         pairs: the artifact of ingestion.
-        scores: the artifact of scoring.
+        scores: the artifact of scoring; None where the method has no reference model.
         trained: the artifact of training.
         workdir: gets `report.html`, `figures/` and `tables/`.
 
@@ -81,7 +81,7 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path, trained: Path
     figures_folder.mkdir(exist_ok=True)
     tables.mkdir(exist_ok=True)
     training = manifest_of(trained)
-    information = information_of(scores, training)
+    information = information_of(scores, training) if scores is not None else None
     curves = training_curves(trained)
     safety = [figure for figure in evidence.figures if figure.metric in _SAFETY]
     pictures = {
@@ -112,12 +112,13 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path, trained: Path
         shown_flips=_SHOWN_FLIPS,
         splits=pairs_by_split(pairs),
         quarantined=quarantined,
+        scored=scores is not None,
         trained_pairs=training.summary["pairs"],
         notes=training.summary.get("notes", []),
         benchmarks=_benchmark_rows(evidence),
         seen=sum(row["same"] for row in evidence.contamination),
         run_words=RUN_WORDS,
-        lineage=[lineage_of(folder) for folder in (pairs, scores, trained)],
+        lineage=[lineage_of(folder) for folder in (pairs, scores, trained) if folder is not None],
     )
     write_atomically(workdir / REPORT, html.lstrip())
     return verdict.headline

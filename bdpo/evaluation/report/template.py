@@ -116,7 +116,8 @@ shown_flips] | min }}.</summary>
 <h2>Training</h2>
 {% if pictures.training %}{{ picture(pictures.training) }}{% else %}<p>No curves were recorded.</p>{% endif %}
 {% for note in notes %}<p>{{ note }}</p>{% endfor %}
-{% if pictures.information %}{{ picture(pictures.information) }}{% else %}<p>The training split holds no pairs.
+{% if pictures.information %}{{ picture(pictures.information) }}{% elif scored %}<p>The training split holds no pairs.
+</p>{% else %}<p>The method has no reference model: nothing was scored, and there is no mutual information to show.
 </p>{% endif %}
 
 <h2>Data</h2>

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -131,6 +132,17 @@ def test_a_method_without_weights_says_so(tmp_path: Path) -> None:
     folders = small_artifacts(tmp_path / "artifacts", method="dpo", forms=forms)
     write_report(evidence(tmp_path), workdir=tmp_path / "work", **folders)
     assert "The method has no balance weights." in (tmp_path / "work" / "report.html").read_text()
+
+
+def test_without_scores_the_report_says_why_it_shows_no_mutual_information(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    forms = {"balance": "none", "scale": "none", "normalise": False}
+    folders: dict[str, Any] = {**small_artifacts(tmp_path / "artifacts", method="simpo", forms=forms), "scores": None}
+    write_report(evidence(tmp_path), workdir=tmp_path / "work", **folders)
+    page = (tmp_path / "work" / "report.html").read_text()
+    assert "The method has no reference model: nothing was scored" in page
+    assert "score-fingerprint" not in page
+    assert not (tmp_path / "work" / "figures" / "information.png").exists()
 
 
 def test_the_same_evidence_gives_the_same_bytes(tmp_path: Path) -> None:

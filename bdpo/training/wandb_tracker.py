@@ -1,0 +1,59 @@
+"""Weights & Biases, the one place that imports it.
+
+Account, project and mode are the user's own, in wandb's environment variables (`WANDB_API_KEY`,
+`WANDB_PROJECT`, `WANDB_MODE=offline`).  Sent are metrics and settings: no console output, no code, no command line.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import wandb
+
+from bdpo.errors import UserError
+from bdpo.training.trackers import metrics_of
+
+
+class WandbRun:
+    """A run there."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+        # wandb's own count grows with every call; curves are drawn over optimizer steps.
+        run.define_metric("step", hidden=True)
+        run.define_metric("*", step_metric="step")
+
+    def __enter__(self) -> "WandbRun":
+        return self
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Queue a row; wandb sends it from a process of its own."""
+        self._run.log({"step": row["step"], **metrics_of(row)})
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._run.finish(exit_code=0 if kind is None else 1)
+
+
+def open_run(run: str, settings: Mapping[str, Any], folder: Path, say: Callable[[str], None]) -> WandbRun:
+    """Begin a run; arguments and errors as `bdpo.training.trackers.open_trackers`."""
+    quiet = wandb.Settings(console="off", silent=True, disable_git=True, save_code=False, x_disable_meta=True)
+    try:
+        if os.environ.get("WANDB_MODE", "online") == "online" and not wandb.login(prompt=False):
+            raise UserError(
+                "train.report_to: wandb knows no account here: set WANDB_API_KEY, run `wandb login`, or set "
+                "WANDB_MODE=offline."
+            )
+        begun = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "bdpo"),
+            name=run,
+            config=dict(settings),
+            dir=os.environ.get("WANDB_DIR", str(folder)),
+            settings=quiet,
+        )
+    except wandb.Error as error:
+        raise UserError(f"train.report_to: wandb cannot begin a run: {str(error).splitlines()[0]}") from error
+    return WandbRun(begun)

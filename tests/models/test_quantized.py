@@ -1,0 +1,37 @@
+"""Linear layers in 4 bits, for real where bitsandbytes is installed."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bdpo.errors import UserError
+from bdpo.models.loading import load_model
+from bdpo.models.quantized import dequantized
+from tests.tiny import save_tiny
+
+
+def test_without_bitsandbytes_nothing_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(UserError, match="needs the package bitsandbytes: `pip install bitsandbytes`, or take it out"):
+        load_model(tmp_path / "there is no model", dtype="bfloat16", quantization="nf4")
+
+
+@pytest.mark.slow
+def test_a_four_bit_model_multiplies_alike_with_and_without_gradients(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    model = load_model(save_tiny(tmp_path / "model"), dtype="bfloat16", quantization="nf4")
+    full = load_model(tmp_path / "model", dtype="bfloat16")
+    ids = torch.arange(3, 40)[None]
+    embedded = model.get_input_embeddings()(ids).detach()
+    with torch.no_grad():
+        plain = model(inputs_embeds=embedded).logits
+    differentiable = model(inputs_embeds=embedded.requires_grad_()).logits
+    assert plain.equal(differentiable.detach())
+    quantised = (plain - full(ids).logits).abs().mean()
+    assert quantised > 0.02
+    with torch.no_grad():
+        same = dequantized(model).bfloat16()(ids).logits
+    assert (same - plain).abs().mean() < 0.2 * quantised
+    assert not any(type(module).__name__ == "Linear4bit" for module in model.modules())

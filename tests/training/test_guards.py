@@ -1,0 +1,77 @@
+"""Scores that are not this model's are met before they can do harm."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from bdpo.errors import UserError
+from bdpo.progress import Silent
+from bdpo.training.stage import train as train_stage
+from tests.training.stage_runs import pipeline
+
+Train = Callable[[Callable[[int], float]], None]
+
+
+@pytest.fixture
+def with_scores(config: Path, tmp_path: Path) -> Train:
+    """Trains, all pairs in one step, after adding so many nats to the chosen log-prob of the i-th training pair."""
+
+    def run(added: Callable[[int], float]) -> None:
+        work = pipeline(config, "train.batch_size=64", "train.max_steps=1")
+        folders = {planned.stage: planned.folder for planned in work.plan()}
+        table = pq.read_table(folders["score"] / "scored_pairs.parquet")
+        ids = table.filter(pc.field("split") == "train")["pair_id"].to_pylist()
+        wrong = {pair_id: added(i) for i, pair_id in enumerate(ids)}
+        rows: list[dict[str, Any]] = table.to_pylist()
+        for row in rows:
+            row["ref_chosen_logps"] += wrong.get(row["pair_id"], 0.0)
+        for folder in ("scores", "work/scratch"):
+            (tmp_path / folder).mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist(rows, table.schema), tmp_path / "scores" / "scored_pairs.parquet")
+        train_stage(
+            settings=work.config.train,
+            model=work.config.model,
+            source=work.source,
+            pairs=folders["ingest"],
+            scores=tmp_path / "scores",
+            workdir=tmp_path / "work",
+            progress=Silent(),
+        )
+
+    return run
+
+
+def test_a_sample_of_the_scores_is_recomputed_first(with_scores: Train, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as raised:
+        with_scores(lambda i: 5.0)
+    found = re.fullmatch(
+        r"The cached log-prob of the chosen response of pair \w+ is (-[\d.]+) and the reference model now gives "
+        r"(-[\d.]+): the scores are not this model's; run `--force score`\.",
+        str(raised.value),
+    )
+    assert found is not None, raised.value
+    assert float(found[1]) - float(found[2]) == pytest.approx(5.0, abs=1e-3)
+    assert not (tmp_path / "work" / "scratch" / "train.log").exists()
+
+
+@pytest.mark.slow
+def test_the_first_step_begins_at_log_ratios_of_zero(with_scores: Train, tmp_path: Path) -> None:
+    """Pair 1 is in no sample of eight, the first and the last among them."""
+    with pytest.raises(UserError) as raised:
+        with_scores(lambda i: 5.0 if i == 1 else 0.0)
+    prepared = pq.read_table(tmp_path / "work" / "scratch" / "prepared.parquet")
+    row = prepared.filter(pc.field("split") == "train").to_pylist()[1]
+    found = re.fullmatch(
+        r"Before the first step the log-ratio of the pair (\w+) is ([\d.]+) nats a token where 0 within 0\.0001 is "
+        r"expected: the cached scores are not this model's; run `--force score`\.",
+        str(raised.value),
+    )
+    assert found is not None, raised.value
+    assert found[1] == row["pair_id"]
+    assert float(found[2]) == pytest.approx(5.0 / len(row["chosen_ids"]), rel=0.01)
