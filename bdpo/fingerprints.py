@@ -26,6 +26,7 @@ INPUTS: Mapping[Stage, tuple[Stage, ...]] = {
 
 EXECUTION = frozenset(
     {
+        "score.processes",
         "train.processes",
         "train.hostfile",
         "train.launcher_args",

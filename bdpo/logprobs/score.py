@@ -32,7 +32,12 @@ class NonFinite(ArithmeticError):  # noqa: N818 (named for what the number is)
 
 
 def score_rows(
-    model: PreTrainedModel, rows: Sequence[Row], *, token_budget: int, layout: Layout
+    model: PreTrainedModel,
+    rows: Sequence[Row],
+    *,
+    token_budget: int,
+    layout: Layout,
+    share: slice = slice(None),
 ) -> Iterator[ScoredRows]:
     """Token log-probs of every response of every row.
 
@@ -41,6 +46,7 @@ def score_rows(
         rows: what to score.
         token_budget: most tokens of a forward pass, padding included.
         layout: what `choose_layout` proved for this model.
+        share: which of the forward passes to do.
 
     Yields:
         One item a forward pass, in the order of `group_rows`.
@@ -49,7 +55,7 @@ def score_rows(
         NonFinite: a log-prob is not finite, or positive.
     """
     with kept_memory():
-        for indices in group_rows(rows, token_budget, layout):
+        for indices in group_rows(rows, token_budget, layout)[share]:
             chosen = [rows[i] for i in indices]
             with torch.inference_mode():
                 logps = response_logps(model, collate(chosen, layout).to(model.device)).cpu().numpy()

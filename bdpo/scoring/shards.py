@@ -6,6 +6,7 @@ A shard is immutable and named by its content, so a file that was cut short or
 altered is told from a whole one; it is deleted and its sequences scored again.
 """
 
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,15 +20,13 @@ from bdpo.artifacts.digest import digest_file
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.schemas import SEQUENCES
 
-_NEW = "new.parquet"
-
 
 class Shards:
     """The shards of one scorer."""
 
     def __init__(self, folder: Path) -> None:
         """Take the scorer's folder, which is made if it is not there."""
-        self._folder = folder
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
@@ -39,7 +38,7 @@ class Shards:
         Args:
             waiting: called once if another process holds it.
         """
-        lock = FileLock(self._folder.with_suffix(".lock"))
+        lock = FileLock(self.folder.with_suffix(".lock"))
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -52,14 +51,14 @@ class Shards:
 
     def sweep(self) -> list[str]:
         """Delete whatever is no whole shard, and name it.  To be called under the lock."""
-        debris = [path for path in sorted(self._folder.iterdir()) if path.is_file() and not _is_whole(path)]
+        debris = [path for path in sorted(self.folder.iterdir()) if path.is_file() and not _is_whole(path)]
         for path in debris:
             path.unlink()
         return [path.name for path in debris]
 
     def paths(self) -> list[Path]:
         """All shards, in an order that does not change."""
-        return sorted(self._folder.glob("*.parquet"))
+        return sorted(self.folder.glob("*.parquet"))
 
     def find(self, keys: Collection[str]) -> set[str]:
         """Those of `keys` that are scored."""
@@ -71,9 +70,9 @@ class Shards:
 
     def write(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Commit sequences, rows of the SEQUENCES schema, as a shard."""
-        new = self._folder / _NEW
+        new = self.folder / f"new-{os.getpid()}.parquet"
         write_parquet(pa.Table.from_pylist(list(records), SEQUENCES), new)
-        new.rename(self._folder / f"{digest_file(new)}.parquet")
+        new.rename(self.folder / f"{digest_file(new)}.parquet")
 
 
 def _is_whole(path: Path) -> bool:

@@ -1,7 +1,8 @@
 """Stage 2, score: the log-probs of every response under the reference model, with and without its prompt."""
 
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from bdpo.artifacts.parquet import write_parquet
-from bdpo.artifacts.store import note_progress
+from bdpo.artifacts.store import SCRATCH, note_progress
 from bdpo.balance import method_forms, weights_sql
 from bdpo.config import ModelSettings, ScoreSettings, TrainSettings
 from bdpo.errors import UserError
@@ -22,8 +23,9 @@ from bdpo.models import ModelSource, load_for_inference, load_tokenizer
 from bdpo.progress import Progress
 from bdpo.schemas import Checks
 from bdpo.scoring.merge import merge
+from bdpo.scoring.parallel import BadLogprob, score_in_processes
 from bdpo.scoring.passes import score_in_shards
-from bdpo.scoring.sequences import KeyedRow, PairKeys, name_sequences, share_prompts
+from bdpo.scoring.sequences import PairKeys, TokenSequence, name_sequences, share_prompts
 from bdpo.scoring.shards import Shards
 
 
@@ -51,7 +53,7 @@ def score(
         progress: where to show what happens.
 
     Returns:
-        Counts, speed, the layout used, and how mutual information is distributed.
+        Counts, speed, and how mutual information is distributed.
 
     Raises:
         UserError: the model gives a log-prob that is none; the pair is named.
@@ -71,38 +73,22 @@ def score(
             progress.say(f"score: {len(debris)} damaged or unfinished shards deleted, to be scored again")
         missing = sequences.keys() - shards.find(sequences.keys())
         progress.begin("score", len(sequences), "sequences", done=len(sequences) - len(missing))
-        layout = None
-        rows: list[KeyedRow] = []
-        if missing:
-            reference = load_for_inference(
-                source.folder,
-                dtype=model.dtype,
-                attention=model.attention,
-                trust_remote_code=model.trust_remote_code,
-                quantization=source.quantization,
-            )
-            layout = choose_layout(reference, progress.say, max_length=model.max_length)
-            rows = share_prompts(
-                {key: sequence for key, sequence in sequences.items() if key in missing},
-                token_budget=settings.token_budget,
-                layout=layout,
-            )
-            scored = score_in_shards(
-                reference,
-                rows,
-                token_budget=settings.token_budget,
-                layout=layout,
-                shard_sequences=settings.shard_sequences,
-            )
-            done = len(sequences) - len(missing)
-            try:
-                for shard in scored:
-                    shards.write(shard)
-                    done += len(shard)
-                    note_progress(workdir, done, len(sequences), "sequences")
-                    progress.advance(len(shard))
-            except NonFinite as problem:
-                raise _not_finite(problem, rows[problem.index], keys, table) from problem
+        wanted = {key: sequence for key, sequence in sequences.items() if key in missing}
+        done = len(sequences) - len(missing)
+
+        def advance(written: int) -> None:
+            nonlocal done
+            done += written
+            note_progress(workdir, done, len(sequences), "sequences")
+            progress.advance(written)
+
+        try:
+            if wanted and settings.processes > 1:
+                _score_in_processes(wanted, settings, model, source, shards, workdir, progress.say, advance)
+            elif wanted:
+                _score_here(wanted, settings, model, source, shards, progress.say, advance)
+        except BadLogprob as problem:
+            raise _not_finite(problem, keys, table) from problem
     for name in PairKeys._fields:
         table = table.append_column(name, pa.array([getattr(pair, name) for pair in keys], pa.string()))
     defaults = TrainSettings()
@@ -123,12 +109,73 @@ def score(
         "sequences": len(sequences),
         "sequences_scored": len(missing),
         "sequences_reused": len(sequences) - len(missing),
-        "tokens_scored": sum(len(response) for row in rows for response in row.row.responses),
+        "tokens_scored": sum(len(sequence.response_ids) for sequence in wanted.values()),
         "seconds": round(seconds, 1),
-        "layout": layout.value if layout is not None else None,
         "mutual_information": {side: _distribution(frame[f"mi_{side}"].to_numpy()) for side in ("chosen", "rejected")},
         "mean_abs_imbalance": float(frame["imbalance"].abs().mean()),
     }
+
+
+def _score_here(
+    wanted: Mapping[str, TokenSequence],
+    settings: ScoreSettings,
+    model: ModelSettings,
+    source: ModelSource,
+    shards: Shards,
+    say: Callable[[str], None],
+    advance: Callable[[int], None],
+) -> None:
+    reference = load_for_inference(
+        source.folder,
+        dtype=model.dtype,
+        attention=model.attention,
+        trust_remote_code=model.trust_remote_code,
+        quantization=source.quantization,
+    )
+    layout = choose_layout(reference, say, max_length=model.max_length)
+    rows = share_prompts(wanted, token_budget=settings.token_budget, layout=layout)
+    scored = score_in_shards(
+        reference,
+        rows,
+        token_budget=settings.token_budget,
+        layout=layout,
+        shard_sequences=settings.shard_sequences,
+    )
+    try:
+        for shard in scored:
+            shards.write(shard)
+            advance(len(shard))
+    except NonFinite as problem:
+        raise BadLogprob(list(rows[problem.index].keys), problem.value) from problem
+
+
+def _score_in_processes(
+    wanted: Mapping[str, TokenSequence],
+    settings: ScoreSettings,
+    model: ModelSettings,
+    source: ModelSource,
+    shards: Shards,
+    workdir: Path,
+    say: Callable[[str], None],
+    advance: Callable[[int], None],
+) -> None:
+    folder = workdir / SCRATCH / "score"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    told = {
+        "shards": str(shards.folder),
+        "model_folder": str(source.folder),
+        "dtype": model.dtype,
+        "attention": model.attention,
+        "trust_remote_code": model.trust_remote_code,
+        "quantization": source.quantization,
+        "max_length": model.max_length,
+        "token_budget": settings.token_budget,
+        "shard_sequences": settings.shard_sequences,
+        "processes": settings.processes,
+    }
+    for line in score_in_processes(wanted, folder, told, advance=advance):
+        say(line)
 
 
 def _tokenize(tokenizer: PreTrainedTokenizerBase, table: pa.Table, model: ModelSettings) -> list[TokenizedPair]:
@@ -149,8 +196,8 @@ def _tokenize(tokenizer: PreTrainedTokenizerBase, table: pa.Table, model: ModelS
     return tokenized
 
 
-def _not_finite(problem: NonFinite, row: KeyedRow, keys: Sequence[PairKeys], table: pa.Table) -> UserError:
-    concerned = set(row.keys)
+def _not_finite(problem: BadLogprob, keys: Sequence[PairKeys], table: pa.Table) -> UserError:
+    concerned = set(problem.keys)
     place = next(i for i, pair in enumerate(keys) if concerned.intersection(pair))
     return UserError(
         f"score: the model gives a token of the pair {table['pair_id'][place].as_py()} the log-prob "

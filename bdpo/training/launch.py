@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bdpo.errors import UserError
-from bdpo.training.lifetime import kill_group
+from bdpo.lifetime import kill_group
 from bdpo.training.worker_files import ERROR_FILE, METRICS_FILE
 
 _LOG_FILE = "train.log"

@@ -20,6 +20,7 @@ from bdpo.artifacts.disk import explain_disk_error
 from bdpo.artifacts.store import note_progress, write_atomically
 from bdpo.errors import UserError
 from bdpo.layout.rows import Layout, collate
+from bdpo.lifetime import die_with
 from bdpo.logprobs.proof import choose_layout
 from bdpo.losses import Hyperparameters, PairTerms, PreferenceLoss, preference_loss
 from bdpo.models.allocator import kept_memory
@@ -33,7 +34,6 @@ from bdpo.training.checkpoints import (
 )
 from bdpo.training.engine import Engine, barrier, rank_and_world
 from bdpo.training.figures import Figures, means
-from bdpo.training.lifetime import die_with
 from bdpo.training.policy import add_adapters, checkpoint_activations, save_adapters, save_policy
 from bdpo.training.prepare import Prepared, read_split
 from bdpo.training.reproducible import make_reproducible

@@ -160,6 +160,22 @@ def test_a_change_that_reaches_the_scores_scores_again(tmp_path: Path, change: s
         assert again["sequences_reused"] == 0
 
 
+def test_two_processes_give_the_rows_of_one_and_what_is_scored_stays(tmp_path: Path) -> None:
+    """Passes of 300 tokens, dealt out; then again with one process, which finds nothing to do."""
+    small = {"token_budget": 300, "shard_sequences": 8}
+    alone, _ = score(tiny_run(_new(tmp_path / "a"), 30, score=small))
+    config = tiny_run(_new(tmp_path / "b"), 30, score=small | {"processes": 2})
+    shared, summary = score(config)
+    assert summary["sequences_scored"] == summary["sequences"] > 0
+    assert len({path.stat().st_ino for path in _shards(tmp_path / "b" / "artifacts" / "cache" / "sequences")}) > 2
+    for pair_id, row in scores(alone).items():
+        for name, value in scores(shared)[pair_id].items():
+            assert value == (pytest.approx(row[name], abs=1e-4) if isinstance(value, float) else row[name])
+    shutil.rmtree(shared)
+    _, again = score(config, "score.processes=1")
+    assert again["sequences_scored"] == 0
+
+
 def test_a_damaged_shard_is_scored_again(tmp_path: Path) -> None:
     config = tiny_run(tmp_path, 8)
     folder, _ = score(config)
@@ -172,8 +188,9 @@ def test_a_damaged_shard_is_scored_again(tmp_path: Path) -> None:
     assert scores(folder) == before
 
 
-def test_a_number_that_is_none_stops_with_the_pair(tmp_path: Path) -> None:
-    config = tiny_run(tmp_path, 3)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_number_that_is_none_stops_in_one_sentence(tmp_path: Path, processes: int) -> None:
+    config = tiny_run(tmp_path, 3, score={"processes": processes})
     model = tiny_model()
     with torch.no_grad():
         model.get_output_embeddings().weight[10] = float("nan")
@@ -247,7 +264,7 @@ def test_killed_twenty_times_it_ends_in_the_same_rows(tmp_path: Path) -> None:
 
 
 def _shards(cache: Path) -> list[Path]:
-    return [path for path in cache.glob("*/*.parquet") if path.name != "new.parquet"]
+    return [path for path in cache.glob("*/*.parquet") if not path.name.startswith("new-")]
 
 
 _POLL = """

@@ -1,0 +1,181 @@
+"""Scoring by several processes: each does its share of the forward passes and writes its own shards.
+
+The share of a process is every n-th pass of those that one process would do, so the
+rows are the same however many processes there are.  This module is the parent's side;
+`bdpo.scoring.worker` is a child's.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import torch
+
+from bdpo.artifacts.parquet import write_parquet
+from bdpo.artifacts.store import write_atomically
+from bdpo.errors import UserError
+from bdpo.lifetime import kill_group
+from bdpo.scoring.sequences import TokenSequence
+
+_PERIOD_S = 0.2
+_TAIL_LINES = 15
+SEQUENCES = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("prompt_ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("response_ids", pa.list_(pa.int32()), nullable=False),
+    ]
+)
+"""What is to be scored."""
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """What a scoring process is told; all of it JSON."""
+
+    sequences: str
+    """Parquet file of SEQUENCES."""
+    shards: str
+    """Folder of the scorer's shards."""
+    model_folder: str
+    dtype: str
+    attention: str
+    trust_remote_code: bool
+    quantization: str | None
+    max_length: int
+    token_budget: int
+    shard_sequences: int
+    processes: int
+    parent_pid: int
+    parent_started: float
+
+    @classmethod
+    def read(cls, path: Path) -> "ScoreJob":
+        """Load what the parent wrote."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+class BadLogprob(ArithmeticError):  # noqa: N818 (named for what was found)
+    """A process met a log-prob that is none, `value`, in the sequences `keys`."""
+
+    def __init__(self, keys: list[str], value: float) -> None:
+        super().__init__(f"a log-prob of {value}")
+        self.keys = keys
+        self.value = value
+
+
+def score_in_processes(
+    missing: Mapping[str, TokenSequence], folder: Path, settings: Mapping[str, Any], *, advance: Callable[[int], None]
+) -> list[str]:
+    """Score sequences in several processes, and wait for all of them.
+
+    Args:
+        missing: what is to be scored.
+        folder: an empty place for jobs, results and logs.
+        settings: the fields of ScoreJob from `shards` to `processes`.
+        advance: called with the number of sequences that were written.
+
+    Returns:
+        What the processes had to say, each line once.
+
+    Raises:
+        BadLogprob: the model gives a log-prob that is none.
+        UserError: there are too few GPUs, or a process was killed or stopped for something the user can put right.
+        RuntimeError: a process failed otherwise; the message ends with its log's last lines.
+    """
+    processes: int = settings["processes"]
+    gpus = torch.cuda.device_count()
+    if 0 < gpus < processes:
+        raise UserError(f"score.processes is {processes} where {gpus} GPUs are seen: each process takes one.")
+    rows = [
+        {"key": key, "prompt_ids": sequence.prompt_ids, "response_ids": sequence.response_ids}
+        for key, sequence in missing.items()
+    ]
+    write_parquet(pa.Table.from_pylist(rows, SEQUENCES), folder / "sequences.parquet")
+    me = psutil.Process()
+    job = ScoreJob(
+        sequences=str(folder / "sequences.parquet"), parent_pid=me.pid, parent_started=me.create_time(), **settings
+    )
+    write_atomically(folder / "job.json", json.dumps(asdict(job)))
+    children = [_start(folder, number, processes, gpus) for number in range(processes)]
+    done = 0
+    try:
+        while True:
+            running = [child for child in children if child.poll() is None]
+            for number, child in enumerate(children):
+                if child.poll():
+                    raise _failure(folder, number, child.returncode)
+            written = sum(_written(folder, number) for number in range(processes))
+            if written > done:
+                advance(written - done)
+                done = written
+            if not running:
+                break
+            time.sleep(_PERIOD_S)
+    finally:
+        for child in children:
+            kill_group(child.pid)
+            child.wait()
+    said = [line for number in range(processes) for line in _result(folder, number)["said"]]
+    return list(dict.fromkeys(said))
+
+
+def progress_file(folder: Path, number: int) -> Path:
+    """Where a process notes how many sequences it has written."""
+    return folder / f"{number}.progress"
+
+
+def result_file(folder: Path, number: int) -> Path:
+    """Where a process says what became of it."""
+    return folder / f"{number}.json"
+
+
+def _start(folder: Path, number: int, processes: int, gpus: int) -> subprocess.Popen[bytes]:
+    threads = max(len(os.sched_getaffinity(0)) // processes, 1)
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    if gpus:
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+        environment["CUDA_VISIBLE_DEVICES"] = seen.split(",")[number] if seen else str(number)
+    with (folder / f"{number}.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "bdpo.scoring.worker", str(folder / "job.json"), str(number)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def _written(folder: Path, number: int) -> int:
+    path = progress_file(folder, number)
+    return int(path.read_text(encoding="utf-8")) if path.exists() else 0
+
+
+def _result(folder: Path, number: int) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(result_file(folder, number).read_text(encoding="utf-8"))
+    return result
+
+
+def _failure(folder: Path, number: int, code: int) -> Exception:
+    if result_file(folder, number).exists():
+        result = _result(folder, number)
+        if "keys" in result:
+            return BadLogprob(result["keys"], result["value"])
+        return UserError(result["error"])
+    if code == -9:
+        return UserError(
+            "A scoring process was killed, most likely for want of memory; lower score.token_budget or "
+            "score.processes, then run again: what is scored is kept."
+        )
+    log = (folder / f"{number}.log").read_text(encoding="utf-8", errors="replace")
+    return RuntimeError(
+        f"a scoring process ended with code {code}; its log ends:\n" + "\n".join(log.splitlines()[-_TAIL_LINES:])
+    )
