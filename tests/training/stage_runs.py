@@ -61,6 +61,10 @@ Pipeline(load_config(sys.argv[1], sys.argv[2:]), checks=GreatExpectationsChecks(
 """
 
 
+_PATIENCE_S = 500
+"""A busy machine starts processes slowly; only a failing test waits so long."""
+
+
 class Run:
     """A training in processes of its own, of which any can be killed."""
 
@@ -93,7 +97,7 @@ class Run:
         self._until(condition, what)
 
     def _until(self, condition: Any, what: str) -> None:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + _PATIENCE_S
         while not condition():
             assert self.parent.poll() is None, f"it ended before {what}"
             assert time.monotonic() < deadline, f"no {what}"
@@ -115,7 +119,7 @@ class Run:
     def kill(self, who: str) -> None:
         """Kill one of the processes that `wait_for` found, then wait until none is left."""
         self.tree[who].send_signal(signal.SIGKILL)
-        self.parent.wait(timeout=60)
-        _, alive = psutil.wait_procs(list(self.tree.values()), timeout=60)
+        self.parent.wait(timeout=_PATIENCE_S)
+        _, alive = psutil.wait_procs(list(self.tree.values()), timeout=_PATIENCE_S)
         assert not alive, f"{alive} outlived the kill of the {who}"
         assert self.parent.returncode != 0

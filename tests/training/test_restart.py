@@ -57,7 +57,7 @@ def test_a_full_disk_loses_no_checkpoint(run: Any, config: Path, undisturbed: St
         with suppress(OSError), (artifacts / "filler").open("wb", buffering=0) as filler:
             while filler.write(bytes(4096)):
                 pass
-        once.parent.wait(timeout=240)
+        once.parent.wait(timeout=500)
         assert "the disk is full; nothing finished is lost" in once.errors.read_text()
         kept = once.checkpoints("step-*/complete.json")
         assert kept
