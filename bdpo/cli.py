@@ -152,7 +152,8 @@ def judge(
     settings = EndpointSettings(url=url, model=model) if url is not None and model is not None else "rules"
     counts = judge_file(completions, output, make_judge(settings, artifacts / "cache" / "judge"))
     shown = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n or verdict != "unscored")
-    typer.echo(f"{sum(counts.values())} completions judged by {judge.value}: {shown}; written to {output}")
+    num = sum(counts.values())
+    typer.echo(f"{num} completion{'s' if num != 1 else ''} judged by {judge.value}: {shown}; written to {output}")
 
 
 @app.command()

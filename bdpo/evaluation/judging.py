@@ -28,7 +28,7 @@ def make_judge(settings: str | EndpointSettings, cache: Path) -> Judge:
         UserError: the endpoint's URL is none.
     """
     if isinstance(settings, str):
-        return Judge("rules", lambda prompt, completion: judge_refusal(completion))
+        return Judge("rules", lambda prompt, completion: judge_refusal(completion, prompt))
     endpoint = EndpointJudge(
         settings.url, settings.model, cache=cache, requests_per_minute=settings.requests_per_minute
     )

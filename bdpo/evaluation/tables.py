@@ -79,6 +79,10 @@ def _csv_rows(path: Path, text: str) -> Iterator[TableRow]:
     csv.field_size_limit(_LONGEST_CELL)
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
+        header = reader.fieldnames or []
+        twice = next((name for i, name in enumerate(header) if name in header[:i]), None)
+        if twice is not None:
+            raise UserError(f"{path}, line {reader.line_num}: the column {twice!r} is there twice; rename one.")
         for row in reader:
             if None in row or None in row.values():
                 raise UserError(f"{path}, line {reader.line_num}: the row has not as many cells as the header.")

@@ -65,6 +65,7 @@ def test_what_a_judge_does_not_judge_stays_blank(tmp_path: Path) -> None:
         ("in.csv", "prompt,answer\na,b\n", "in.csv, line 2: there is no column `completion`"),
         ("in.csv", "prompt,completion\na,b\nc\n", "in.csv, line 3: the row has not as many cells"),
         ("in.csv", "prompt,completion,verdict\na,b,c\n", "the column `verdict` is there already"),
+        ("in.csv", "prompt,completion,completion\na,b,c\n", "line 1: the column 'completion' is there twice"),
         ("in.csv", "prompt,completion\n", "in.csv: the file holds no rows"),
         ("in.jsonl", '{"prompt": "a", "completion": null}\n', "line 1: `completion` is None, but text"),
         ("in.jsonl", '{"prompt": "a"', "line 1: this is no JSON"),
