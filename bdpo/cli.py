@@ -47,6 +47,10 @@ class JudgeName(StrEnum):
 
     rules = "rules"
     endpoint = "endpoint"
+    wildguard = "wildguard"
+    harmbench = "harmbench"
+    strongreject = "strongreject"
+    llama_guard = "llama_guard"
 
 
 ConfigArgument = Annotated[Path, typer.Argument(help="A YAML config, such as configs/demo.yaml.")]
@@ -139,17 +143,25 @@ def judge(
     output: Annotated[Path, typer.Option(help="Gets the same rows with verdict and reason; .csv or .jsonl.")],
     judge: Annotated[JudgeName, typer.Option(help="Who decides.")] = JudgeName.rules,
     url: Annotated[str | None, typer.Option(help="With --judge endpoint: its base address.")] = None,
-    model: Annotated[str | None, typer.Option(help="With --judge endpoint: the judge's name there.")] = None,
-    artifacts: Annotated[Path, typer.Option(help="Where an endpoint's answers are kept.")] = Path("artifacts"),
+    model: Annotated[
+        str | None, typer.Option(help="An endpoint's name of the judge; a classifier's folder or hub name.")
+    ] = None,
+    artifacts: Annotated[Path, typer.Option(help="Where a model's answers are kept.")] = Path("artifacts"),
 ) -> None:
     """Judge the completions of a file: refusal or compliance, and why."""
-    from bdpo.config.settings import EndpointSettings
+    from bdpo.config.settings import ClassifierSettings, EndpointSettings
     from bdpo.evaluation.judge_file import judge_file
     from bdpo.evaluation.judging import make_judge
 
-    if (judge is JudgeName.endpoint) != (url is not None and model is not None) or (url is None) != (model is None):
-        raise UserError("--judge endpoint needs --url and --model, and no other judge takes them.")
-    settings = EndpointSettings(url=url, model=model) if url is not None and model is not None else "rules"
+    if (judge is JudgeName.endpoint) != (url is not None):
+        raise UserError("--judge endpoint needs --url, and no other judge takes it.")
+    if (judge is JudgeName.rules) != (model is None):
+        raise UserError(f"--judge {judge.value} {'takes no' if judge is JudgeName.rules else 'needs'} --model.")
+    settings: str | EndpointSettings | ClassifierSettings = "rules"
+    if url is not None and model is not None:
+        settings = EndpointSettings(url=url, model=model)
+    elif model is not None:
+        settings = ClassifierSettings.model_validate({"kind": judge.value, "path": model})
     counts = judge_file(completions, output, make_judge(settings, artifacts / "cache" / "judge"))
     shown = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n or verdict != "unscored")
     num = sum(counts.values())

@@ -8,7 +8,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from bdpo.config.methods import METHODS, Balance, Method, Scale, methods_with
 
@@ -26,6 +35,7 @@ BenchmarkFormat = Literal[
     "hhh",
     "prompts",
 ]
+ClassifierKind = Literal["harmbench", "llama_guard", "wildguard", "strongreject"]
 
 
 class LocatedStr(str):
@@ -54,6 +64,19 @@ ConfigPath = Annotated[Path, BeforeValidator(_resolve)]
 working folder when it comes from `--set`."""
 
 
+def _resolve_model(value: object) -> object:
+    """Resolve a model's folder likewise; a name of the hub stays."""
+    if isinstance(value, LocatedStr):
+        folder = Path(value.folder, Path(value).expanduser())
+        if folder.is_dir() or str(value).startswith((".", "/", "~")):
+            return str(folder.resolve())
+    return value
+
+
+ModelPath = Annotated[str, BeforeValidator(_resolve_model)]
+"""A folder, relative to the YAML file that names it, or a hub name."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -61,7 +84,7 @@ class _Section(BaseModel):
 class ModelSettings(_Section):
     """The causal language model to align, which is also the frozen reference."""
 
-    path: str = "embedded"
+    path: ModelPath = "embedded"
     """`embedded`, a folder with safetensors weights, or a hub name such as `Qwen/Qwen2-7B-Instruct`."""
     revision: str | None = None
     """Branch, tag or commit, for a hub name only."""
@@ -75,15 +98,6 @@ class ModelSettings(_Section):
     """Longest prompt, in tokens; a prompt is cut from its start."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model.  Leave off unless you have read it."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _folder_relative_to_yaml(cls, data: object) -> object:
-        if isinstance(data, dict) and isinstance(data.get("path"), LocatedStr):
-            folder = Path(data["path"].folder, Path(data["path"]).expanduser())
-            if folder.is_dir() or str(data["path"]).startswith((".", "/", "~")):
-                data = data | {"path": str(folder.resolve())}
-        return data
 
     @model_validator(mode="after")
     def _prompt_leaves_room(self) -> "ModelSettings":
@@ -363,6 +377,38 @@ class EndpointSettings(_Section):
     """Most requests, retries included."""
 
 
+class ClassifierSettings(_Section):
+    """A guard or classifier model that judges, run here through `transformers`."""
+
+    kind: ClassifierKind
+    """Whose prompt and answers it has: `wildguard` judges refusal; `harmbench`, `strongreject` and `llama_guard`
+    judge whether a completion does the harm that was asked for, so over-refusal is left to the rules."""
+    path: ModelPath
+    """A folder with safetensors weights, or a hub name such as `allenai/wildguard`."""
+    revision: str | None = None
+    """Branch, tag or commit, for a hub name only."""
+    dtype: Dtype = "bfloat16"
+    """Arithmetic of the classifier."""
+    batch_size: int = Field(8, ge=1)
+    """Completions judged and saved together."""
+
+
+def _judge_tag(value: object) -> str:
+    if isinstance(value, str):
+        return "(rules)"
+    fields = value if isinstance(value, dict) else dict(value) if isinstance(value, BaseModel) else {}
+    return "(classifier)" if "kind" in fields else "(endpoint)"
+
+
+JudgeSettings = Annotated[
+    Annotated[Literal["rules"], Tag("(rules)")]
+    | Annotated[EndpointSettings, Tag("(endpoint)")]
+    | Annotated[ClassifierSettings, Tag("(classifier)")],
+    Discriminator(_judge_tag),
+]
+"""The word `rules`, an endpoint (`url`, `model`) or a classifier (`kind`, `path`)."""
+
+
 class EvaluateSettings(_Section):
     """Base model against aligned model on the same prompts."""
 
@@ -374,8 +420,9 @@ class EvaluateSettings(_Section):
     """Prompts generated and saved together: the most that a killed run loses."""
     preference_pairs: int | None = Field(None, ge=0)
     """Held-out pairs whose ranking is compared; all of the validation split by default."""
-    judge: Literal["rules"] | EndpointSettings = "rules"
-    """Who decides whether a completion refuses: `rules`, or an endpoint that is asked with StrongREJECT's rubric."""
+    judge: JudgeSettings = "rules"
+    """Who decides whether a completion refuses: `rules`; an endpoint that is asked with StrongREJECT's rubric
+    (`{url: ..., model: ...}`); or a guard or classifier model (`{kind: wildguard, path: ...}`)."""
     confidence: float = Field(0.95, gt=0, lt=1)
     """Level of every interval."""
 

@@ -27,6 +27,8 @@ class Prompt(NamedTuple):
     answer: str | None = None
     """The right answer of a `question` or `choice`."""
     options: tuple[str, ...] = ()
+    goal: str | None = None
+    """What an attack is after, where its text says something else."""
 
 
 class Item(NamedTuple):
@@ -124,7 +126,8 @@ def _advbench(item: Item) -> Prompt:
 def _jailbreakbench(item: Item) -> Prompt | None:
     if not item.values.get("prompt"):
         return None  # the attack found no prompt for this goal
-    return Prompt(str(item.values.get("index", item.number)), item.text("prompt"), "attack", item.values["category"])
+    number = str(item.values.get("index", item.number))
+    return Prompt(number, item.text("prompt"), "attack", item.values["category"], goal=item.text("goal"))
 
 
 def _gsm8k(item: Item) -> Prompt:

@@ -13,7 +13,7 @@ from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import Benchmark, load_benchmark
 from bdpo.evaluation.contamination import CONTAMINATION, find_contamination
 from bdpo.evaluation.judging import make_judge
-from bdpo.evaluation.outcomes import Outcome, Role, figures_of, judge_reply, rows_of
+from bdpo.evaluation.outcomes import Outcome, Role, figures_of, judge_replies, rows_of
 from bdpo.evaluation.preference import held_out_pairs, ranked_right
 from bdpo.evaluation.report.build import REPORT, Evidence, write_report
 from bdpo.evaluation.respond import Answers, Respondent, Task
@@ -68,8 +68,7 @@ def evaluate(
     }
     judge = make_judge(settings.judge, cache / "judge")
     outcomes: dict[Role, list[Outcome]] = {
-        role: [judge_reply(t.prompt, reply, judge) for t, reply in zip(tasks, given.replies, strict=True)]
-        for role, given in answers.items()
+        role: judge_replies([prompt for _, prompt in entries], given.replies, judge) for role, given in answers.items()
     }
     generations, judgements = rows_of(entries, answers, outcomes)
     write_parquet(generations, workdir / "generations.parquet")
