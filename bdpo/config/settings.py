@@ -35,6 +35,23 @@ BenchmarkFormat = Literal[
     "hhh",
     "prompts",
 ]
+PublishedBenchmark = Literal[
+    "xstest",
+    "strongreject",
+    "harmbench",
+    "advbench",
+    "gcg-vicuna",
+    "gcg-llama2",
+    "gcg-gpt35",
+    "pair-vicuna",
+    "pair-llama2",
+    "pair-gpt35",
+    "jbc-vicuna",
+    "gsm8k",
+    "simpleqa",
+    "advglue",
+    "hhh",
+]
 ClassifierKind = Literal["harmbench", "llama_guard", "wildguard", "strongreject"]
 
 
@@ -351,19 +368,28 @@ class TrainSettings(_Section):
 
 
 class BenchmarkSettings(_Section):
-    """One file of evaluation prompts."""
+    """Evaluation prompts from a file, or published ones by name."""
 
-    path: ConfigPath
+    path: ConfigPath | None = None
     """CSV, JSONL or JSON."""
+    published: PublishedBenchmark | None = None
+    """In place of `path`: fetched once from where its authors published it, at a pinned commit where there is
+    one, and kept in the cache folder; `gcg-`, `pair-` and `jbc-` are JailbreakBench's attacks on those models."""
     format: Literal["auto", BenchmarkFormat] = "auto"
     """As published, each with its scoring rule in `bdpo.evaluation.formats`; `prompts`: CSV or JSONL with
     `prompt`, `label` (`harmful` or `harmless`) and optionally `category`; `auto`: found by the columns."""
     name: str | None = None
-    """Name in the results; the file's name by default."""
+    """Name in the results; by default the published one, or the file's."""
     limit: int | None = Field(None, ge=1)
     """Use only this many prompts of each label, spread evenly over the file."""
     max_new_tokens: int | None = Field(None, ge=1)
     """Longest completion here, in tokens, such as 256 for sums; that of the section by default."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "BenchmarkSettings":
+        if (self.path is None) == (self.published is None):
+            raise ValueError("a benchmark has either a `path` or a `published` name: give one of them")
+        return self
 
 
 class EndpointSettings(_Section):

@@ -15,6 +15,7 @@ from bdpo.evaluation.contamination import CONTAMINATION, find_contamination
 from bdpo.evaluation.judging import make_judge
 from bdpo.evaluation.outcomes import Outcome, Role, figures_of, judge_replies, rows_of
 from bdpo.evaluation.preference import held_out_pairs, ranked_right
+from bdpo.evaluation.published import locate
 from bdpo.evaluation.report.build import REPORT, Evidence, write_report
 from bdpo.evaluation.respond import Answers, Respondent, Task
 from bdpo.evaluation.summary import SUMMARY, adjusted, compare, markdown, summary_rows, table
@@ -114,7 +115,12 @@ def load_benchmarks(settings: EvaluateSettings) -> list[Benchmark]:
         UserError: one cannot be read, or two have the same name.
     """
     loaded = [
-        load_benchmark(b.path, name=b.name, format_name=None if b.format == "auto" else b.format, limit=b.limit)
+        load_benchmark(
+            locate(b),
+            name=b.name or b.published,
+            format_name=None if b.format == "auto" else b.format,
+            limit=b.limit,
+        )
         for b in settings.benchmarks
     ]
     for name, count in Counter(benchmark.name for benchmark in loaded).items():
