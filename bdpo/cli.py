@@ -1,4 +1,4 @@
-"""The commands: `bdpo run`, `plan`, `query`, `judge`, `compare` and `up`."""
+"""The commands: `bdpo run`, `plan`, `query`, `judge`, `compare`, `ablate` and `up`."""
 
 import json
 import os
@@ -188,6 +188,39 @@ def compare(
     Console(markup=False, emoji=False, highlight=False).print(table)
     if output is not None:
         write_rows(output, comparison.records)
+
+
+@app.command()
+def ablate(
+    config: Annotated[Path, typer.Argument(help="A YAML config with a section `ablation`.")],
+    overrides: SetOption = None,
+) -> None:
+    """Train several methods on the same pairs and scores, each at its best learning rate, and compare them."""
+    from bdpo.ablation import ablate as run_ablation
+    from bdpo.config import load_config
+    from bdpo.evaluation.tables import write_rows
+    from bdpo.terminal import TerminalProgress
+    from data_checks import GreatExpectationsChecks
+
+    settings = load_config(config, overrides or [])
+    console = Console(markup=False, emoji=False, highlight=False)
+    with TerminalProgress(console).shown() as progress:
+        result = run_ablation(settings, checks=GreatExpectationsChecks(), progress=progress)
+    trials = Table("method", "learning rate", "best validation", "", title="learning rates")
+    for trial in result.trials:
+        trials.add_row(trial.method, f"{trial.learning_rate:g}", f"{trial.best:.4f}", "chosen" if trial.chosen else "")
+    console.print(trials)
+    table = Table(*dict.fromkeys(name for row in result.table for name in row), title="methods on the same prompts")
+    for row in result.table:
+        table.add_row(*row.values())
+    console.print(table)
+    target = settings.artifacts / f"{settings.name}.csv"
+    write_rows(target, result.records)
+    console.print(
+        f"{result.trainings} trainings share {result.sequences} scored sequences: "
+        f"{result.sequences_scored} were scored now, {result.rescored} again; figures in {target}",
+        soft_wrap=True,
+    )
 
 
 @app.command()

@@ -6,7 +6,7 @@ what that stage reads, because each of its fields is part of its fingerprint.
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -15,6 +15,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    ValidationError,
     field_validator,
     model_validator,
 )
@@ -52,6 +53,7 @@ PublishedBenchmark = Literal[
     "advglue",
     "hhh",
 ]
+ValidationMetric = Literal["eval_loss", "eval_rewards/accuracies", "eval_rewards/margins"]
 ClassifierKind = Literal["harmbench", "llama_guard", "wildguard", "strongreject"]
 
 
@@ -281,7 +283,7 @@ class LoraSettings(_Section):
 class EarlyStoppingSettings(_Section):
     """End when the validation split no longer gains; the policy is then that of the best evaluation."""
 
-    metric: Literal["eval_loss", "eval_rewards/accuracies", "eval_rewards/margins"] = "eval_loss"
+    metric: ValidationMetric = "eval_loss"
     """What is watched; the loss should fall, the others rise."""
     patience: int = Field(3, ge=1)
     """Evaluations in a row without a new best, after which training ends."""
@@ -453,8 +455,21 @@ class EvaluateSettings(_Section):
     """Level of every interval."""
 
 
+class AblationSettings(_Section):
+    """What `bdpo ablate` trains and compares on the same pairs and scores; read by no stage."""
+
+    methods: dict[Method, dict[str, Any]] = Field(min_length=1)
+    """Method to the fields of `train` that it has besides; the others are held against the first."""
+    learning_rates: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
+    """Tried by every method with the first seed; the one with the best validation goes on."""
+    seeds: list[int] = Field(min_length=1)
+    """Trainings of each method with its chosen learning rate; every one is evaluated."""
+    choose_by: ValidationMetric = "eval_loss"
+    """What is best, of a training's evaluations; each method's own loss is compared with itself alone."""
+
+
 class Config(_Section):
-    """A whole run.  `name` and `artifacts` are read by no stage and recompute nothing."""
+    """A whole run.  `name`, `artifacts` and `ablation` are read by no stage and recompute nothing."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run in tables and reports: letters, digits, `.`, `_` and `-`."""
@@ -465,3 +480,29 @@ class Config(_Section):
     score: ScoreSettings = ScoreSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings
+    ablation: AblationSettings | None = None
+    """For `bdpo ablate` alone."""
+
+    @model_validator(mode="after")
+    def _every_method_can_be_trained(self) -> "Config":
+        if self.ablation is not None:
+            for method in self.ablation.methods:
+                try:
+                    self.trained_by(method)
+                except ValidationError as error:
+                    first = error.errors()[0]
+                    field = ".".join(str(part) for part in first["loc"])
+                    reason = first["msg"].removeprefix("Value error, ")
+                    raise ValueError(f"ablation.methods.{method}{field and '.'}{field}: {reason}") from None
+        return self
+
+    def trained_by(self, method: Method, **fields: Any) -> TrainSettings:
+        """The training section of one method of the ablation.
+
+        Args:
+            method: of `ablation.methods`.
+            fields: of the section, over those of the method.
+        """
+        assert self.ablation is not None, "there is an ablation"
+        own = self.train.model_dump(exclude_unset=True) | {"method": method} | self.ablation.methods[method]
+        return TrainSettings.model_validate(own | fields)
