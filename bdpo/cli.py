@@ -1,4 +1,4 @@
-"""The commands: `bdpo run`, `plan`, `query`, `judge`, `compare`, `ablate` and `up`."""
+"""The commands of `bdpo`."""
 
 import json
 import os
@@ -51,6 +51,20 @@ class JudgeName(StrEnum):
     harmbench = "harmbench"
     strongreject = "strongreject"
     llama_guard = "llama_guard"
+
+
+class AttackName(StrEnum):
+    """The attacks of `bdpo attack`."""
+
+    gcg = "gcg"
+    pair = "pair"
+
+
+class DtypeName(StrEnum):
+    """Arithmetic of a model."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
 
 
 ConfigArgument = Annotated[Path, typer.Argument(help="A YAML config, such as configs/demo.yaml.")]
@@ -166,6 +180,49 @@ def judge(
     shown = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n or verdict != "unscored")
     num = sum(counts.values())
     typer.echo(f"{num} completion{'s' if num != 1 else ''} judged by {judge.value}: {shown}; written to {output}")
+
+
+@app.command()
+def attack(
+    method: Annotated[AttackName, typer.Argument(help="gcg: a suffix by gradients; pair: an attacker model.")],
+    goals: Annotated[Path, typer.Argument(help="CSV or JSONL with goal and target, such as AdvBench.")],
+    output: Annotated[Path, typer.Option(help="Gets the attempts, as JSON that a benchmark reads.")],
+    model: Annotated[str, typer.Option(help="The attacked model: a policy's folder, a hub name, embedded.")],
+    url: Annotated[str | None, typer.Option(help="pair: base address of the attacker's endpoint.")] = None,
+    attacker: Annotated[str | None, typer.Option(help="pair: the attacker's name there.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many goals.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="gcg: steps of the search.")] = 250,
+    search_width: Annotated[int, typer.Option(min=1, help="gcg: suffixes tried a step.")] = 512,
+    streams: Annotated[int, typer.Option(min=1, help="pair: conversations a goal.")] = 3,
+    iterations: Annotated[int, typer.Option(min=1, help="pair: prompts a conversation.")] = 3,
+    dtype: Annotated[DtypeName, typer.Option(help="Arithmetic of the attacked model.")] = DtypeName.bfloat16,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 64,
+) -> None:
+    """Attack a model live, and say how often it complies."""
+    from bdpo.evaluation.attacks.command import AttackPlan
+    from bdpo.evaluation.attacks.command import attack as run_attack
+    from bdpo.evaluation.chat_endpoint import ChatEndpoint
+    from bdpo.evaluation.summary import percent
+    from bdpo.terminal import TerminalProgress
+
+    if (method is AttackName.pair) != (url is not None and attacker is not None) or (url is None) != (attacker is None):
+        raise UserError("pair needs --url and --attacker, and gcg takes neither.")
+    chat = ChatEndpoint(url, attacker, role="attacker") if url is not None and attacker is not None else None
+    plan = AttackPlan(
+        method.value,
+        model,
+        dtype=dtype.value,
+        limit=limit,
+        steps=steps,
+        search_width=search_width,
+        streams=streams,
+        iterations=iterations,
+        max_new_tokens=max_new_tokens,
+    )
+    console = Console(markup=False, emoji=False, highlight=False)
+    with TerminalProgress(console).shown() as progress:
+        found = run_attack(goals, output, plan, chat, progress)
+    console.print(f"success of {method.value} in per cent: {percent(found)}; written to {output}", soft_wrap=True)
 
 
 @app.command()

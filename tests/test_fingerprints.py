@@ -74,6 +74,7 @@ def changed_values(model: type[BaseModel], folder: Path) -> dict[str, Any]:
         "sources": None,
         "benchmarks": None,
         "judge": {"url": "http://localhost/v1", "model": "m"},
+        "lm_eval": ["arc_easy"],
     }
     values: dict[str, Any] = {}
     for name, info in model.model_fields.items():

@@ -421,6 +421,26 @@ class ClassifierSettings(_Section):
     """Completions judged and saved together."""
 
 
+class LmEvalSettings(_Section):
+    """Tasks of EleutherAI's evaluation harness, which is optional: `pip install lm-eval`."""
+
+    tasks: list[str] = Field(min_length=1)
+    """Names that `lm-eval ls tasks` shows; of a group, its tasks one by one."""
+    include: list[ConfigPath] = Field(default_factory=list)
+    """YAML files of tasks of your own that `tasks` names."""
+    limit: int | None = Field(None, ge=1)
+    """Use only the first samples of each task."""
+    num_fewshot: int | None = Field(None, ge=0)
+    """Examples in each prompt; the task's own number by default."""
+    chat_template: bool = False
+    """Put the prompts into the model's chat template."""
+
+
+def _as_tasks(value: object) -> object:
+    """A plain list of tasks, to the section that has them."""
+    return {"tasks": value} if isinstance(value, list) else value
+
+
 def _judge_tag(value: object) -> str:
     if isinstance(value, str):
         return "(rules)"
@@ -446,6 +466,10 @@ class EvaluateSettings(_Section):
     """Longest completion, in tokens; decoding is greedy."""
     batch_size: int = Field(32, ge=1)
     """Prompts generated and saved together: the most that a killed run loses."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What generates completions; `vllm` is optional and wants a GPU."""
+    lm_eval: Annotated[LmEvalSettings | None, BeforeValidator(_as_tasks)] = None
+    """More tasks of general ability, by `lm-eval`: a list of their names, or a section."""
     preference_pairs: int | None = Field(None, ge=0)
     """Held-out pairs whose ranking is compared; all of the validation split by default."""
     judge: JudgeSettings = "rules"

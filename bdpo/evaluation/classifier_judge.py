@@ -13,7 +13,7 @@ from bdpo.errors import UserError
 from bdpo.evaluation.classifiers import CLASSIFIERS, GRADES, question, templates
 from bdpo.evaluation.generation import Completion, CompletionStore, complete
 from bdpo.evaluation.judges import Judgement
-from bdpo.models.loading import load_model, load_tokenizer
+from bdpo.models.loading import load_model, load_tokenizer, on_fastest_device
 from bdpo.models.source import resolve_model
 from bdpo.versions import GENERATION
 
@@ -45,7 +45,7 @@ class ClassifierJudge:
 
     @cached_property
     def _model(self) -> PreTrainedModel:
-        return load_model(self._source.folder, dtype=self._settings.dtype)
+        return on_fastest_device(load_model(self._source.folder, dtype=self._settings.dtype))
 
     def judge(self, exchanges: Sequence[tuple[str, str]]) -> list[Judgement | None]:
         """Judge completions; None where the answer is no judgement.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bdpo.config.settings import ClassifierSettings, EndpointSettings
+from bdpo.evaluation.chat_endpoint import ChatEndpoint
 from bdpo.evaluation.endpoint import EndpointJudge
 from bdpo.evaluation.judges import Judgement, judge_refusal
 
@@ -49,9 +50,8 @@ def make_judge(settings: str | EndpointSettings | ClassifierSettings, cache: Pat
 
         classifier = CLASSIFIERS[settings.kind]
         return Judge(classifier.name, ClassifierJudge(settings, cache).judge, classifier.of_harm)
-    endpoint = EndpointJudge(
-        settings.url, settings.model, cache=cache, requests_per_minute=settings.requests_per_minute
-    )
+    chat = ChatEndpoint(settings.url, settings.model, requests_per_minute=settings.requests_per_minute)
+    endpoint = EndpointJudge(chat, cache)
 
     def decide(exchanges: Sequence[Exchange]) -> list[Judgement | None]:
         ratings = [endpoint.rate(*exchange) for exchange in exchanges]

@@ -1,10 +1,10 @@
 """What one model does with all prompts and with the held-out pairs."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -18,7 +18,7 @@ from bdpo.evaluation.preference import score_held_out
 from bdpo.layout.chat import tokenize_prompt
 from bdpo.layout.rows import Layout
 from bdpo.logprobs.proof import choose_layout
-from bdpo.models.loading import load_model, load_tokenizer
+from bdpo.models.loading import load_model, load_tokenizer, on_fastest_device
 from bdpo.models.source import ModelSource
 from bdpo.progress import Progress
 from bdpo.versions import GENERATION, LOGPROBS
@@ -56,7 +56,14 @@ class Respondent:
     """One model, loaded only when something is not cached."""
 
     def __init__(
-        self, role: str, source: ModelSource, settings: ModelSettings, cache: Path, workdir: Path, progress: Progress
+        self,
+        role: str,
+        source: ModelSource,
+        settings: ModelSettings,
+        cache: Path,
+        workdir: Path,
+        progress: Progress,
+        engine: Literal["transformers", "vllm"] = "transformers",
     ) -> None:
         """Take the model's files.
 
@@ -67,7 +74,9 @@ class Respondent:
             cache: folder of what all runs share.
             workdir: of the stage.
             progress: where to show what happens.
+            engine: what generates.
         """
+        self._engine = engine
         self._role = role
         self._source = source
         self._settings = settings
@@ -82,12 +91,13 @@ class Respondent:
     @cached_property
     def _model(self) -> PreTrainedModel:
         settings = self._settings
-        return load_model(
+        model = load_model(
             self._source.folder,
             dtype=settings.dtype,
             attention=settings.attention,
             trust_remote_code=settings.trust_remote_code,
         )
+        return on_fastest_device(model)
 
     @cached_property
     def _layout(self) -> Layout:
@@ -106,7 +116,9 @@ class Respondent:
         lengths = {task.max_new_tokens for task in tasks if task.prompt.label != "choice"}
         for length in sorted(lengths):
             places = [i for i, t in enumerate(tasks) if t.prompt.label != "choice" and t.max_new_tokens == length]
-            tokens, spent = self._complete([tasks[i].prompt for i in places], places, replies, length, batch_size)
+            tokens, spent = self._complete(
+                [tasks[i].prompt for i in places], places, replies, length, batch_size, engine
+            )
             num_tokens, seconds = num_tokens + tokens, seconds + spent
         places = [i for i, task in enumerate(tasks) if task.prompt.label == "choice"]
         for place, reply in zip(places, self._choose([tasks[i].prompt for i in places]), strict=True):
@@ -127,7 +139,12 @@ class Respondent:
         """Fill in the completions; tokens generated now, and the seconds that took."""
         source, settings = self._source, self._settings
         decoding = Decoding(
-            source.weights_digest, source.tokenizer_digest, settings.dtype, settings.attention, max_new_tokens
+            source.weights_digest,
+            source.tokenizer_digest,
+            settings.dtype,
+            settings.attention,
+            max_new_tokens,
+            self._engine,
         ).digest
         store = CompletionStore(self._cache / decoding)
         if damaged := store.sweep():
@@ -143,10 +160,9 @@ class Respondent:
         num_tokens, seconds = 0, 0.0
         if missing:
             self._progress.begin(f"evaluate: {self._role} model", len(ids), "completions", done=len(ids) - len(missing))
-            model, started = self._model, time.monotonic()
-            for batch in generate_missing(
-                model, self._tokenizer, missing, max_new_tokens=max_new_tokens, batch_size=batch_size
-            ):
+            generated = self._generate(missing, max_new_tokens, batch_size)
+            started = time.monotonic()
+            for batch in generated:
                 store.write(batch)
                 done |= batch
                 num_tokens += sum(completion.n_tokens for completion in batch.values())
@@ -157,6 +173,27 @@ class Respondent:
         for place, key in zip(places, keys, strict=True):
             replies[place] = Reply(key, done[key].text, done[key].n_tokens)
         return num_tokens, seconds
+
+    def _generate(
+        self,
+        missing: Mapping[str, tuple[int, ...]],
+        max_new_tokens: int,
+        batch_size: int,
+    ) -> Iterator[dict[str, Completion]]:
+        """Completions a batch at a time; the model is loaded before the first is asked for."""
+        if self._engine == "vllm":
+            from bdpo.evaluation.vllm_engine import vllm_completions
+
+            return vllm_completions(
+                self._source.folder,
+                missing,
+                dtype=self._settings.dtype,
+                max_new_tokens=max_new_tokens,
+                batch_size=batch_size,
+            )
+        return generate_missing(
+            self._model, self._tokenizer, missing, max_new_tokens=max_new_tokens, batch_size=batch_size
+        )
 
     def _choose(self, prompts: list[Prompt]) -> list[Reply]:
         if not prompts:

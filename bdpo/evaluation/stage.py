@@ -12,6 +12,7 @@ from bdpo.config import EvaluateSettings, ModelSettings
 from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import Benchmark, load_benchmark
 from bdpo.evaluation.contamination import CONTAMINATION, find_contamination
+from bdpo.evaluation.harness import harness_outcomes
 from bdpo.evaluation.judging import make_judge
 from bdpo.evaluation.outcomes import Outcome, Role, figures_of, judge_replies, rows_of
 from bdpo.evaluation.preference import held_out_pairs, ranked_right
@@ -62,7 +63,7 @@ def evaluate(
     held_out = held_out_pairs(scores / "scored_pairs.parquet", settings.preference_pairs)
     sources: dict[Role, ModelSource] = {"base": source, "aligned": resolve_model(str(trained / "policy"))}
     answers: dict[Role, Answers] = {
-        role: Respondent(role, own, model, cache, workdir, progress).answer(
+        role: Respondent(role, own, model, cache, workdir, progress, settings.engine).answer(
             tasks, held_out if role == "aligned" else [], batch_size=settings.batch_size
         )
         for role, own in sources.items()
@@ -89,6 +90,24 @@ def evaluate(
                 limited_from=None,
             )
         )
+    if settings.lm_eval is not None:
+        harness = {
+            role: harness_outcomes(
+                settings.lm_eval, own, model, batch_size=settings.batch_size, cache=cache, progress=progress
+            )
+            for role, own in sources.items()
+        }
+        figures += [
+            compare(
+                f"{task} (lm-eval)",
+                "accuracy",
+                list(outcomes.values()),
+                [harness["aligned"][task][sample] for sample in outcomes],
+                confidence=settings.confidence,
+                limited_from=None,
+            )
+            for task, outcomes in harness["base"].items()
+        ]
     figures = adjusted(figures)
     write_parquet(pa.Table.from_pylist(summary_rows(figures), SUMMARY), workdir / "eval_summary.parquet")
     shown = table(figures)

@@ -71,6 +71,15 @@ def check_writable(path: Path) -> None:
     """
     if path.suffix.lower() not in (".csv", ".jsonl"):
         raise UserError(f"{path}: the suffix {path.suffix!r} is no format that can be written; use .csv or .jsonl.")
+    check_folder(path)
+
+
+def check_folder(path: Path) -> None:
+    """Make sure, before any work, that a file can be put there.
+
+    Raises:
+        UserError: its folder is not there.
+    """
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no folder {path.parent}.")
 

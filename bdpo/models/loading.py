@@ -70,5 +70,13 @@ def load_model(
     return model
 
 
+def on_fastest_device(model: PreTrainedModel) -> PreTrainedModel:
+    """The model on a GPU where there is one, else where it is."""
+    if not torch.cuda.is_available():
+        return model
+    moved: PreTrainedModel = model.to("cuda")
+    return moved
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
