@@ -116,9 +116,7 @@ class Respondent:
         lengths = {task.max_new_tokens for task in tasks if task.prompt.label != "choice"}
         for length in sorted(lengths):
             places = [i for i, t in enumerate(tasks) if t.prompt.label != "choice" and t.max_new_tokens == length]
-            tokens, spent = self._complete(
-                [tasks[i].prompt for i in places], places, replies, length, batch_size, engine
-            )
+            tokens, spent = self._complete([tasks[i].prompt for i in places], places, replies, length, batch_size)
             num_tokens, seconds = num_tokens + tokens, seconds + spent
         places = [i for i, task in enumerate(tasks) if task.prompt.label == "choice"]
         for place, reply in zip(places, self._choose([tasks[i].prompt for i in places]), strict=True):
