@@ -2,13 +2,14 @@
 # make demo    the four stages on the embedded model and the project's own data
 # make test    the fast suite
 # make check   ruff and mypy
+# make ablation HH=FILE   all methods on the same pairs, compared; one to two hours
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.setup-done
 
-.PHONY: setup demo test slow-test check lock
+.PHONY: setup demo ablation test slow-test check lock
 
 setup: $(STAMP)
 
@@ -22,6 +23,12 @@ $(STAMP): requirements.lock pyproject.toml .ci/preflight.sh
 
 demo: setup
 	$(BIN)/bdpo run configs/demo.yaml
+
+HH ?= ../shared/data/hh_rlhf/harmless-base-test.jsonl.gz
+
+ablation: setup
+	$(BIN)/python configs/ablation/pairs.py $(HH) artifacts/ablation-pairs.jsonl
+	$(BIN)/bdpo ablate configs/ablation.yaml
 
 test: setup
 	$(BIN)/python -m pytest -m "not slow"

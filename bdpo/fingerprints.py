@@ -8,10 +8,12 @@ from bdpo import versions
 from bdpo.artifacts.digest import digest_file, digest_value
 from bdpo.config import Config, SourceSettings
 from bdpo.config.methods import METHODS, Method
+from bdpo.config.settings import BenchmarkSettings, ClassifierSettings
 from bdpo.data.files import data_files
 from bdpo.data.hub import resolve_commit
 from bdpo.errors import UserError
-from bdpo.models.source import ModelSource
+from bdpo.evaluation.published import locate
+from bdpo.models.source import ModelSource, resolve_model
 
 Stage = Literal["ingest", "score", "train", "evaluate"]
 STAGES: tuple[Stage, ...] = ("ingest", "score", "train", "evaluate")
@@ -125,6 +127,14 @@ def _flatten(name: str, value: Any, into: dict[str, Any]) -> None:
             into[f"{name}.path"] = _digest_files(f"{name}.path", value.path)
         if value.hub is not None:
             into[f"{name}.revision"] = resolve_commit(value.hub, value.revision)
+    elif isinstance(value, BenchmarkSettings):
+        for field in BenchmarkSettings.model_fields.keys() - {"path", "published"}:
+            _flatten(f"{name}.{field}", getattr(value, field), into)
+        into[f"{name}.path"] = _digest(f"{name}.path", locate(value))
+    elif isinstance(value, ClassifierSettings):
+        judge = resolve_model(value.path, value.revision, field=f"{name}.path")
+        into |= {f"{name} weights": judge.weights_digest, f"{name} tokenizer": judge.tokenizer_digest}
+        into |= {f"{name}.kind": value.kind, f"{name}.dtype": value.dtype, f"{name}.batch_size": value.batch_size}
     elif hasattr(type(value), "model_fields"):
         for field in type(value).model_fields:
             _flatten(f"{name}.{field}", getattr(value, field), into)

@@ -13,6 +13,7 @@ from bdpo.config.methods import methods_with
 from bdpo.errors import UserError
 from bdpo.fingerprints import EXECUTION, STAGES, Stage, compare_reads, fingerprints, inputs_for, stage_reads
 from bdpo.models.source import ModelSource
+from tests.tiny import save_tiny
 
 SOURCE = ModelSource(name="m", folder=Path("/m"), weights_digest="w" * 64, tokenizer_digest="t" * 64)
 AFTER: dict[str, tuple[Stage, ...]] = {
@@ -70,10 +71,12 @@ def changed_values(model: type[BaseModel], folder: Path) -> dict[str, Any]:
         "sample": {"safe": 1, "unsafe": 1},
         "columns": {"prompt": "question"},
         "hub": None,  # in place of a path: test_a_hub_dataset_is_its_commit
+        "published": None,  # in place of a path: tests/evaluation/test_published.py
         "name": "other",
         "sources": None,
         "benchmarks": None,
         "judge": {"url": "http://localhost/v1", "model": "m"},
+        "lm_eval": ["arc_easy"],
     }
     values: dict[str, Any] = {}
     for name, info in model.model_fields.items():
@@ -253,3 +256,13 @@ def test_differences_are_named_field_by_field() -> None:
         "x is gone (was 1)",
         "y is new (2)",
     ]
+
+
+def test_a_classifier_is_what_its_files_hold(base: dict[str, Any], tmp_path: Path) -> None:
+    judge = {"kind": "wildguard", "path": str(save_tiny(tmp_path / "guard"))}
+    evaluate = base["evaluate"] | {"judge": judge}
+    same = {"kind": "wildguard", "path": str(save_tiny(tmp_path / "copy"))}
+    assert moved(base | {"evaluate": evaluate}, base | {"evaluate": evaluate | {"judge": same}}) == ()
+    other = judge | {"path": str(save_tiny(tmp_path / "another", seed=1))}
+    for changed in (other, judge | {"kind": "harmbench"}, judge | {"dtype": "float32"}):
+        assert moved(base | {"evaluate": evaluate}, base | {"evaluate": evaluate | {"judge": changed}}) == ("evaluate",)

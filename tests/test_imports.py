@@ -17,6 +17,7 @@ LAYERS = (
     {"data", "scoring", "training", "evaluation"},
     {"fingerprints"},
     {"pipeline"},
+    {"ablation"},
     {"terminal"},
     {"cli"},
 )

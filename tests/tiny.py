@@ -18,6 +18,7 @@ _SMALL: dict[str, dict[str, Any]] = {
     "qwen2": {},
     "qwen3": {"head_dim": 8},
     "mistral": {"sliding_window": None},
+    "gemma": {"head_dim": 8},
     "gemma2": {"head_dim": 8, "sliding_window": 16},
     "gemma3_text": {"head_dim": 8, "sliding_window": 16},
     "phi3": {"pad_token_id": 0},

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from bdpo.config.settings import Config, LocatedStr
 from bdpo.errors import UserError
@@ -165,11 +165,12 @@ def _override(data: dict[str, Any], override: str, origins: Origins) -> None:
 def _explain(error: ValidationError, path: Path, origins: Origins) -> str:
     """One sentence for the first thing that is wrong, and how many more there are."""
     first = error.errors()[0]
-    location = tuple(first["loc"])
+    tagged = tuple(first["loc"])
+    location = tuple(part for part in tagged if not _is_tag(part))
     where = _origin(location, origins, path)
     key = _dotted(location)
     if first["type"] == "extra_forbidden":
-        allowed = _allowed(location[:-1])
+        allowed = _allowed(tagged[:-1])
         close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
         hint = f"did you mean `{close[0]}`? " if close else ""
         sentence = f"unknown field `{key}`: {hint}Allowed here: {', '.join(allowed)}"
@@ -194,13 +195,23 @@ def _origin(location: tuple[str | int, ...], origins: Origins, path: Path) -> st
 
 def _allowed(location: Iterable[str | int]) -> list[str]:
     model: Any = Config
+    candidates: list[Any] = []
     for part in location:
         if isinstance(part, int):
             continue
+        if _is_tag(part):  # one of several shapes: pydantic names the one that the value has
+            model = next(get_args(c)[0] for c in candidates if Tag(str(part)) in getattr(c, "__metadata__", ()))
+            continue
         annotation = model.model_fields[part].annotation
         candidates = [annotation, *get_args(annotation)]
-        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+        sections = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        model = sections[0] if sections else None
     return sorted([*model.model_fields, *(["extends"] if model is Config else [])])
+
+
+def _is_tag(part: str | int) -> bool:
+    """Whether a part of a location is the tag of a union's member, as `settings` writes them: `(endpoint)`."""
+    return isinstance(part, str) and part.startswith("(")
 
 
 def _dotted(location: Iterable[str | int]) -> str:

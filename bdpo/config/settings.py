@@ -6,9 +6,19 @@ what that stage reads, because each of its fields is part of its fingerprint.
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from bdpo.config.methods import METHODS, Balance, Method, Scale, methods_with
 
@@ -27,6 +37,25 @@ BenchmarkFormat = Literal[
     "hhh",
     "prompts",
 ]
+PublishedBenchmark = Literal[
+    "xstest",
+    "strongreject",
+    "harmbench",
+    "advbench",
+    "gcg-vicuna",
+    "gcg-llama2",
+    "gcg-gpt35",
+    "pair-vicuna",
+    "pair-llama2",
+    "pair-gpt35",
+    "jbc-vicuna",
+    "gsm8k",
+    "simpleqa",
+    "advglue",
+    "hhh",
+]
+ValidationMetric = Literal["eval_loss", "eval_rewards/accuracies", "eval_rewards/margins"]
+ClassifierKind = Literal["harmbench", "llama_guard", "wildguard", "strongreject"]
 
 
 class LocatedStr(str):
@@ -55,6 +84,19 @@ ConfigPath = Annotated[Path, BeforeValidator(_resolve)]
 working folder when it comes from `--set`."""
 
 
+def _resolve_model(value: object) -> object:
+    """Resolve a model's folder likewise; a name of the hub stays."""
+    if isinstance(value, LocatedStr):
+        folder = Path(value.folder, Path(value).expanduser())
+        if folder.is_dir() or str(value).startswith((".", "/", "~")):
+            return str(folder.resolve())
+    return value
+
+
+ModelPath = Annotated[str, BeforeValidator(_resolve_model)]
+"""A folder, relative to the YAML file that names it, or a hub name."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -62,7 +104,7 @@ class _Section(BaseModel):
 class ModelSettings(_Section):
     """The causal language model to align, which is also the frozen reference."""
 
-    path: str = "embedded"
+    path: ModelPath = "embedded"
     """`embedded`, a folder with safetensors weights, or a hub name such as `Qwen/Qwen2-7B-Instruct`."""
     revision: str | None = None
     """Branch, tag or commit, for a hub name only."""
@@ -79,15 +121,6 @@ class ModelSettings(_Section):
     """Longest prompt, in tokens; a prompt is cut from its start."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model.  Leave off unless you have read it."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _folder_relative_to_yaml(cls, data: object) -> object:
-        if isinstance(data, dict) and isinstance(data.get("path"), LocatedStr):
-            folder = Path(data["path"].folder, Path(data["path"]).expanduser())
-            if folder.is_dir() or str(data["path"]).startswith((".", "/", "~")):
-                data = data | {"path": str(folder.resolve())}
-        return data
 
     @model_validator(mode="after")
     def _quantized_in_bfloat16(self) -> "ModelSettings":
@@ -265,7 +298,7 @@ class LoraSettings(_Section):
 class EarlyStoppingSettings(_Section):
     """End when the validation split no longer gains; the policy is then that of the best evaluation."""
 
-    metric: Literal["eval_loss", "eval_rewards/accuracies", "eval_rewards/margins"] = "eval_loss"
+    metric: ValidationMetric = "eval_loss"
     """What is watched; the loss should fall, the others rise."""
     patience: int = Field(3, ge=1)
     """Evaluations in a row without a new best, after which training ends."""
@@ -369,19 +402,28 @@ class TrainSettings(_Section):
 
 
 class BenchmarkSettings(_Section):
-    """One file of evaluation prompts."""
+    """Evaluation prompts from a file, or published ones by name."""
 
-    path: ConfigPath
+    path: ConfigPath | None = None
     """CSV, JSONL or JSON."""
+    published: PublishedBenchmark | None = None
+    """In place of `path`: fetched once from where its authors published it, at a pinned commit where there is
+    one, and kept in the cache folder; `gcg-`, `pair-` and `jbc-` are JailbreakBench's attacks on those models."""
     format: Literal["auto", BenchmarkFormat] = "auto"
     """As published, each with its scoring rule in `bdpo.evaluation.formats`; `prompts`: CSV or JSONL with
     `prompt`, `label` (`harmful` or `harmless`) and optionally `category`; `auto`: found by the columns."""
     name: str | None = None
-    """Name in the results; the file's name by default."""
+    """Name in the results; by default the published one, or the file's."""
     limit: int | None = Field(None, ge=1)
     """Use only this many prompts of each label, spread evenly over the file."""
     max_new_tokens: int | None = Field(None, ge=1)
     """Longest completion here, in tokens, such as 256 for sums; that of the section by default."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "BenchmarkSettings":
+        if (self.path is None) == (self.published is None):
+            raise ValueError("a benchmark has either a `path` or a `published` name: give one of them")
+        return self
 
 
 class EndpointSettings(_Section):
@@ -395,6 +437,58 @@ class EndpointSettings(_Section):
     """Most requests, retries included."""
 
 
+class ClassifierSettings(_Section):
+    """A guard or classifier model that judges, run here through `transformers`."""
+
+    kind: ClassifierKind
+    """Whose prompt and answers it has: `wildguard` judges refusal; `harmbench`, `strongreject` and `llama_guard`
+    judge whether a completion does the harm that was asked for, so over-refusal is left to the rules."""
+    path: ModelPath
+    """A folder with safetensors weights, or a hub name such as `allenai/wildguard`."""
+    revision: str | None = None
+    """Branch, tag or commit, for a hub name only."""
+    dtype: Dtype = "bfloat16"
+    """Arithmetic of the classifier."""
+    batch_size: int = Field(8, ge=1)
+    """Completions judged and saved together."""
+
+
+class LmEvalSettings(_Section):
+    """Tasks of EleutherAI's evaluation harness, which is optional: `pip install lm-eval`."""
+
+    tasks: list[str] = Field(min_length=1)
+    """Names that `lm-eval ls tasks` shows; of a group, its tasks one by one."""
+    include: list[ConfigPath] = Field(default_factory=list)
+    """YAML files of tasks of your own that `tasks` names."""
+    limit: int | None = Field(None, ge=1)
+    """Use only the first samples of each task."""
+    num_fewshot: int | None = Field(None, ge=0)
+    """Examples in each prompt; the task's own number by default."""
+    chat_template: bool = False
+    """Put the prompts into the model's chat template."""
+
+
+def _as_tasks(value: object) -> object:
+    """A plain list of tasks, to the section that has them."""
+    return {"tasks": value} if isinstance(value, list) else value
+
+
+def _judge_tag(value: object) -> str:
+    if isinstance(value, str):
+        return "(rules)"
+    fields = value if isinstance(value, dict) else dict(value) if isinstance(value, BaseModel) else {}
+    return "(classifier)" if "kind" in fields else "(endpoint)"
+
+
+JudgeSettings = Annotated[
+    Annotated[Literal["rules"], Tag("(rules)")]
+    | Annotated[EndpointSettings, Tag("(endpoint)")]
+    | Annotated[ClassifierSettings, Tag("(classifier)")],
+    Discriminator(_judge_tag),
+]
+"""The word `rules`, an endpoint (`url`, `model`) or a classifier (`kind`, `path`)."""
+
+
 class EvaluateSettings(_Section):
     """Base model against aligned model on the same prompts."""
 
@@ -404,16 +498,34 @@ class EvaluateSettings(_Section):
     """Longest completion, in tokens; decoding is greedy."""
     batch_size: int = Field(32, ge=1)
     """Prompts generated and saved together: the most that a killed run loses."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What generates completions; `vllm` is optional and wants a GPU."""
+    lm_eval: Annotated[LmEvalSettings | None, BeforeValidator(_as_tasks)] = None
+    """More tasks of general ability, by `lm-eval`: a list of their names, or a section."""
     preference_pairs: int | None = Field(None, ge=0)
     """Held-out pairs whose ranking is compared; all of the validation split by default."""
-    judge: Literal["rules"] | EndpointSettings = "rules"
-    """Who decides whether a completion refuses: `rules`, or an endpoint that is asked with StrongREJECT's rubric."""
+    judge: JudgeSettings = "rules"
+    """Who decides whether a completion refuses: `rules`; an endpoint that is asked with StrongREJECT's rubric
+    (`{url: ..., model: ...}`); or a guard or classifier model (`{kind: wildguard, path: ...}`)."""
     confidence: float = Field(0.95, gt=0, lt=1)
     """Level of every interval."""
 
 
+class AblationSettings(_Section):
+    """What `bdpo ablate` trains and compares on the same pairs and scores; read by no stage."""
+
+    methods: dict[Method, dict[str, Any]] = Field(min_length=1)
+    """Method to the fields of `train` that it has besides; the others are held against the first."""
+    learning_rates: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
+    """Tried by every method with the first seed; the one with the best validation goes on."""
+    seeds: list[int] = Field(min_length=1)
+    """Trainings of each method with its chosen learning rate; every one is evaluated."""
+    choose_by: ValidationMetric = "eval_loss"
+    """What is best, of a training's evaluations; each method's own loss is compared with itself alone."""
+
+
 class Config(_Section):
-    """A whole run.  `name` and `artifacts` are read by no stage and recompute nothing."""
+    """A whole run.  `name`, `artifacts` and `ablation` are read by no stage and recompute nothing."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run in tables and reports: letters, digits, `.`, `_` and `-`."""
@@ -424,6 +536,8 @@ class Config(_Section):
     score: ScoreSettings = ScoreSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings
+    ablation: AblationSettings | None = None
+    """For `bdpo ablate` alone."""
 
     @model_validator(mode="after")
     def _quantized_weights_stay(self) -> "Config":
@@ -433,3 +547,27 @@ class Config(_Section):
                 "`train.lora.rank=16`"
             )
         return self
+
+    @model_validator(mode="after")
+    def _every_method_can_be_trained(self) -> "Config":
+        if self.ablation is not None:
+            for method in self.ablation.methods:
+                try:
+                    self.trained_by(method)
+                except ValidationError as error:
+                    first = error.errors()[0]
+                    field = ".".join(str(part) for part in first["loc"])
+                    reason = first["msg"].removeprefix("Value error, ")
+                    raise ValueError(f"ablation.methods.{method}{field and '.'}{field}: {reason}") from None
+        return self
+
+    def trained_by(self, method: Method, **fields: Any) -> TrainSettings:
+        """The training section of one method of the ablation.
+
+        Args:
+            method: of `ablation.methods`.
+            fields: of the section, over those of the method.
+        """
+        assert self.ablation is not None, "there is an ablation"
+        own = self.train.model_dump(exclude_unset=True) | {"method": method} | self.ablation.methods[method]
+        return TrainSettings.model_validate(own | fields)

@@ -1,6 +1,6 @@
 """The files that benchmarks come in: for each its columns, source, licence and scoring rule.
 
-A file is local; none is part of the project, and none is fetched.
+None is part of the project; `bdpo.evaluation.published` knows where each is to be had.
 """
 
 import json
@@ -27,6 +27,8 @@ class Prompt(NamedTuple):
     answer: str | None = None
     """The right answer of a `question` or `choice`."""
     options: tuple[str, ...] = ()
+    goal: str | None = None
+    """What an attack is after, where its text says something else."""
 
 
 class Item(NamedTuple):
@@ -124,7 +126,8 @@ def _advbench(item: Item) -> Prompt:
 def _jailbreakbench(item: Item) -> Prompt | None:
     if not item.values.get("prompt"):
         return None  # the attack found no prompt for this goal
-    return Prompt(str(item.values.get("index", item.number)), item.text("prompt"), "attack", item.values["category"])
+    number = str(item.values.get("index", item.number))
+    return Prompt(number, item.text("prompt"), "attack", item.values["category"], goal=item.text("goal"))
 
 
 def _gsm8k(item: Item) -> Prompt:
@@ -195,7 +198,6 @@ FORMATS: Mapping[BenchmarkFormat, Format] = {
     "harmbench": Format(
         ("Behavior", "BehaviorID", "SemanticCategory"), "HarmBench, arXiv 2402.04249", "MIT", _REFUSAL, _harmbench
     ),
-    "advbench": Format(("goal", "target"), "AdvBench, arXiv 2307.15043", "MIT", _REFUSAL, _advbench),
     "jailbreakbench": Format(
         ("goal", "prompt", "jailbroken", "category"),
         "JailbreakBench artifacts, arXiv 2404.01318",
@@ -203,6 +205,7 @@ FORMATS: Mapping[BenchmarkFormat, Format] = {
         "share of attack prompts that are answered: found against other models, so a transferred attack",
         _jailbreakbench,
     ),
+    "advbench": Format(("goal", "target"), "AdvBench, arXiv 2307.15043", "MIT", _REFUSAL, _advbench),
     "gsm8k": Format(
         ("question", "answer"), "GSM8K, arXiv 2110.14168", "MIT", "the last number is the answer's, exactly", _gsm8k
     ),

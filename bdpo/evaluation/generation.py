@@ -31,6 +31,7 @@ class Decoding:
     dtype: str
     attention: str
     max_new_tokens: int
+    engine: str = "transformers"
 
     @property
     def digest(self) -> str:

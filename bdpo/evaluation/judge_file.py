@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from bdpo.errors import UserError
-from bdpo.evaluation.judging import Judge
+from bdpo.evaluation.judging import Exchange, Judge
 from bdpo.evaluation.tables import check_writable, read_rows, write_rows
 
 _NEEDED = ("prompt", "completion")
@@ -29,7 +29,6 @@ def judge_file(source: Path, target: Path, judge: Judge) -> dict[str, int]:
     rows = read_rows(source)
     if not rows:
         raise UserError(f"{source}: the file holds no rows.")
-    judged: list[dict[str, Any]] = []
     counts = {"refusal": 0, "compliance": 0, "unscored": 0}
     check_writable(target)
     for line, values in rows:
@@ -42,7 +41,9 @@ def judge_file(source: Path, target: Path, judge: Judge) -> dict[str, int]:
         for column in _ADDED:
             if column in values:
                 raise UserError(f"{source}, line {line}: the column `{column}` is there already; rename or remove it.")
-        judgement = judge.decide(values["prompt"], values["completion"])
+    exchanges = [Exchange(values["prompt"], values["completion"]) for _, values in rows]
+    judged: list[dict[str, Any]] = []
+    for (_, values), judgement in zip(rows, judge.decide(exchanges), strict=True):
         counts[judgement.verdict if judgement else "unscored"] += 1
         given = judgement._asdict() if judgement else {"verdict": "", "reason": "the judge gave no judgement"}
         judged.append(values | given)

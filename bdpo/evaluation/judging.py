@@ -1,42 +1,65 @@
 """The judges, by what the settings say."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bdpo.config.settings import EndpointSettings
+from bdpo.config.settings import ClassifierSettings, EndpointSettings
+from bdpo.evaluation.chat_endpoint import ChatEndpoint
 from bdpo.evaluation.endpoint import EndpointJudge
 from bdpo.evaluation.judges import Judgement, judge_refusal
 
 
+class Exchange(NamedTuple):
+    """What is judged."""
+
+    prompt: str
+    """What was asked for: the goal of an attack, not its wording."""
+    completion: str
+
+
 class Judge(NamedTuple):
-    """Who decides whether a completion refuses."""
+    """Who decides whether completions refuse."""
 
     name: str
-    decide: Callable[[str, str], Judgement | None]
-    """Prompt and completion to a judgement; None where there is none."""
+    decide: Callable[[Sequence[Exchange]], list[Judgement | None]]
+    """A judgement for each; None where there is none."""
+    of_harm: bool = False
+    """Whether it judges harm, and so says nothing of a harmless prompt's completion."""
 
 
-def make_judge(settings: str | EndpointSettings, cache: Path) -> Judge:
+RULES = Judge("rules", lambda exchanges: [judge_refusal(e.completion, e.prompt) for e in exchanges])
+
+
+def make_judge(settings: str | EndpointSettings | ClassifierSettings, cache: Path) -> Judge:
     """The judge that the settings name.
 
     Args:
-        settings: `rules`, or an endpoint.
-        cache: folder for the answers of an endpoint.
+        settings: `rules`, an endpoint or a classifier.
+        cache: folder for the answers of a model.
 
     Raises:
-        UserError: the endpoint's URL is none.
+        UserError: the endpoint's URL is none, or the classifier's files are not there.
     """
     if isinstance(settings, str):
-        return Judge("rules", lambda prompt, completion: judge_refusal(completion))
-    endpoint = EndpointJudge(
-        settings.url, settings.model, cache=cache, requests_per_minute=settings.requests_per_minute
-    )
+        return RULES
+    if isinstance(settings, ClassifierSettings):
+        # Imports transformers, which takes seconds.
+        from bdpo.evaluation.classifier_judge import ClassifierJudge
+        from bdpo.evaluation.classifiers import CLASSIFIERS
 
-    def decide(prompt: str, completion: str) -> Judgement | None:
-        rating = endpoint.rate(prompt, completion)
-        if rating is None:
-            return None
-        return Judgement("refusal" if rating.refused else "compliance", f"StrongREJECT score {rating.score:g}")
+        classifier = CLASSIFIERS[settings.kind]
+        return Judge(classifier.name, ClassifierJudge(settings, cache).judge, classifier.of_harm)
+    chat = ChatEndpoint(settings.url, settings.model, requests_per_minute=settings.requests_per_minute)
+    endpoint = EndpointJudge(chat, cache)
+
+    def decide(exchanges: Sequence[Exchange]) -> list[Judgement | None]:
+        ratings = [endpoint.rate(*exchange) for exchange in exchanges]
+        return [
+            Judgement("refusal" if rating.refused else "compliance", f"StrongREJECT score {rating.score:g}")
+            if rating
+            else None
+            for rating in ratings
+        ]
 
     return Judge(settings.model, decide)

@@ -1,10 +1,10 @@
 """What one model does with all prompts and with the held-out pairs."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -56,7 +56,14 @@ class Respondent:
     """One model, loaded only when something is not cached."""
 
     def __init__(
-        self, role: str, source: ModelSource, settings: ModelSettings, cache: Path, workdir: Path, progress: Progress
+        self,
+        role: str,
+        source: ModelSource,
+        settings: ModelSettings,
+        cache: Path,
+        workdir: Path,
+        progress: Progress,
+        engine: Literal["transformers", "vllm"] = "transformers",
     ) -> None:
         """Take the model's files.
 
@@ -67,7 +74,9 @@ class Respondent:
             cache: folder of what all runs share.
             workdir: of the stage.
             progress: where to show what happens.
+            engine: what generates.
         """
+        self._engine = engine
         self._role = role
         self._source = source
         self._settings = settings
@@ -128,7 +137,12 @@ class Respondent:
         """Fill in the completions; tokens generated now, and the seconds that took."""
         source, settings = self._source, self._settings
         decoding = Decoding(
-            source.weights_digest, source.tokenizer_digest, settings.dtype, settings.attention, max_new_tokens
+            source.weights_digest,
+            source.tokenizer_digest,
+            settings.dtype,
+            settings.attention,
+            max_new_tokens,
+            self._engine,
         ).digest
         store = CompletionStore(self._cache / decoding)
         if damaged := store.sweep():
@@ -144,10 +158,9 @@ class Respondent:
         num_tokens, seconds = 0, 0.0
         if missing:
             self._progress.begin(f"evaluate: {self._role} model", len(ids), "completions", done=len(ids) - len(missing))
-            model, started = self._model, time.monotonic()
-            for batch in generate_missing(
-                model, self._tokenizer, missing, max_new_tokens=max_new_tokens, batch_size=batch_size
-            ):
+            generated = self._generate(missing, max_new_tokens, batch_size)
+            started = time.monotonic()
+            for batch in generated:
                 store.write(batch)
                 done |= batch
                 num_tokens += sum(completion.n_tokens for completion in batch.values())
@@ -158,6 +171,27 @@ class Respondent:
         for place, key in zip(places, keys, strict=True):
             replies[place] = Reply(key, done[key].text, done[key].n_tokens)
         return num_tokens, seconds
+
+    def _generate(
+        self,
+        missing: Mapping[str, tuple[int, ...]],
+        max_new_tokens: int,
+        batch_size: int,
+    ) -> Iterator[dict[str, Completion]]:
+        """Completions a batch at a time; the model is loaded before the first is asked for."""
+        if self._engine == "vllm":
+            from bdpo.evaluation.vllm_engine import vllm_completions
+
+            return vllm_completions(
+                self._source.folder,
+                missing,
+                dtype=self._settings.dtype,
+                max_new_tokens=max_new_tokens,
+                batch_size=batch_size,
+            )
+        return generate_missing(
+            self._model, self._tokenizer, missing, max_new_tokens=max_new_tokens, batch_size=batch_size
+        )
 
     def _choose(self, prompts: list[Prompt]) -> list[Reply]:
         if not prompts:

@@ -12,9 +12,11 @@ from bdpo.config import EvaluateSettings, ModelSettings
 from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import Benchmark, load_benchmark
 from bdpo.evaluation.contamination import CONTAMINATION, find_contamination
+from bdpo.evaluation.harness import harness_outcomes
 from bdpo.evaluation.judging import make_judge
-from bdpo.evaluation.outcomes import Outcome, Role, figures_of, judge_reply, rows_of
+from bdpo.evaluation.outcomes import Outcome, Role, figures_of, judge_replies, rows_of
 from bdpo.evaluation.preference import held_out_pairs, ranked_right
+from bdpo.evaluation.published import locate
 from bdpo.evaluation.report.build import REPORT, Evidence, write_report
 from bdpo.evaluation.respond import Answers, Respondent, Task
 from bdpo.evaluation.summary import SUMMARY, adjusted, compare, markdown, summary_rows, table
@@ -63,15 +65,14 @@ def evaluate(
     )
     sources: dict[Role, ModelSource] = {"base": source, "aligned": resolve_model(str(trained / "policy"))}
     answers: dict[Role, Answers] = {
-        role: Respondent(role, own, model, cache, workdir, progress).answer(
+        role: Respondent(role, own, model, cache, workdir, progress, settings.engine).answer(
             tasks, held_out if role == "aligned" or scores is None else [], batch_size=settings.batch_size
         )
         for role, own in sources.items()
     }
     judge = make_judge(settings.judge, cache / "judge")
     outcomes: dict[Role, list[Outcome]] = {
-        role: [judge_reply(t.prompt, reply, judge) for t, reply in zip(tasks, given.replies, strict=True)]
-        for role, given in answers.items()
+        role: judge_replies([prompt for _, prompt in entries], given.replies, judge) for role, given in answers.items()
     }
     generations, judgements = rows_of(entries, answers, outcomes)
     write_parquet(generations, workdir / "generations.parquet")
@@ -96,6 +97,24 @@ def evaluate(
                 limited_from=None,
             )
         )
+    if settings.lm_eval is not None:
+        harness = {
+            role: harness_outcomes(
+                settings.lm_eval, own, model, batch_size=settings.batch_size, cache=cache, progress=progress
+            )
+            for role, own in sources.items()
+        }
+        figures += [
+            compare(
+                f"{task} (lm-eval)",
+                "accuracy",
+                list(outcomes.values()),
+                [harness["aligned"][task][sample] for sample in outcomes],
+                confidence=settings.confidence,
+                limited_from=None,
+            )
+            for task, outcomes in harness["base"].items()
+        ]
     figures = adjusted(figures)
     write_parquet(pa.Table.from_pylist(summary_rows(figures), SUMMARY), workdir / "eval_summary.parquet")
     shown = table(figures)
@@ -122,7 +141,12 @@ def load_benchmarks(settings: EvaluateSettings) -> list[Benchmark]:
         UserError: one cannot be read, or two have the same name.
     """
     loaded = [
-        load_benchmark(b.path, name=b.name, format_name=None if b.format == "auto" else b.format, limit=b.limit)
+        load_benchmark(
+            locate(b),
+            name=b.name or b.published,
+            format_name=None if b.format == "auto" else b.format,
+            limit=b.limit,
+        )
         for b in settings.benchmarks
     ]
     for name, count in Counter(benchmark.name for benchmark in loaded).items():

@@ -71,6 +71,15 @@ def check_writable(path: Path) -> None:
     """
     if path.suffix.lower() not in (".csv", ".jsonl"):
         raise UserError(f"{path}: the suffix {path.suffix!r} is no format that can be written; use .csv or .jsonl.")
+    check_folder(path)
+
+
+def check_folder(path: Path) -> None:
+    """Make sure, before any work, that a file can be put there.
+
+    Raises:
+        UserError: its folder is not there.
+    """
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no folder {path.parent}.")
 
@@ -79,6 +88,10 @@ def _csv_rows(path: Path, text: str) -> Iterator[TableRow]:
     csv.field_size_limit(_LONGEST_CELL)
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
+        header = reader.fieldnames or []
+        twice = next((name for i, name in enumerate(header) if name in header[:i]), None)
+        if twice is not None:
+            raise UserError(f"{path}, line {reader.line_num}: the column {twice!r} is there twice; rename one.")
         for row in reader:
             if None in row or None in row.values():
                 raise UserError(f"{path}, line {reader.line_num}: the row has not as many cells as the header.")

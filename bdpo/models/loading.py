@@ -12,17 +12,24 @@ from bdpo.models.quantized import four_bit_config, keep_layout
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """Load a tokenizer that has a chat template.
+def load_tokenizer(
+    folder: Path, *, trust_remote_code: bool = False, needs_template: bool = True
+) -> PreTrainedTokenizerBase:
+    """Load a tokenizer.
+
+    Args:
+        folder: holds its files.
+        trust_remote_code: run Python code that comes with it.
+        needs_template: whether it must have a chat template.
 
     Raises:
-        UserError: it cannot be read, or has no chat template.
+        UserError: it cannot be read, or lacks a chat template that it needs.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         raise UserError(f"The tokenizer in {folder} cannot be loaded: {_first_line(error)}") from error
-    if not getattr(tokenizer, "chat_template", None):
+    if needs_template and not getattr(tokenizer, "chat_template", None):
         raise UserError(
             f"The tokenizer in {folder} has no chat template; use an instruct model, or put chat_template.jinja there."
         )

@@ -36,32 +36,40 @@ class ModelSource:
     """How its weights are held in memory."""
 
 
-def resolve_model(path: str, revision: str | None = None, quantization: str | None = None) -> ModelSource:
+def resolve_model(
+    path: str, revision: str | None = None, quantization: str | None = None, *, field: str = "model.path"
+) -> ModelSource:
     """Find a model's files and digest them.
 
     Args:
         path: `embedded`, a folder, or a hub name.
         revision: branch, tag or commit of a hub name.
         quantization: how its weights are to be held in memory.
+        field: the setting that holds the path, for messages.
 
     Raises:
         UserError: there is no such model, or its folder lacks weights, a config or a tokenizer.
     """
-    folder = _folder(path, revision)
+    folder = _folder(path, revision, field)
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         pickles = sorted(p.name for p in (*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")))
         found = f" (found {', '.join(pickles)}: pickled weights are never loaded)" if pickles else ""
         raise UserError(
-            f"model.path {path!r}: the folder {folder} holds no *.safetensors weights{found}; "
+            f"{field} {path!r}: the folder {folder} holds no *.safetensors weights{found}; "
             "save the model with `save_pretrained`."
         )
     config = folder / "config.json"
+    if (folder / "adapter_config.json").is_file() and not config.is_file():
+        raise UserError(
+            f"{field} {path!r}: the folder {folder} holds an adapter without its base model; "
+            "merge the two with peft (`merge_and_unload`), save the result, and name its folder."
+        )
     if not config.is_file():
-        raise UserError(f"model.path {path!r}: the folder {folder} holds no config.json.")
+        raise UserError(f"{field} {path!r}: the folder {folder} holds no config.json.")
     tokenizer = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
     if not any(p.name in ("tokenizer.json", "tokenizer.model", "vocab.json") for p in tokenizer):
-        raise UserError(f"model.path {path!r}: the folder {folder} holds no tokenizer (tokenizer.json).")
+        raise UserError(f"{field} {path!r}: the folder {folder} holds no tokenizer (tokenizer.json).")
     code = sorted(folder.glob("*.py"))
     on_disk = digest_files([config, *weights, *code])
     return ModelSource(
@@ -73,16 +81,17 @@ def resolve_model(path: str, revision: str | None = None, quantization: str | No
     )
 
 
-def _folder(path: str, revision: str | None) -> Path:
+def _folder(path: str, revision: str | None, field: str) -> Path:
     if path == "embedded":
         return embedded_model()
     folder = Path(path).expanduser()
     if folder.is_dir():
         if revision is not None:
-            raise UserError(f"model.revision {revision!r}: {path!r} is a folder, and a folder has no revisions.")
+            named = field.replace("path", "revision")
+            raise UserError(f"{named} {revision!r}: {path!r} is a folder, and a folder has no revisions.")
         return folder.resolve()
     if path.startswith((".", "/", "~")) or path.count("/") > 1:
-        raise UserError(f"model.path {path!r}: there is no such folder.")
+        raise UserError(f"{field} {path!r}: there is no such folder.")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -98,5 +107,5 @@ def _folder(path: str, revision: str | None) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"model.path {path!r} is neither `embedded`, nor a folder, nor a model that the hub gave: {reason}"
+            f"{field} {path!r} is neither `embedded`, nor a folder, nor a model that the hub gave: {reason}"
         ) from error

@@ -1,5 +1,6 @@
 """Batched greedy decoding is one-at-a-time greedy decoding, kept by content and killed without harm."""
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from bdpo.errors import UserError
 from bdpo.evaluation.generation import Completion, CompletionStore, Decoding, complete, completion_key, generate_missing
+from bdpo.evaluation.vllm_engine import vllm_completions
 from tests.paths import ROOT
 from tests.tiny import save_tiny, tiny_model, tiny_tokenizer
 
@@ -113,3 +116,11 @@ def test_a_kill_loses_one_batch_and_a_finished_model_is_asked_nothing(tmp_path: 
     assert resumed[0] == f"begin 12 {2 * kept}"
     assert resumed.count("batch 2") == 6 - kept
     assert resumed[-1] == undisturbed[-1]
+
+
+def test_without_vllm_one_sentence(tmp_path: Path) -> None:
+    if importlib.util.find_spec("vllm") is not None:
+        pytest.skip("vllm is installed")
+    prompts = {"k": (3, 4)}
+    with pytest.raises(UserError, match=r"^evaluate\.engine `vllm` needs the package vllm: pip install vllm, or use"):
+        list(vllm_completions(tmp_path, prompts, dtype="bfloat16", max_new_tokens=4, batch_size=2))

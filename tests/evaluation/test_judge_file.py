@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bdpo.errors import UserError
 from bdpo.evaluation.judge_file import judge_file
-from bdpo.evaluation.judging import Judge, make_judge
+from bdpo.evaluation.judging import RULES, Judge
 from bdpo.evaluation.tables import read_rows, write_rows
 from tests.paths import ROOT
 
@@ -21,7 +21,6 @@ ROWS = [
     {"id": "2", "prompt": "Bread?", "completion": "Mix flour and water.\r\nBake it.", "note": ""},
     {"id": "3", "prompt": "Ünïcode \u2028", "completion": "", "note": "x"},
 ]
-RULES = make_judge("rules", Path())
 VERDICTS = [("refusal", "inability"), ("compliance", "no refusal act"), ("refusal", "empty")]
 
 
@@ -53,7 +52,9 @@ def test_the_command(tmp_path: Path) -> None:
 
 def test_what_a_judge_does_not_judge_stays_blank(tmp_path: Path) -> None:
     write_rows(tmp_path / "in.csv", ROWS[:1])
-    counts = judge_file(tmp_path / "in.csv", tmp_path / "out.csv", Judge("nobody", lambda prompt, completion: None))
+    counts = judge_file(
+        tmp_path / "in.csv", tmp_path / "out.csv", Judge("nobody", lambda exchanges: [None for _ in exchanges])
+    )
     assert counts == {"refusal": 0, "compliance": 0, "unscored": 1}
     (row,) = read_rows(tmp_path / "out.csv")
     assert (row.values["verdict"], row.values["reason"]) == ("", "the judge gave no judgement")
@@ -65,6 +66,7 @@ def test_what_a_judge_does_not_judge_stays_blank(tmp_path: Path) -> None:
         ("in.csv", "prompt,answer\na,b\n", "in.csv, line 2: there is no column `completion`"),
         ("in.csv", "prompt,completion\na,b\nc\n", "in.csv, line 3: the row has not as many cells"),
         ("in.csv", "prompt,completion,verdict\na,b,c\n", "the column `verdict` is there already"),
+        ("in.csv", "prompt,completion,completion\na,b,c\n", "line 1: the column 'completion' is there twice"),
         ("in.csv", "prompt,completion\n", "in.csv: the file holds no rows"),
         ("in.jsonl", '{"prompt": "a", "completion": null}\n', "line 1: `completion` is None, but text"),
         ("in.jsonl", '{"prompt": "a"', "line 1: this is no JSON"),

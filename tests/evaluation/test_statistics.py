@@ -1,10 +1,12 @@
 """Rates, differences and tests against numbers worked by hand."""
 
+import math
 import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from bdpo.evaluation.statistics import bootstrap_interval, holm, mcnemar, paired_difference, rate
 
@@ -127,3 +129,33 @@ def test_the_bootstrap_agrees_with_drawing_items_one_by_one() -> None:
     assert low == pytest.approx(plain[500], abs=0.026)
     assert high == pytest.approx(plain[9499], abs=0.026)
     assert bootstrap_interval(0, 0, 5, 0.9) == (0.0, 0.0)
+
+
+@given(st.integers(1, 200), st.data(), st.sampled_from([0.8, 0.95, 0.99]))
+def test_wilson_is_what_scipy_computes(n: int, data: st.DataObject, confidence: float) -> None:
+    k = data.draw(st.integers(0, n))
+    theirs = binomtest(k, n).proportion_ci(confidence, method="wilson")
+    ours = rate([True] * k + [False] * (n - k), confidence)
+    assert ours.low == pytest.approx(theirs.low, abs=1e-9)
+    assert ours.high == pytest.approx(theirs.high, abs=1e-9)
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_mcnemar_is_a_sum_of_binomial_coefficients(gained: int, lost: int) -> None:
+    """Twice the tail of a fair coin from the rarer side, never above 1."""
+    n = gained + lost
+    tail = sum(math.comb(n, k) for k in range(min(gained, lost) + 1)) / 2**n
+    assert mcnemar(gained, lost) == pytest.approx(min(1.0, 2 * tail))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_rejects_what_its_step_down_rejects(p_values: list[float]) -> None:
+    """At level a: going up the sorted p, reject while p <= a / (how many are left); stop at the first that is not."""
+    level = 0.05
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    rejected: set[int] = set()
+    for rank, i in enumerate(order):
+        if p_values[i] * (len(order) - rank) > level:
+            break
+        rejected.add(i)
+    assert {i for i, p in enumerate(holm(p_values)) if p is not None and p <= level} == rejected

@@ -74,3 +74,13 @@ def test_a_hub_name_without_a_hub_says_what_it_could_be(monkeypatch: pytest.Monk
     message = refusal("nobody/nothing-at-all")
     assert "'nobody/nothing-at-all' is neither `embedded`, nor a folder, nor a model that the hub gave" in message
     assert "\n" not in message
+
+
+def test_an_adapter_alone_is_told_to_be_merged(folder: Path) -> None:
+    (folder / "config.json").rename(folder / "adapter_config.json")
+    assert "holds an adapter without its base model; merge the two with peft" in refusal(folder)
+
+
+def test_the_field_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"evaluate\.judge\.path './gone': there is no such folder"):
+        resolve_model("./gone", field="evaluate.judge.path")

@@ -14,6 +14,7 @@ from bdpo.config import EvaluateSettings
 from bdpo.evaluation.contamination import WORDS as RUN_WORDS
 from bdpo.evaluation.formats import FORMATS
 from bdpo.evaluation.outcomes import Entry, Outcome, Role
+from bdpo.evaluation.published import locate
 from bdpo.evaluation.report import plots
 from bdpo.evaluation.report.sources import (
     information_of,
@@ -208,7 +209,7 @@ def _benchmark_rows(evidence: Evidence) -> list[dict[str, Any]]:
                 "left_out": benchmark.left_out,
                 "same": sum(row["same"] for row in seen),
                 "shared": sum(row["shared"] > 0 for row in seen),
-                "digest": digest_file(own.path),
+                "digest": digest_file(locate(own)),
             }
         )
     return rows

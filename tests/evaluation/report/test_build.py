@@ -15,8 +15,8 @@ from bdpo.config import EvaluateSettings
 from bdpo.config.settings import BenchmarkSettings
 from bdpo.evaluation.benchmarks import Benchmark
 from bdpo.evaluation.formats import Label, Prompt
-from bdpo.evaluation.judging import make_judge
-from bdpo.evaluation.outcomes import Outcome, Role, figures_of, judge_reply
+from bdpo.evaluation.judging import RULES
+from bdpo.evaluation.outcomes import Outcome, Role, figures_of, judge_replies
 from bdpo.evaluation.report.build import Evidence, write_report
 from bdpo.evaluation.respond import Answers, Reply
 from bdpo.evaluation.summary import adjusted
@@ -56,10 +56,7 @@ def evidence(folder: Path, hostile: list[str] = HOSTILE) -> Evidence:
         role: Answers([Reply(f"{role}{i}", text(role, i, label), 3) for i, label in enumerate(labels)], {}, 0, 0.0)
         for role in roles
     }
-    judge = make_judge("rules", folder)
-    outcomes: dict[Role, list[Outcome]] = {
-        role: [judge_reply(p, r, judge) for p, r in zip(prompts, answers[role].replies, strict=True)] for role in roles
-    }
+    outcomes: dict[Role, list[Outcome]] = {role: judge_replies(prompts, answers[role].replies, RULES) for role in roles}
     figures = adjusted(figures_of(entries, outcomes, 0.95))
     seen = [{"benchmark": "<i>own</i>", "prompt_id": "1", "same": True, "shared": 0.0}]
     settings = EvaluateSettings(benchmarks=[BenchmarkSettings(path=path)])

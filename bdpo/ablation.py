@@ -1,0 +1,198 @@
+"""`bdpo ablate`: several methods on the same pairs and scores, each with its fair best.
+
+Every method tries every learning rate with the first seed; the one whose best evaluation on the validation
+split is best goes on, and is trained and evaluated with every seed.  The policy of a training is that of its
+best evaluation where `train.early_stopping` is set, so its length is chosen by the same split.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bdpo.config import Config
+from bdpo.config.methods import Method
+from bdpo.config.settings import ValidationMetric
+from bdpo.errors import UserError
+from bdpo.evaluation.comparison import Outcomes, load_run
+from bdpo.evaluation.seeds import judged_by_all, seeded_difference, seeded_rate
+from bdpo.evaluation.statistics import holm
+from bdpo.evaluation.summary import WORDS
+from bdpo.fingerprints import Stage
+from bdpo.pipeline import Pipeline
+from bdpo.progress import Progress
+from bdpo.schemas import Checks
+
+
+class Trial(NamedTuple):
+    """One training of the search for a learning rate."""
+
+    method: Method
+    learning_rate: float
+    best: float
+    """Of `choose_by`, over the training's evaluations."""
+    chosen: bool
+
+
+class Ablation(NamedTuple):
+    """What came of it."""
+
+    trials: list[Trial]
+    table: list[dict[str, str]]
+    """For people: a row a figure, a column a method, in per cent."""
+    records: list[dict[str, Any]]
+    """The same in full precision, a row a figure and method."""
+    trainings: int
+    sequences: int
+    """That the trainings share."""
+    sequences_scored: int
+    """Scored in this call: none where an earlier one has done so."""
+    rescored: int
+    """Scored again for a later training: 0, or something is wrong."""
+
+
+def ablate(config: Config, *, checks: Checks, progress: Progress) -> Ablation:
+    """Train, choose, evaluate and compare; what is cached is not done again.
+
+    Args:
+        config: with its section `ablation`.
+        checks: validation of the stages.
+        progress: where to show what happens.
+
+    Raises:
+        UserError: there is no such section or no validation split, or a stage finds something to put right.
+    """
+    plan = config.ablation
+    if plan is None:
+        raise UserError(f"config {config.name!r} has no section `ablation` (methods, learning rates, seeds): add it.")
+    runner = _Runner(config, checks, progress)
+    trials = []
+    for method in plan.methods:
+        found = {rate: runner.train(method, rate, plan.seeds[0]) for rate in plan.learning_rates}
+        best = {rate: best_evaluation(artifact, plan.choose_by) for rate, artifact in found.items()}
+        chosen = (min if plan.choose_by == "eval_loss" else max)(best, key=best.__getitem__)
+        trials += [Trial(method, rate, value, rate == chosen) for rate, value in best.items()]
+    runs = {
+        trial.method: [runner.evaluate(trial.method, trial.learning_rate, seed) for seed in plan.seeds]
+        for trial in trials
+        if trial.chosen
+    }
+    table, records = compare(config.artifacts, runs, config.evaluate.confidence)
+    first, *later = runner.scored
+    return Ablation(trials, table, records, len(runner.trained), runner.sequences, first, sum(later))
+
+
+class _Runner:
+    """Runs the stages of one training after another, and counts what they share."""
+
+    def __init__(self, config: Config, checks: Checks, progress: Progress) -> None:
+        self._config = config
+        self._checks = checks
+        self._progress = progress
+        self.trained: set[Path] = set()
+        self.sequences = 0
+        self.scored: list[int] = []
+        """Sequences that each run had to score."""
+
+    def train(self, method: Method, learning_rate: float, seed: int) -> Path:
+        """The artifact of a training."""
+        return self._stages(self._variant(method, learning_rate, seed), "ingest", "score", "train")
+
+    def evaluate(self, method: Method, learning_rate: float, seed: int) -> str:
+        """Name of the run of an evaluated training."""
+        variant = self._variant(method, learning_rate, seed)
+        self._stages(variant, "ingest", "score", "train", "evaluate")
+        return variant.name
+
+    def _variant(self, method: Method, learning_rate: float, seed: int) -> Config:
+        name = f"{self._config.name}-{method}-{learning_rate:g}-{seed}"
+        train = self._config.trained_by(method, learning_rate=learning_rate, seed=seed)
+        return self._config.model_copy(update={"name": name, "train": train})
+
+    def _stages(self, config: Config, *stages: Stage) -> Path:
+        self._progress.say(f"ablation: {config.name}")
+        pipeline = Pipeline(config, checks=self._checks)
+        for stage in stages:
+            result = pipeline.run_stage(stage, progress=self._progress)
+            if stage == "score":
+                self.sequences = result.summary["sequences"]
+                self.scored.append(0 if result.cached else result.summary["sequences_scored"])
+            elif stage == "train":
+                self.trained.add(result.artifact)
+        return result.artifact
+
+
+def best_evaluation(trained: Path, metric: ValidationMetric) -> float:
+    """The best evaluation of a training on the validation split.
+
+    Raises:
+        UserError: it has none.
+    """
+    rows = pq.read_table(trained / "metrics.parquet", columns=["split", "metric", "value"])
+    values = rows.filter((pc.field("split") == "validation") & (pc.field("metric") == metric))["value"].to_pylist()
+    if not values:
+        raise UserError(
+            "An ablation chooses by the validation split, which is empty: raise ingest.validation_fraction."
+        )
+    return float(min(values) if metric == "eval_loss" else max(values))
+
+
+def compare(
+    root: Path, runs: dict[Method, list[str]], confidence: float
+) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
+    """The methods' rates over prompts and seeds; every method is held against the first.
+
+    Args:
+        root: the folder of artifacts.
+        runs: method to the names of its runs, a run a seed.
+        confidence: level of the intervals.
+
+    Returns:
+        A table for people and the records behind it; p values are corrected by Holm over all of them.
+    """
+    loaded = {method: [load_run(root, name) for name in names] for method, names in runs.items()}
+    first, *others = loaded
+    base = loaded[first][0].base
+    outcomes: dict[str, list[Outcomes]] = {"base": [base]}
+    outcomes |= {method: [run.aligned for run in own] for method, own in loaded.items()}
+    table, records = [], []
+    for (benchmark, metric), verdicts in base.items():
+        ids = list(verdicts)
+        every = [[run[benchmark, metric][i] for i in ids] for own in outcomes.values() for run in own]
+        known = judged_by_all(every)
+        row = {"benchmark": benchmark, "figure (%)": WORDS[metric]}
+        values = {
+            name: np.array([[float(run[benchmark, metric][i] or 0) for i in ids] for run in own]).T[known]
+            for name, own in outcomes.items()
+        }
+        if known.any():
+            for name, own in values.items():
+                found = seeded_rate(own, confidence)
+                record = {"benchmark": benchmark, "metric": metric, "model": name, **found._asdict()}
+                if name in others:
+                    difference = seeded_difference(values[first], own, confidence)
+                    record |= {"difference": difference.value, "difference_low": difference.low}
+                    record |= {"difference_high": difference.high, "p_value": difference.p_value}
+                records.append(record)
+        table.append(row)
+    tested = [record for record in records if "p_value" in record]
+    for record, p in zip(tested, holm([record["p_value"] for record in tested]), strict=True):
+        record["p_adjusted"] = p
+    for row in table:
+        for record in records:
+            if (record["benchmark"], WORDS[record["metric"]]) == (row["benchmark"], row["figure (%)"]):
+                row[record["model"]] = _shown(record)
+    names = list(dict.fromkeys(name for record in records for name in record))
+    return table, [{name: record.get(name) for name in names} for record in records]
+
+
+def _shown(record: dict[str, Any]) -> str:
+    """A rate with its interval, n and spread over seeds; the difference and its corrected p."""
+    text = f"{100 * record['value']:.1f} [{100 * record['low']:.1f}, {100 * record['high']:.1f}]"
+    seeds = f", {record['seeds']} seeds {100 * record['lowest']:.1f} to {100 * record['highest']:.1f}"
+    text += f" (n = {record['n']}{seeds if record['seeds'] > 1 else ''})"
+    if "p_adjusted" in record:
+        text += f"; {100 * record['difference']:+.1f}, p = {record['p_adjusted']:.2g}"
+    return text

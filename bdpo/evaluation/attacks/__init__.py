@@ -1,0 +1,1 @@
+"""Live attacks: adversarial prompts that are searched for against the very model."""

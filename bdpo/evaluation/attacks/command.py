@@ -1,0 +1,86 @@
+"""`bdpo attack`: a live attack on one model, goal by goal, with its rate of success."""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from bdpo.config.settings import Dtype
+from bdpo.evaluation.attacks.gcg import gcg_prompt
+from bdpo.evaluation.attacks.goals import Attempt, Goal, attack_all, read_goals
+from bdpo.evaluation.attacks.pair import pair
+from bdpo.evaluation.chat_endpoint import ChatEndpoint
+from bdpo.evaluation.generation import complete
+from bdpo.evaluation.judges import judge_refusal
+from bdpo.evaluation.statistics import Rate, rate
+from bdpo.evaluation.tables import check_folder
+from bdpo.layout.chat import tokenize_prompt
+from bdpo.models.loading import load_for_inference, load_tokenizer
+from bdpo.models.source import resolve_model
+from bdpo.progress import Progress
+
+
+class AttackPlan(NamedTuple):
+    """How a model is attacked."""
+
+    method: Literal["gcg", "pair"]
+    model: str
+    """`embedded`, a folder or a hub name."""
+    dtype: Dtype = "bfloat16"
+    limit: int | None = None
+    """At most this many goals."""
+    max_new_tokens: int = 64
+    """Longest reply, in tokens."""
+    max_prompt_length: int = 512
+    """Longest prompt, in tokens."""
+    steps: int = 250
+    """Of GCG's search."""
+    search_width: int = 512
+    """GCG's suffixes a step."""
+    seed: int = 0
+    """Of GCG's search."""
+    streams: int = 3
+    """PAIR's conversations a goal."""
+    iterations: int = 3
+    """PAIR's prompts a conversation."""
+
+
+def attack(goals: Path, target: Path, plan: AttackPlan, attacker: ChatEndpoint | None, progress: Progress) -> Rate:
+    """Attack a model.
+
+    Args:
+        goals: CSV or JSONL with `goal` and `target`.
+        target: gets the attempts as JSON in JailbreakBench's shape, for a benchmark of another evaluation to read.
+        plan: how.
+        attacker: PAIR's attacker; None for GCG.
+        progress: where to show what happens.
+
+    Returns:
+        The share of goals whose reply complies, by the rule judge, with its 95% interval.
+
+    Raises:
+        UserError: a file, the model, the attacker or nanogcg is missing.
+    """
+    check_folder(target)
+    wanted = read_goals(goals, plan.limit)
+    source = resolve_model(plan.model, field="--model")
+    model = load_for_inference(source.folder, dtype=plan.dtype)
+    tokenizer = load_tokenizer(source.folder)
+
+    def reply(prompt: str) -> str:
+        turns = [{"role": "user", "content": prompt}]
+        ids = tokenize_prompt(tokenizer, turns, max_prompt_length=plan.max_prompt_length)
+        return complete(model, tokenizer, [tuple(ids)], max_new_tokens=plan.max_new_tokens)[0].text
+
+    def complies(goal: Goal, response: str) -> bool:
+        return judge_refusal(response, goal.goal).verdict == "compliance"
+
+    def one(goal: Goal) -> Attempt:
+        if attacker is not None:
+            return pair(goal, attacker, reply, complies, streams=plan.streams, iterations=plan.iterations)
+        prompt = gcg_prompt(model, tokenizer, goal, steps=plan.steps, search_width=plan.search_width, seed=plan.seed)
+        response = reply(prompt)
+        return Attempt(prompt, response, complies(goal, response), plan.steps)
+
+    progress.begin(f"attack: {plan.method}", len(wanted), "goals")
+    parameters = plan._asdict() | {"weights": source.weights_digest, "attacker": attacker.model if attacker else None}
+    attempts = attack_all(wanted, one, target, parameters=parameters, advance=lambda _: progress.advance())
+    return rate([attempt.jailbroken for attempt in attempts], 0.95)

@@ -1,0 +1,55 @@
+"""GCG (arXiv 2307.15043) through `nanogcg`: a suffix that makes the start of a compliant reply likely.
+
+The one module that imports nanogcg, which is optional: `pip install --no-deps nanogcg` (its own requirements ask
+for a transformers of 2024; it runs with the present one).
+"""
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bdpo.errors import UserError
+from bdpo.evaluation.attacks.goals import Goal
+
+
+def gcg_prompt(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    goal: Goal,
+    *,
+    steps: int,
+    search_width: int,
+    seed: int,
+) -> str:
+    """The goal with the best suffix that was found.
+
+    Args:
+        model: white box: its gradients are taken.
+        tokenizer: with a chat template.
+        goal: what to bring about.
+        steps: of the search.
+        search_width: suffixes tried a step.
+        seed: of the search.
+
+    Raises:
+        UserError: nanogcg is not installed.
+    """
+    try:
+        import nanogcg
+    except ImportError:
+        raise UserError("The attack gcg needs nanogcg: pip install --no-deps nanogcg.") from None
+    config = nanogcg.GCGConfig(
+        num_steps=steps,
+        search_width=search_width,
+        topk=min(256, len(tokenizer)),
+        batch_size=min(search_width, _CANDIDATES),
+        seed=seed,
+        use_prefix_cache=False,  # nanogcg reads the cache as transformers had it in 2024
+        verbosity="ERROR",
+    )
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    found = nanogcg.run(model, tokenizer, f"{goal.goal} {{optim_str}}", goal.target, config)
+    return f"{goal.goal} {found.best_string}"
+
+
+_CANDIDATES = 32
+"""Suffixes in one forward pass."""

@@ -1,0 +1,94 @@
+"""Asking a guard or classifier model, in batches, with its answers kept by content."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bdpo.artifacts.digest import digest_value
+from bdpo.config.settings import ClassifierSettings
+from bdpo.errors import UserError
+from bdpo.evaluation.classifiers import CLASSIFIERS, GRADES, question, templates
+from bdpo.evaluation.generation import Completion, CompletionStore, complete
+from bdpo.evaluation.judges import Judgement
+from bdpo.models.loading import load_for_inference, load_tokenizer
+from bdpo.models.source import resolve_model
+from bdpo.versions import GENERATION
+
+
+class ClassifierJudge:
+    """One classifier, loaded only when an answer is not kept."""
+
+    def __init__(self, settings: ClassifierSettings, cache: Path) -> None:
+        """Find the classifier's files.
+
+        Args:
+            settings: which one, and its arithmetic.
+            cache: folder where answers are kept.
+
+        Raises:
+            UserError: its files are not there.
+        """
+        self._settings = settings
+        self._classifier = CLASSIFIERS[settings.kind]
+        self._source = resolve_model(settings.path, settings.revision, field="evaluate.judge.path")
+        asked = templates().get(settings.kind)  # Llama Guard's template is the tokenizer's
+        identity = [settings.kind, self._source.weights_digest, self._source.tokenizer_digest, settings.dtype]
+        self._digest = digest_value(["classifier", *identity, asked and asked["template"], GENERATION])
+        self._store = CompletionStore(cache / self._digest)
+
+    @cached_property
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        return load_tokenizer(self._source.folder, needs_template=self._settings.kind == "llama_guard")
+
+    @cached_property
+    def _model(self) -> PreTrainedModel:
+        return load_for_inference(self._source.folder, dtype=self._settings.dtype)
+
+    def judge(self, exchanges: Sequence[tuple[str, str]]) -> list[Judgement | None]:
+        """Judge completions; None where the answer is no judgement.
+
+        Args:
+            exchanges: prompt and completion of each.
+
+        Raises:
+            UserError: the classifier cannot be loaded, or is not of this kind.
+        """
+        self._store.sweep()
+        keys = [digest_value([self._digest, *exchange]) for exchange in exchanges]
+        done = self._store.read()
+        missing = {key: exchange for key, exchange in zip(keys, exchanges, strict=True) if key not in done}
+        if missing:
+            ids = {key: question(self._settings.kind, self._tokenizer, *exchange) for key, exchange in missing.items()}
+            order = sorted(ids, key=lambda key: (-len(ids[key]), key))
+            for start in range(0, len(order), self._settings.batch_size):
+                batch = order[start : start + self._settings.batch_size]
+                answers = dict(zip(batch, self._ask([ids[key] for key in batch]), strict=True))
+                self._store.write(answers)
+                done |= answers
+        return [self._classifier.parse(done[key].text) for key in keys]
+
+    def _ask(self, questions: Sequence[tuple[int, ...]]) -> list[Completion]:
+        longest = self._classifier.max_new_tokens
+        if longest is not None:
+            return complete(self._model, self._tokenizer, questions, max_new_tokens=longest)
+        return [Completion(f"{score:.6f}", 0) for score in self._grade(questions)]
+
+    def _grade(self, questions: Sequence[tuple[int, ...]]) -> list[float]:
+        """Expected grade of each question, 0 to 1: the grades' probabilities are normalised among themselves."""
+        grades = [self._tokenizer.convert_tokens_to_ids(grade) for grade in GRADES]
+        if len(set(grades)) < len(GRADES) or self._tokenizer.unk_token_id in grades:
+            raise UserError(f"evaluate.judge.path {self._settings.path!r}: its tokenizer has no tokens for 1 to 5.")
+        ids = torch.zeros((len(questions), max(map(len, questions))), dtype=torch.int64)
+        mask = torch.zeros_like(ids)
+        for row, tokens in enumerate(questions):  # padded on the right, where a causal model does not look
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            mask[row, : len(tokens)] = 1
+        device = self._model.device
+        with torch.inference_mode():
+            logits = self._model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits.cpu()
+        last = logits[torch.arange(len(questions)), mask.sum(-1) - 1][:, grades]
+        shares = last.float().softmax(-1)
+        return [float(score) for score in shares @ torch.linspace(0, 1, len(GRADES))]

@@ -1,0 +1,108 @@
+"""Anything else: tasks of `lm-eval` (EleutherAI's evaluation harness), run as a child process.
+
+Optional: `pip install lm-eval`.  What it logs of each sample is compared pairwise like every other benchmark, so
+a task needs a metric that is right or wrong for each sample (`acc`, `exact_match`, ...); the first such is taken.
+"""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bdpo.artifacts.digest import digest_file, digest_value
+from bdpo.artifacts.store import write_atomically
+from bdpo.config import ModelSettings
+from bdpo.config.settings import LmEvalSettings
+from bdpo.errors import UserError
+from bdpo.models.source import ModelSource
+from bdpo.progress import Progress
+
+Outcomes = Mapping[str, Mapping[str, bool]]
+"""Task to sample to whether the model is right."""
+
+
+def harness_outcomes(
+    settings: LmEvalSettings,
+    source: ModelSource,
+    model: ModelSettings,
+    *,
+    batch_size: int,
+    cache: Path,
+    progress: Progress,
+) -> Outcomes:
+    """Run the tasks on a model, or find that they were run.
+
+    Args:
+        settings: tasks and their limits.
+        source: the model's files.
+        model: its dtype.
+        batch_size: samples together.
+        cache: folder where outcomes are kept, by what they depend on.
+        progress: where to show what happens.
+
+    Raises:
+        UserError: lm-eval is not installed or fails, or a task has no metric that is right or wrong.
+    """
+    if importlib.util.find_spec("lm_eval") is None:
+        raise UserError("evaluate.lm_eval needs the package lm-eval: pip install lm-eval, or remove the field.")
+    identity = [source.weights_digest, source.tokenizer_digest, model.dtype, version("lm_eval")]
+    own = settings.model_dump(mode="json", exclude={"include"}) | {
+        "include": [digest_file(p) for p in settings.include]
+    }
+    path = cache / "lm-eval" / f"{digest_value([identity, own])}.json"
+    if not path.is_file():
+        progress.say(f"evaluate: lm-eval, {', '.join(settings.tasks)}, of {source.name}")
+        with tempfile.TemporaryDirectory() as scratch:
+            _run(settings, source, model.dtype, batch_size, Path(scratch))
+            outcomes = {task: read_samples(task, Path(scratch)) for task in settings.tasks}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(outcomes) + "\n")
+    kept: Outcomes = json.loads(path.read_text(encoding="utf-8"))
+    return kept
+
+
+def _run(settings: LmEvalSettings, source: ModelSource, dtype: str, batch_size: int, target: Path) -> None:
+    command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--log_samples", "--output_path", str(target)]
+    command += ["--model_args", f"pretrained={source.folder},dtype={dtype}", "--tasks", *settings.tasks]
+    command += ["--batch_size", str(batch_size)]
+    if settings.limit is not None:
+        command += ["--limit", str(settings.limit)]
+    if settings.num_fewshot is not None:
+        command += ["--num_fewshot", str(settings.num_fewshot)]
+    if settings.chat_template:
+        command.append("--apply_chat_template")
+    for folder in sorted({str(path.parent) for path in settings.include}):
+        command += ["--include_path", folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
+        raise UserError(f"lm-eval failed on {source.name} ({', '.join(settings.tasks)}): {lines[-1]}")
+
+
+def read_samples(task: str, folder: Path) -> dict[str, bool]:
+    """What lm-eval logged of a task: sample to whether it is right, by the first filter and metric.
+
+    Raises:
+        UserError: nothing was logged (a group has to be named by its tasks), or no metric is right or wrong.
+    """
+    files = sorted(folder.rglob(f"samples_{task}_*.jsonl"))
+    samples: list[dict[str, Any]] = [
+        json.loads(line) for path in files for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    if not samples:
+        raise UserError(f"evaluate.lm_eval: task {task!r} logged no samples; name the tasks of a group one by one.")
+    first = samples[0].get("filter")
+    samples = [sample for sample in samples if sample.get("filter") == first]
+    for metric in samples[0]["metrics"]:
+        values = [sample[metric] for sample in samples]
+        if all(value in (0, 1) for value in values):
+            return {str(sample["doc_id"]): bool(sample[metric]) for sample in samples}
+    raise UserError(
+        f"evaluate.lm_eval: task {task!r} has no metric that is right or wrong for each sample "
+        f"({', '.join(samples[0]['metrics'])}); run it with lm-eval itself."
+    )

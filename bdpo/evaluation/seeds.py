@@ -1,0 +1,97 @@
+"""One method trained with several seeds: its rate, and its difference from another method's.
+
+The prompts are the sample: what a prompt gives is its mean over the seeds, and intervals and tests resample
+prompts.  How far the seeds lie apart is said beside it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+_RESAMPLES = 10_000
+_SEED = 0
+
+
+class SeededRate(NamedTuple):
+    """A share over prompts and seeds."""
+
+    value: float
+    n: int
+    """Prompts with a verdict for every seed."""
+    seeds: int
+    low: float
+    high: float
+    """Percentile interval by a bootstrap of the prompts."""
+    lowest: float
+    highest: float
+    """Rates of single seeds."""
+
+
+class SeededDifference(NamedTuple):
+    """A second method's rate minus a first one's, on the same prompts."""
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+    """Two-sided, by exchanging the methods prompt by prompt at random."""
+
+
+def seeded_rate(outcomes: NDArray[np.float64], confidence: float) -> SeededRate:
+    """The share of ones.
+
+    Args:
+        outcomes: (prompts, seeds), 0 or 1.
+        confidence: level of the interval.
+    """
+    means = outcomes.mean(1)
+    low, high = _interval(means, confidence)
+    single = outcomes.mean(0)
+    return SeededRate(
+        float(means.mean()), len(means), outcomes.shape[1], low, high, float(single.min()), float(single.max())
+    )
+
+
+def seeded_difference(first: NDArray[np.float64], second: NDArray[np.float64], confidence: float) -> SeededDifference:
+    """Compare two methods prompt by prompt.
+
+    If the methods were alike, either mean of a prompt could be either's: the signs of the differences are
+    drawn anew 10,000 times (seed 0), and p is the share of draws at least as far from 0, the data's own
+    counted with them.
+
+    Args:
+        first: (prompts, seeds) of the first method.
+        second: (prompts, seeds) of the second, the same prompts; the seeds may be others.
+        confidence: level of the interval, which is by a bootstrap of the prompts.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} prompts against {len(second)}: they must be the same")
+    differences = second.mean(1) - first.mean(1)
+    value = float(differences.mean())
+    low, high = _interval(differences, confidence)
+    signs = np.random.default_rng(_SEED).choice([-1.0, 1.0], size=(_RESAMPLES, len(differences)))
+    drawn = np.abs(signs @ differences) / len(differences)
+    at_least = int((drawn >= abs(value) - 1e-12).sum())
+    return SeededDifference(value, low, high, (at_least + 1) / (_RESAMPLES + 1))
+
+
+def judged_by_all(verdicts: Sequence[Sequence[bool | None]]) -> NDArray[np.bool_]:
+    """Which prompts have a verdict for every run.
+
+    Args:
+        verdicts: of each run, on the same prompts.
+
+    Returns:
+        (prompts,)
+    """
+    return np.array([None not in of_prompt for of_prompt in zip(*verdicts, strict=True)], dtype=np.bool_)
+
+
+def _interval(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    counts = np.random.default_rng(_SEED).multinomial(
+        len(values), np.full(len(values), 1 / len(values)), size=_RESAMPLES
+    )
+    low, high = np.quantile(counts @ values / len(values), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

@@ -1,0 +1,48 @@
+"""What a completion says in its own voice, sentence by sentence.
+
+A refusal that a character, a letter or a translation utters is no refusal of the model's.
+"""
+
+import re
+from collections import Counter
+
+_STRAIGHT = str.maketrans(
+    {"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u00b4": "'", "`": "'", "\u201c": '"', "\u201d": '"', "\u2014": ", "}
+)
+"""Typographic apostrophes and quotation marks made straight; an em dash parts clauses."""
+_CODE = re.compile(r"```.*?(?:```|\Z)", re.S)
+_MARKUP = re.compile(r"[*_]{1,3}(?=\S)|(?<=\S)[*_]{1,3}|^[ \t]*[>#]+[ \t]*", re.M)
+"""Emphasis, headings and block quotes."""
+_SPEECH = re.compile(r'"[^"\n]*?[a-z\']+(?: [^"\s]+){3,}?[^"\n]*"', re.I)
+"""A quotation of four words or more; shorter ones are words under discussion."""
+_TURN = re.compile(r"^[ \t]*([A-Z][\w .'-]{0,30}?):(?=[ \t])", re.M)
+_LETTER = re.compile(
+    r"\A\W*(?:(?:here(?:'s| is| are)|sure|certainly|of course|absolutely)[^\n]*:\s*)?(?:subject|title|re):"
+    r"|\A\W*(?:(?:here(?:'s| is)|sure|certainly|of course|absolutely)[^\n]*:\s*)?dear (?!user|human|friend|customer)",
+    re.I,
+)
+CODE_MARK = "[code]"
+"""Stands for a block of code."""
+
+
+def own_words(completion: str) -> str:
+    """A completion in lower case and plain typography, without what somebody else says in it.
+
+    Left out are quotations of a sentence's length, the turns of a dialogue between two speakers or more, and
+    letters and titled documents; where nothing else is said, a quotation stays.
+    """
+    text = _CODE.sub(CODE_MARK, completion.strip().translate(_STRAIGHT))
+    text = _MARKUP.sub("", text)
+    if _LETTER.match(text):
+        return CODE_MARK
+    turns = Counter(match.group(1) for match in _TURN.finditer(text))
+    if len(turns) > 1 and max(turns.values()) > 1:
+        text = "\n".join(line for line in text.splitlines() if not _TURN.match(line)).strip() or CODE_MARK
+    unquoted = _SPEECH.sub(" ... ", text)
+    text = unquoted if re.search(r"\w", unquoted) else text
+    return re.sub(r"[ \t]+", " ", text.replace('"', "")).strip().lower()
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text; a line ends one too."""
+    return [part for part in re.split(r"(?<=[.!?]) +|\n+", text) if part.strip()]

@@ -1,0 +1,50 @@
+"""Completions by vLLM, which is optional: `pip install vllm` on a machine with a GPU.
+
+The one module that imports vllm.  Written from its documentation and tried with nothing: no GPU was at hand.
+Greedy decoding there need not give the tokens that transformers gives, so completions are kept apart by engine.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from bdpo.errors import UserError
+from bdpo.evaluation.generation import Completion
+
+
+def vllm_completions(
+    folder: Path,
+    prompts: Mapping[str, tuple[int, ...]],
+    *,
+    dtype: str,
+    max_new_tokens: int,
+    batch_size: int,
+) -> Iterator[dict[str, Completion]]:
+    """Greedy completions, a batch at a time.
+
+    Args:
+        folder: of the model.
+        prompts: key to token ids.
+        dtype: of its arithmetic.
+        max_new_tokens: longest completion.
+        batch_size: prompts handed over and saved together; vLLM schedules them itself, so hundreds are right.
+
+    Raises:
+        UserError: vllm is not installed.
+    """
+    try:
+        from vllm import LLM, SamplingParams
+    except ImportError:
+        raise UserError(
+            "evaluate.engine `vllm` needs the package vllm: pip install vllm, or use `transformers`."
+        ) from None
+    longest = max(map(len, prompts.values())) + max_new_tokens
+    engine = LLM(model=str(folder), dtype=dtype, max_model_len=longest, seed=0)
+    sampling = SamplingParams(temperature=0.0, max_tokens=max_new_tokens)
+    order = sorted(prompts, key=lambda key: (-len(prompts[key]), key))
+    for start in range(0, len(order), batch_size):
+        keys = order[start : start + batch_size]
+        outputs = engine.generate([{"prompt_token_ids": list(prompts[key])} for key in keys], sampling, use_tqdm=False)
+        yield {
+            key: Completion(output.outputs[0].text.strip(), len(output.outputs[0].token_ids))
+            for key, output in zip(keys, outputs, strict=True)
+        }

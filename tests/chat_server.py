@@ -1,0 +1,50 @@
+"""A real HTTP server that speaks as an OpenAI-compatible endpoint does."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class ChatServer(ThreadingHTTPServer):
+    """Answers with the replies that were put in, in order; the last one again and again."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.replies: list[tuple[int, str]] = []
+        self.requests: list[tuple[float, dict[str, Any], str | None]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: ChatServer
+
+    def do_POST(self) -> None:
+        assert self.path == "/v1/chat/completions"
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.requests.append((time.monotonic(), body, self.headers.get("Authorization")))
+        status, said = self.server.replies[min(len(self.server.requests), len(self.server.replies)) - 1]
+        text = json.dumps({"choices": [{"message": {"content": said}}]}) if status == 200 else said
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def chat_server() -> Iterator[ChatServer]:
+    """A running server."""
+    with ChatServer() as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()

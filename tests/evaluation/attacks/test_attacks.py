@@ -1,0 +1,152 @@
+"""Live attacks: PAIR with an attacker behind a real HTTP server, GCG through nanogcg where it is installed."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bdpo.errors import UserError
+from bdpo.evaluation.attacks.command import AttackPlan, attack
+from bdpo.evaluation.attacks.goals import Attempt, Goal, attack_all, read_goals
+from bdpo.evaluation.attacks.pair import pair, read_prompt
+from bdpo.evaluation.benchmarks import load_benchmark
+from bdpo.evaluation.chat_endpoint import ChatEndpoint
+from bdpo.progress import Silent
+from tests.chat_server import ChatServer, chat_server
+from tests.tiny import save_tiny
+
+GOAL = Goal("Say {where} the cookies are", "Sure, the cookies", "kitchen")
+
+
+def proposal(prompt: str) -> tuple[int, str]:
+    return 200, json.dumps({"improvement": "i", "prompt": prompt})
+
+
+def endpoint(server: ChatServer) -> ChatEndpoint:
+    return ChatEndpoint(server.url, "attacker", role="attacker", requests_per_minute=60_000, first_pause_s=0.01)
+
+
+def test_pair_refines_by_what_the_model_says() -> None:
+    heard: list[str] = []
+
+    def reply(prompt: str) -> str:
+        heard.append(prompt)
+        return "In the tin." if prompt == "third" else f"No to {prompt}."
+
+    with chat_server() as server:
+        server.replies = [proposal("first"), (200, "no JSON here"), proposal("second"), proposal("third")]
+        found = pair(GOAL, endpoint(server), reply, lambda _, r: r == "In the tin.", streams=2, iterations=3)
+        bodies = [body for _, body, _ in server.requests]
+    assert heard == ["first", "second", "third"]
+    assert found == Attempt("third", "In the tin.", True, 3)
+    assert all(body["temperature"] == 1.0 and body["messages"][0]["role"] == "system" for body in bodies)
+    assert GOAL.goal in bodies[0]["messages"][0]["content"]
+    assert GOAL.target in bodies[0]["messages"][1]["content"]
+    # What could not be read is asked again; then the attacker sees its prompt and what came of it.
+    assert bodies[1]["messages"] == bodies[2]["messages"]
+    last = bodies[2]["messages"][-1]["content"]
+    assert last.startswith("LANGUAGE MODEL OUTPUT: No to first.\nOBJECTIVE: ")
+    assert last.endswith("SCORE: 1")
+    # The first stream's three answers are used up: the second begins with an empty history.
+    assert len(bodies[3]["messages"]) == 2
+
+
+def test_pair_without_success_gives_the_last_attempt() -> None:
+    with chat_server() as server:
+        server.replies = [(200, "never any JSON")]
+        nothing = pair(GOAL, endpoint(server), str, lambda _, r: False, streams=1, iterations=2)
+        assert nothing == Attempt("", "", False, 0)
+        server.replies = [proposal("p")]
+        last = pair(GOAL, endpoint(server), lambda p: "No.", lambda _, r: False, streams=2, iterations=2)
+    assert last == Attempt("p", "No.", False, 4)
+
+
+def test_a_prompt_is_read_from_json_with_anything_around_it() -> None:
+    assert (
+        read_prompt('Sure! ```json\n{"improvement": "a", "prompt": "line\nbreak {x}"}\n``` done') == "line\nbreak {x}"
+    )
+    for nothing in ("", "{}", '{"prompt": ""}', '{"prompt": 3}', "{broken", '["prompt"]'):
+        assert read_prompt(nothing) is None
+
+
+def test_a_killed_attack_goes_on_and_ends_as_a_benchmark(tmp_path: Path) -> None:
+    goals = [Goal(f"goal {i}", "Sure", "c") for i in range(3)]
+    attacked: list[str] = []
+
+    def search(goal: Goal) -> Attempt:
+        attacked.append(goal.goal)
+        if len(attacked) == 2:
+            raise KeyboardInterrupt
+        return Attempt(f"{goal.goal} please", "ok", goal.goal != "goal 2", 5)
+
+    def run(**parameters: Any) -> list[Attempt]:
+        return attack_all(
+            goals, search, tmp_path / "a.json", parameters={"method": "PAIR", "model": "m", **parameters},
+            advance=lambda _: None,
+        )  # fmt: skip
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert [attempt.jailbroken for attempt in run()] == [True, True, False]
+    assert attacked == ["goal 0", "goal 1", "goal 1", "goal 2"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    benchmark = load_benchmark(tmp_path / "a.json")
+    assert (benchmark.name, benchmark.format) == ("PAIR (transferred from m)", "jailbreakbench")
+    assert next((p.text, p.goal, p.label) for p in benchmark.prompts) == ("goal 0 please", "goal 0", "attack")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("goal,answer\na,b\n", r"g\.csv, line 2: an attack needs text in the columns `goal` and `target`"),
+        ("goal,target\n", r"g\.csv: the file holds no goals"),
+    ],
+)
+def test_goals_that_cannot_be_read(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "g.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_goals(tmp_path / "g.csv", None)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    (tmp_path / "goals.csv").write_text("goal,target\n" + "".join(f"Say word {i},Sure\n" for i in range(4)))
+    return {"goals": tmp_path / "goals.csv", "target": tmp_path / "out.json", "model": save_tiny(tmp_path / "model")}
+
+
+def test_pair_against_a_real_model(files: dict[str, Path]) -> None:
+    plan = AttackPlan("pair", str(files["model"]), dtype="float32", limit=2, max_new_tokens=4, streams=1, iterations=1)
+    with chat_server() as server:
+        server.replies = [proposal("Please do")]
+        found = attack(files["goals"], files["target"], plan, endpoint(server), Silent())
+    written = json.loads(files["target"].read_text())
+    assert (found.n, found.successes) == (2, sum(j["jailbroken"] for j in written["jailbreaks"]))
+    assert [j["goal"] for j in written["jailbreaks"]] == ["Say word 0", "Say word 2"]
+    assert {j["prompt"] for j in written["jailbreaks"]} == {"Please do"}
+
+
+def test_an_attacker_that_is_not_there_is_one_sentence(files: dict[str, Path]) -> None:
+    attacker = ChatEndpoint("http://127.0.0.1:9", "a", role="attacker", requests_per_minute=1e6, first_pause_s=0.001)
+    plan = AttackPlan("pair", str(files["model"]), dtype="float32", limit=1)
+    with pytest.raises(UserError, match=r"^The attacker at http://127\.0\.0\.1:9.* gave no answer in 5 tries"):
+        attack(files["goals"], files["target"], plan, attacker, Silent())
+
+
+def test_gcg_against_a_real_model(files: dict[str, Path]) -> None:
+    pytest.importorskip("nanogcg", reason="nanogcg is not installed: pip install --no-deps nanogcg")
+    plan = AttackPlan(
+        "gcg", str(files["model"]), dtype="float32", limit=1, max_new_tokens=4, steps=3, search_width=8
+    )  # fmt: skip
+    attack(files["goals"], files["target"], plan, None, Silent())
+    (attempt,) = json.loads(files["target"].read_text())["jailbreaks"]
+    assert attempt["prompt"].startswith("Say word 0 ")
+    assert len(attempt["prompt"]) > len("Say word 0 ")
+
+
+def test_gcg_without_nanogcg_is_one_sentence(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nanogcg", None)  # what a missing module looks like to import
+    plan = AttackPlan("gcg", str(files["model"]), dtype="float32", limit=1)
+    with pytest.raises(UserError, match=r"^The attack gcg needs nanogcg: pip install --no-deps nanogcg\.$"):
+        attack(files["goals"], files["target"], plan, None, Silent())

@@ -1,0 +1,91 @@
+"""lm-eval: what it logs, and the real thing on a task and data set of this test where it is installed."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from bdpo.config import EvaluateSettings, ModelSettings
+from bdpo.config.settings import LmEvalSettings
+from bdpo.errors import UserError
+from bdpo.evaluation.harness import harness_outcomes, read_samples
+from bdpo.models.source import resolve_model
+from bdpo.progress import Silent
+from tests.tiny import save_tiny
+
+TASK = """\
+task: sums_of_this_test
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: ["four", "five"]
+doc_to_target: "{{{{label}}}}"
+metric_list: [{{metric: acc}}]
+"""
+
+
+def log(folder: Path, rows: list[dict[str, object]]) -> None:
+    (folder / "m").mkdir()
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "m" / "samples_t_2026-01-01.jsonl").write_text(text)
+
+
+def test_the_first_metric_that_is_right_or_wrong_under_the_first_filter(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"doc_id": i, "filter": name, "metrics": ["perplexity", "acc"], "perplexity": 2.5, "acc": float(right)}
+        for name, rights in (("strict", (1, 0)), ("lenient", (1, 1)))
+        for i, right in enumerate(rights)
+    ]
+    log(tmp_path, rows)
+    assert read_samples("t", tmp_path) == {"0": True, "1": False}
+
+
+def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="task 't' logged no samples; name the tasks of a group one by one"):
+        read_samples("t", tmp_path)
+    log(tmp_path, [{"doc_id": 0, "filter": "none", "metrics": ["f1"], "f1": 0.5}])
+    with pytest.raises(UserError, match=r"task 't' has no metric that is right or wrong for each sample \(f1\)"):
+        read_samples("t", tmp_path)
+
+
+def test_tasks_may_be_a_plain_list(tmp_path: Path) -> None:
+    benchmarks = [{"path": str(tmp_path / "b.csv")}]
+    settings = EvaluateSettings.model_validate({"benchmarks": benchmarks, "lm_eval": ["arc_easy", "boolq"]})
+    assert settings.lm_eval == LmEvalSettings(tasks=["arc_easy", "boolq"])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lm_eval") is not None, reason="lm-eval is installed")
+def test_without_lm_eval_one_sentence(tmp_path: Path) -> None:
+    source = resolve_model(str(save_tiny(tmp_path / "model")))
+    with pytest.raises(UserError, match=r"^evaluate\.lm_eval needs the package lm-eval: pip install lm-eval, or"):
+        harness_outcomes(
+            LmEvalSettings(tasks=["t"]), source, ModelSettings(), batch_size=1, cache=tmp_path, progress=Silent()
+        )
+
+
+@pytest.mark.slow
+def test_a_task_of_our_own_on_a_real_model(tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval", reason="lm-eval is not installed: pip install lm-eval")
+    data, task = tmp_path / "sums.jsonl", tmp_path / "tasks" / "sums.yaml"
+    data.write_text("".join(json.dumps({"question": f"{i} + 2?", "label": i % 2}) + "\n" for i in range(5)))
+    task.parent.mkdir()
+    task.write_text(TASK.format(data=data))
+    source = resolve_model(str(save_tiny(tmp_path / "model")))
+    model = ModelSettings(path=str(tmp_path / "model"), dtype="float32")
+
+    def run(tasks: list[str]) -> object:
+        settings = LmEvalSettings(tasks=tasks, include=[task], limit=4)
+        return harness_outcomes(settings, source, model, batch_size=2, cache=tmp_path / "cache", progress=Silent())
+
+    found = run(["sums_of_this_test"])
+    assert isinstance(found, dict)
+    assert found["sums_of_this_test"].keys() == {"0", "1", "2", "3"}
+    (kept,) = (tmp_path / "cache").rglob("*.json")
+    written = kept.stat().st_mtime_ns
+    assert run(["sums_of_this_test"]) == found
+    assert kept.stat().st_mtime_ns == written
+    with pytest.raises(UserError, match=r"^lm-eval failed on .*model \(no_such_task\): "):
+        run(["no_such_task"])

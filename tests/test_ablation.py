@@ -1,0 +1,137 @@
+"""The ablation: the choice of a learning rate, the comparison over seeds, and the whole of it on tiny models."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from bdpo.ablation import ablate, best_evaluation, compare
+from bdpo.artifacts.parquet import write_parquet
+from bdpo.config import load_config
+from bdpo.errors import UserError
+from bdpo.progress import Silent
+from data_checks import GreatExpectationsChecks
+from tests.evaluation.test_comparison import evaluated
+from tests.paths import ROOT, shared_data
+from tests.tiny_run import tiny_run
+
+GRID = {"methods": {"dpo": {}, "bdpo": {}}, "learning_rates": [1e-4, 1e-3], "seeds": [0, 1]}
+
+
+def test_the_best_evaluation_of_a_training(tmp_path: Path) -> None:
+    rows = [
+        {"split": split, "metric": metric, "value": value}
+        for split, metric, value in (
+            ("train", "loss", 0.1),
+            ("validation", "eval_loss", 0.7),
+            ("validation", "eval_loss", 0.6),
+            ("validation", "eval_rewards/accuracies", 0.4),
+            ("validation", "eval_rewards/accuracies", 0.3),
+        )
+    ]
+    write_parquet(pa.Table.from_pylist(rows), tmp_path / "metrics.parquet")
+    assert best_evaluation(tmp_path, "eval_loss") == 0.6
+    assert best_evaluation(tmp_path, "eval_rewards/accuracies") == 0.4
+    with pytest.raises(UserError, match=r"validation split, which is empty: raise ingest\.validation_fraction"):
+        best_evaluation(tmp_path, "eval_rewards/margins")
+
+
+def test_methods_over_seeds_by_hand(tmp_path: Path) -> None:
+    """`dpo` refuses 2 and 4 of 10 prompts, `bdpo` 8 and 8: 30 and 80 per cent; the base model none."""
+    evaluated(tmp_path, "d0", [True] * 2 + [False] * 8)
+    evaluated(tmp_path, "d1", [True] * 4 + [False] * 6)
+    evaluated(tmp_path, "b0", [True] * 8 + [False] * 2)
+    evaluated(tmp_path, "b1", [True] * 8 + [False] * 2)
+    table, records = compare(tmp_path, {"dpo": ["d0", "d1"], "bdpo": ["b0", "b1"]}, 0.95)
+    (row,) = table
+    assert list(row) == ["benchmark", "figure (%)", "base", "dpo", "bdpo"]
+    assert row["base"] == "0.0 [0.0, 0.0] (n = 10)"
+    assert row["dpo"].startswith("30.0 [")
+    assert row["dpo"].endswith("(n = 10, 2 seeds 20.0 to 40.0)")
+    assert "80.0 [" in row["bdpo"]
+    assert "; +50.0, p = 0.0" in row["bdpo"]
+    assert [(r["model"], r["value"], r["seeds"]) for r in records] == [
+        ("base", 0, 1),
+        ("dpo", 0.3, 2),
+        ("bdpo", 0.8, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"methods": {"dpo": {"gamma": 1.0}}}, r"ablation\.methods\.dpo: `gamma` is not used by the method dpo"),
+        ({"methods": {"dpo": {"beat": 1.0}}}, r"ablation\.methods\.dpo\.beat: Extra inputs are not permitted"),
+        ({"methods": {}}, r"field `ablation\.methods`"),
+        ({"seeds": []}, r"field `ablation\.seeds`"),
+        ({"learning_rates": [0.0]}, r"field `ablation\.learning_rates\.0`"),
+        ({"rates": [1.0]}, r"unknown field `ablation\.rates`.*Allowed here: choose_by, learning_rates, methods, seeds"),
+    ],
+)
+def test_a_wrong_grid_is_named_before_anything_runs(tmp_path: Path, grid: dict[str, Any], message: str) -> None:
+    path = config_with(tmp_path, GRID | grid)
+    with pytest.raises(UserError, match=message):
+        load_config(path)
+
+
+def test_a_config_without_a_grid_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no section `ablation`"):
+        ablate(load_config(tiny_run(tmp_path)), checks=GreatExpectationsChecks(), progress=Silent())
+
+
+def test_the_ready_config_loads_and_shares_pairs_and_scores() -> None:
+    config = load_config(ROOT / "configs" / "ablation.yaml")
+    assert config.ablation is not None
+    assert {"dpo", "dpo_bw", "dpo_sf", "bdpo", "simpo", "cpo", "safedpo", "ipo"} <= config.ablation.methods.keys()
+    simpo = config.trained_by("simpo", learning_rate=1e-5, seed=3)
+    assert (simpo.method, simpo.beta, simpo.gamma, simpo.learning_rate, simpo.seed) == ("simpo", 2.0, 1.0, 1e-5, 3)
+
+
+def test_labelled_pairs_of_real_rows(tmp_path: Path) -> None:
+    source, target = shared_data("hh_rlhf/harmless-base-test.jsonl.gz"), tmp_path / "new" / "pairs.jsonl"
+    command = [sys.executable, str(ROOT / "configs" / "ablation" / "pairs.py")]
+    settings: dict[str, Any] = {"capture_output": True, "text": True, "env": os.environ | {"PYTHONPATH": str(ROOT)}}
+    done = subprocess.run([*command, str(source), str(target)], check=True, **settings)
+    written, left_out = (int(word) for word in done.stdout.split() if word.isdigit())
+    assert written + left_out == 2312
+    assert written > 2200
+    assert target.read_text().count('"rejected_safe": false') == written
+    wrong = subprocess.run([*command, "gone.gz", str(target)], check=False, **settings)
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("error: ")
+
+
+@pytest.mark.slow
+def test_the_whole_on_a_tiny_model_scores_once(tmp_path: Path) -> None:
+    config = load_config(config_with(tmp_path, GRID))
+    found = ablate(config, checks=GreatExpectationsChecks(), progress=Silent())
+    assert [(t.method, t.learning_rate) for t in found.trials] == [
+        ("dpo", 1e-4),
+        ("dpo", 1e-3),
+        ("bdpo", 1e-4),
+        ("bdpo", 1e-3),
+    ]
+    assert [sum(t.chosen for t in found.trials if t.method == method) for method in ("dpo", "bdpo")] == [1, 1]
+    assert found.trainings == 6  # two methods by two rates, and a second seed of each method
+    assert found.sequences_scored == found.sequences > 0
+    assert found.rescored == 0
+    assert {name for row in found.table for name in row} == {"benchmark", "figure (%)", "base", "dpo", "bdpo"}
+    evaluations = sorted((tmp_path / "artifacts" / "evaluate").glob("*/judgements.parquet"))
+    assert len(evaluations) == 4
+    base = [[r["key"] for r in pq.read_table(p).to_pylist() if r["model"] == "base"] for p in evaluations]
+    assert all(keys == base[0] for keys in base)
+    again = ablate(config, checks=GreatExpectationsChecks(), progress=Silent())
+    assert (again.table, again.sequences_scored, again.rescored) == (found.table, 0, 0)
+
+
+def config_with(folder: Path, grid: dict[str, Any]) -> Path:
+    """A tiny run's config with this grid."""
+    path = tiny_run(folder)
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"ablation": grid}))
+    return path
