@@ -24,7 +24,7 @@ from bdpo.data.sampling import Kind, draw_prompts
 from bdpo.data.sources import read_source
 from bdpo.data.splits import identify
 from bdpo.errors import UserError
-from bdpo.layout.refusals import Sides, find_untokenizable
+from bdpo.layout.refusals import RefusalFinder, Sides
 from bdpo.progress import Progress
 from bdpo.schemas import PAIRS, QUARANTINE, Checks, PairSetFigures, PairSetLimits
 
