@@ -169,8 +169,8 @@ class RefusalFinder:
             if isinstance(tail, Untokenizable):
                 problems[i] = tail
             elif tail is not None:
-                said = (f"{tail.before}{response}{tail.after}" for response in pairs[i][1:])
-                texts[i] = _Texts(tail.prompt, *said, True)
+                chosen, rejected = (f"{tail.before}{response}{tail.after}" for response in pairs[i][1:])
+                texts[i] = _Texts(tail.prompt, chosen, rejected, is_tail=True)
         numbers: dict[str, int] = {}
         for parts in texts.values():
             for text in parts[:3]:
