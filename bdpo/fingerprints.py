@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from bdpo import versions
 from bdpo.artifacts.digest import digest_file, digest_value
-from bdpo.config import Config, SourceSettings
+from bdpo.config import Config, DriftSettings, SourceSettings
 from bdpo.data.files import data_files
 from bdpo.data.hub import resolve_commit
 from bdpo.errors import UserError
@@ -96,6 +96,10 @@ def _flatten(name: str, value: Any, into: dict[str, Any]) -> None:
             into[f"{name}.path"] = _digest_files(f"{name}.path", value.path)
         if value.hub is not None:
             into[f"{name}.revision"] = resolve_commit(value.hub, value.revision)
+    elif isinstance(value, DriftSettings):
+        for field in DriftSettings.model_fields.keys() - {"previous"}:
+            _flatten(f"{name}.{field}", getattr(value, field), into)
+        into[f"{name}.previous"] = _digest(f"{name}.previous", value.previous / "pairs.parquet")
     elif hasattr(type(value), "model_fields"):
         for field in type(value).model_fields:
             _flatten(f"{name}.{field}", getattr(value, field), into)

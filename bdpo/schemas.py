@@ -136,6 +136,27 @@ class PairSetLimits:
     max_median_response_chars: int | None
 
 
+@dataclass(frozen=True)
+class DriftFigures:
+    """How far a set of pairs lies from an earlier one; 0: not at all."""
+
+    response_length_ks: float
+    """Kolmogorov-Smirnov distance of the responses' lengths in characters, 0 to 1."""
+    unsafe_rejected_change: float
+    """By how much the share of pairs whose rejected response is labelled unsafe differs, 0 to 1."""
+    category_psi: float
+    """Population stability index of the categories; pairs without one are a category too."""
+
+
+@dataclass(frozen=True)
+class DriftLimits:
+    """The most that is allowed of each."""
+
+    max_response_length_ks: float
+    max_unsafe_rejected_change: float
+    max_category_psi: float
+
+
 class Checks(Protocol):
     """Validation that a stage asks for and that its caller supplies.
 
@@ -147,6 +168,9 @@ class Checks(Protocol):
 
     def pair_set(self, figures: PairSetFigures, limits: PairSetLimits) -> list[SetFailure]:
         """Set rules on what ingestion accepted and refused."""
+
+    def pair_drift(self, figures: DriftFigures, limits: DriftLimits) -> list[SetFailure]:
+        """Set rules on how far ingestion's pairs lie from an earlier artifact's."""
 
     def scored_pairs(self, frame: pd.DataFrame) -> list[RowFailure]:
         """Row rules on scored pairs (numeric columns of SCORED_PAIRS): finite, not positive, counted."""

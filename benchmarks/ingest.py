@@ -1,4 +1,4 @@
-"""How fast ingestion is, and what memory it needs: `python -m benchmarks.ingest --rows N [--json]`.
+"""How fast ingestion is, and what memory it needs: `python -m benchmarks.ingest --rows N [--near-duplicates] [--json]`.
 
 Rows have the size of HH-RLHF's (a prompt of about 150 words, responses of about
 60), one in a hundred is broken, doubled or contradictory, and the tokenizer is
@@ -38,6 +38,7 @@ _TEXTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 _TEXTS_EACH = 4096
 """Texts that turns are drawn from; a number in the prompt makes each row another."""
 _SAMPLE = 4096
+_SIMILARITY = 0.8
 _PAUSE_S = 0.05
 
 
@@ -69,15 +70,17 @@ def write_rows(path: Path, num: int, seed: int = 0) -> None:
             file.write(json.dumps(row) + "\n")
 
 
-def measure(path: Path, workdir: Path) -> dict[str, float]:
-    """Ingest a file in this process; seconds, rows per second and the peak of resident memory in GiB."""
+def measure(path: Path, workdir: Path, *, near_duplicates: bool = False) -> dict[str, float]:
+    """Ingest a file in this process and those it starts; seconds, rows per second and the peak of resident memory in GiB."""
     source = resolve_model("embedded")
     tokenizer = load_tokenizer(source.folder)
     before = psutil.Process().memory_info().rss / 2**30
     with _Peak() as peak:
         started = time.perf_counter()
         summary = ingest(
-            settings=IngestSettings.model_validate({"sources": [{"path": path}]}),
+            settings=IngestSettings.model_validate(
+                {"sources": [{"path": path}], "near_duplicates": _SIMILARITY if near_duplicates else None}
+            ),
             model=ModelSettings(),
             tokenizer=tokenizer,
             workdir=workdir,
@@ -135,18 +138,24 @@ def main() -> None:
     """Measure in a process of its own, so that making the rows does not count."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest", description=__doc__)
     parser.add_argument("--rows", type=int, default=20_000, help="rows to ingest (20,000)")
+    parser.add_argument("--near-duplicates", action="store_true", help="look for near-duplicates too")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--folder", type=Path, help="where rows and artifact are made and removed (a temporary one)")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure is not None:
-        print(json.dumps(measure(options.measure, options.measure.parent / "out")))  # noqa: T201
+        print(
+            json.dumps(
+                measure(options.measure, options.measure.parent / "out", near_duplicates=options.near_duplicates)
+            )
+        )  # noqa: T201
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         rows = Path(folder, "rows.jsonl")
         Path(folder, "out", "scratch").mkdir(parents=True)
         write_rows(rows, options.rows)
         command = [sys.executable, "-m", "benchmarks.ingest", "--measure", str(rows)]
+        command += ["--near-duplicates"] if options.near_duplicates else []
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     figures = {**json.loads(output.splitlines()[-1]), "cores": len(os.sched_getaffinity(0))}
     if options.json:

@@ -4,7 +4,8 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"
 import great_expectations as gx
 import pandas as pd
 
-from bdpo.schemas import PairSetFigures, PairSetLimits, RowFailure, SetFailure
+from bdpo.schemas import DriftFigures, DriftLimits, PairSetFigures, PairSetLimits, RowFailure, SetFailure
 from data_checks import suites
 
 # It announces a temporary folder for every context.
@@ -56,11 +57,12 @@ class GreatExpectationsChecks:
             "unsafe_rejected_fraction": (unsafe, f"{unsafe:.3f} ({figures.unsafe_rejected} of {figures.pairs})"),
             "median_response_chars": (figures.median_response_chars, f"{figures.median_response_chars:g}"),
         }
-        frame = pd.DataFrame({name: [value] for name, (value, _) in observed.items()})
-        suite = partial(suites.pair_set, limits)
-        columns = {expectation.meta["rule"]: expectation.column for expectation in suite().expectations}
-        failures = self._rows("pair_set", suite, frame)
-        return [SetFailure(f.rule, observed[columns[f.rule]][1], f.reason) for f in failures]
+        return self._set("pair_set", partial(suites.pair_set, limits), observed)
+
+    def pair_drift(self, figures: DriftFigures, limits: DriftLimits) -> list[SetFailure]:
+        """Set rules on how far ingestion's pairs lie from an earlier artifact's."""
+        observed = {name: (value, f"{value:.3f}") for name, value in asdict(figures).items()}
+        return self._set("pair_drift", partial(suites.pair_drift, limits), observed)
 
     def scored_pairs(self, frame: pd.DataFrame) -> list[RowFailure]:
         """Row rules on scored pairs (numeric columns of SCORED_PAIRS): finite, not positive, counted."""
@@ -84,6 +86,13 @@ class GreatExpectationsChecks:
             warnings.simplefilter("ignore")
             context.build_data_docs(site_names=["data_docs"])
         return folder / "index.html"
+
+    def _set(self, name: str, suite: _Suite, observed: Mapping[str, tuple[float, str]]) -> list[SetFailure]:
+        """Failures of a suite on one row of figures, each a number and how it is shown."""
+        frame = pd.DataFrame({column: [value] for column, (value, _) in observed.items()})
+        columns = {expectation.meta["rule"]: expectation.column for expectation in suite().expectations}
+        failures = self._rows(name, suite, frame)
+        return [SetFailure(f.rule, observed[columns[f.rule]][1], f.reason) for f in failures]
 
     def _rows(self, name: str, suite: _Suite, frame: pd.DataFrame) -> list[RowFailure]:
         self._checked.setdefault(name, (suite, []))[1].append(frame)

@@ -9,7 +9,7 @@ import pytest
 from tests.paths import ROOT
 
 LAYERS = (
-    {"errors", "versions", "progress", "schemas"},
+    {"errors", "versions", "progress", "schemas", "ngrams"},
     {"artifacts", "config"},
     {"models"},
     {"layout", "logprobs"},

@@ -12,19 +12,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bdpo.artifacts.duck import connect, literal
+from bdpo.data.drift import measure_drift
+from bdpo.data.near_search import SEQ, refuse_near_duplicates
 from bdpo.data.prepare import FACTS, Prepared
 from bdpo.data.rows import RowProblem
 from bdpo.data.sampling import Kind
 from bdpo.data.spool import NUM_BUCKETS, Spooled, SpoolReader
-from bdpo.schemas import PAIRS, QUARANTINE
+from bdpo.schemas import PAIRS, QUARANTINE, DriftFigures
 
 BATCH_ROWS = 8192
 """Rows in a row group of what is written."""
 _SORTED_ROWS = 4 * BATCH_ROWS
 """Rows that are sorted at a time."""
 _MEMORY_LIMIT = "1GiB"
-_SEQ = "(block << 32) + row"
-"""Orders pairs as they came."""
 _PROBLEMS = pa.schema([("block", pa.int64()), ("row", pa.int32()), ("rule", pa.string()), ("reason", pa.string())])
 _REASONS = {
     "contradictory_labels": "'the pair is here with either side preferred'",
@@ -73,8 +73,12 @@ class Candidates:
             self._problems.write_table(pa.Table.from_arrays(arrays, schema=_PROBLEMS))
 
     @contextmanager
-    def resolve(self) -> "Iterator[Resolved]":
-        """Decide: of the pairs that no rule refuses the first of equals stays, none that is labelled both ways."""
+    def resolve(self, near_duplicates: float | None = None) -> "Iterator[Resolved]":
+        """Decide: of the pairs that no rule refuses the first of equals stays, none that is labelled both ways.
+
+        Args:
+            near_duplicates: the similarity from which on a pair that comes after another is refused; None: none is.
+        """
         self._facts.close()
         self._problems.close()
         facts, problems = (
@@ -85,24 +89,26 @@ class Candidates:
             connection.execute(f"set memory_limit = '{_MEMORY_LIMIT}'")
             connection.execute(f"set temp_directory = {literal(self._folder / 'spill')}")
             connection.execute(
-                f"create table problems as select {_SEQ} as seq, coalesce(p.rule, f.rule) as rule, "
+                f"create table problems as select {SEQ} as seq, coalesce(p.rule, f.rule) as rule, "
                 f"coalesce(p.reason, f.reason) as reason from {facts} f left join {problems} p using (block, row) "
                 "where p.rule is not null or f.rule is not null"
             )
             connection.execute(
-                f"create table passed as select {_SEQ} as seq, min({_SEQ}) over (partition by pair_id) as first, "
+                f"create table passed as select {SEQ} as seq, min({SEQ}) over (partition by pair_id) as first, "
                 "min(pair_id) over (partition by unordered_id) <> max(pair_id) over (partition by unordered_id) "
-                f"as both_ways from {facts} where {_SEQ} not in (select seq from problems)"
+                f"as both_ways from {facts} where {SEQ} not in (select seq from problems)"
             )
             connection.execute(
                 "insert into problems select p.seq, rule, "
                 f"case rule {reasons} end from (select seq, first, case when both_ways then 'contradictory_labels' "
                 "else 'duplicate' end as rule from passed where both_ways or first < seq) p "
-                f"join (select {_SEQ} as seq, file, line from {facts}) first on first.seq = p.first"
+                f"join (select {SEQ} as seq, file, line from {facts}) first on first.seq = p.first"
             )
+            if near_duplicates is not None:
+                refuse_near_duplicates(connection, spool, facts, near_duplicates)
             connection.execute(
-                f"create table verdicts as select {_SEQ} as seq, f.* exclude (rule, reason), p.rule, p.reason "
-                f"from {facts} f left join problems p on p.seq = {_SEQ} order by bucket, pair_id"
+                f"create table verdicts as select {SEQ} as seq, f.* exclude (rule, reason, bands), p.rule, p.reason "
+                f"from {facts} f left join problems p on p.seq = {SEQ} order by bucket, pair_id"
             )
             yield Resolved(connection, spool)
 
@@ -125,6 +131,11 @@ class Resolved:
             "from verdicts where rule is null)"
         ).fetchall()
         return KeptFigures(pairs, rows, unsafe, float(median or 0.0))
+
+    def drift(self, previous: Path) -> DriftFigures:
+        """How far the pairs that stay lie from those of an earlier artifact."""
+        columns = "chosen_chars, rejected_chars, rejected_safe, category"
+        return measure_drift(self._connection, f"(select {columns} from verdicts where rule is null)", previous)
 
     def refused(self) -> Iterator[pa.Table]:
         """Rows of QUARANTINE of refused pairs, as they came."""

@@ -15,6 +15,8 @@ from transformers import PreTrainedTokenizerBase
 from bdpo.config import ModelSettings
 from bdpo.data.blocks import BLOCK_ROWS, Block
 from bdpo.data.measures import measure
+from bdpo.data.near import bands
+from bdpo.data.overlap import EvaluationPrompts
 from bdpo.data.rows import Candidate, Parsed, RawRow, RowProblem
 from bdpo.data.sources import Shape
 from bdpo.data.splits import identify
@@ -36,12 +38,15 @@ FACTS = pa.schema(
         pa.field("chosen_chars", pa.int64(), nullable=False),
         pa.field("rejected_chars", pa.int64(), nullable=False),
         pa.field("rejected_safe", pa.bool_()),
+        pa.field("category", pa.string()),
         pa.field("rule", pa.string()),
         pa.field("reason", pa.string()),
+        pa.field("bands", pa.list_(pa.int64())),
     ]
 )
 """What duplicates, figures and samples are found by: one row a pair; `file` and `line` of its first row, the
-rows that it was made of, and the rule and reason of a tokenizer that cannot lay it out."""
+rows that it was made of, the rule and reason of what refuses it by itself, and where near-duplicates are looked
+for, values of which they have one in common."""
 
 
 class Task(NamedTuple):
@@ -83,6 +88,9 @@ class Preparer:
     seed: int
     folder: Path
     """A scratch folder."""
+    evaluation: EvaluationPrompts
+    near_duplicates: float | None
+    """The similarity of near-duplicates, where they are looked for."""
 
     def start(self) -> Callable[[Task], Prepared]:
         """What prepares blocks in this process."""
@@ -125,7 +133,7 @@ class Preparer:
         origins = [rows for rows, _ in parsed]
         pairs = [pair for _, pair in parsed]
         identities = [identify(pair, validation_fraction=self.validation_fraction, seed=self.seed) for pair in pairs]
-        problems = finder.find([Sides(pair.prompt, pair.chosen, pair.rejected) for pair in pairs])
+        problems = self._problems(pairs, finder)
         columns: dict[str, Any] = {
             "block": np.full(num, task.number),
             "row": np.arange(start, start + num, dtype=np.int32),
@@ -137,6 +145,7 @@ class Preparer:
             "rejected_chars": [len(pair.rejected) for pair in pairs],
             "rule": [None if problem is None else problem.rule for problem in problems],
             "reason": [None if problem is None else problem.reason for problem in problems],
+            "bands": [None] * num if self.near_duplicates is None else list(bands(pairs, self.near_duplicates)),
             "prompt": _prompts(pairs),
             "source": [task.source or rows[0].file.split(".")[0] for rows in origins],
             "meta": [json.dumps(pair.meta, default=str) if pair.meta else None for pair in pairs],
@@ -152,6 +161,15 @@ class Preparer:
             return pa.Table.from_arrays(arrays, schema=schema)
 
         return table(TEXTS), table(ORIGINS), table(FACTS), measure(pairs)
+
+    def _problems(self, pairs: Sequence[Candidate], finder: RefusalFinder) -> list[RowProblem | None]:
+        """What refuses each pair by itself, beside its measures."""
+        found = finder.find([Sides(pair.prompt, pair.chosen, pair.rejected) for pair in pairs])
+        problems = [None if problem is None else RowProblem(problem.rule, problem.reason) for problem in found]
+        if self.evaluation:
+            both = zip(problems, pairs, strict=True)
+            problems = [problem or self.evaluation.find(pair.prompt) for problem, pair in both]
+        return problems
 
 
 def refusals(refused: Iterable[tuple[tuple[RawRow, ...], RowProblem]]) -> pa.Table:

@@ -1,7 +1,7 @@
 """Stage 1, ingest: every raw row ends in `pairs.parquet` or in `quarantine.parquet`."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,7 @@ from bdpo.data.candidates import Candidates, Resolved
 from bdpo.data.card import SplitFiles, write_card
 from bdpo.data.files import data_files
 from bdpo.data.hub import hub_rows
+from bdpo.data.overlap import EvaluationPrompt, EvaluationPrompts
 from bdpo.data.preparation import Preparation, Rows
 from bdpo.data.prepare import Prepared, Preparer
 from bdpo.data.readers import read_blocks
@@ -28,7 +29,7 @@ from bdpo.data.sampling import Kind, draw_prompts
 from bdpo.data.sources import find_shape
 from bdpo.errors import UserError
 from bdpo.progress import Progress
-from bdpo.schemas import MEASURES, PAIRS, QUARANTINE, Checks, PairSetFigures, PairSetLimits
+from bdpo.schemas import MEASURES, PAIRS, QUARANTINE, Checks, DriftLimits, PairSetFigures, PairSetLimits
 
 _FRAME_ROWS = 2**17
 """Rows that are validated at a time: a validation costs a third of a second before its first row."""
@@ -72,6 +73,7 @@ def ingest(
     workdir: Path,
     checks: Checks,
     progress: Progress,
+    evaluation_prompts: Sequence[EvaluationPrompt] = (),
 ) -> dict[str, Any]:
     """Read, check, deduplicate and split preference rows.
 
@@ -83,6 +85,7 @@ def ingest(
             `README.md` and `dataset/`.
         checks: row and set rules.
         progress: where to show what happens.
+        evaluation_prompts: what `settings.evaluation_prompts` holds; a pair that shares too much with one is refused.
 
     Returns:
         Counts: rows, pairs, paired_rows (two a pair where single responses were paired), quarantined,
@@ -95,7 +98,15 @@ def ingest(
     scratch = workdir / SCRATCH / "ingest"
     candidates = Candidates(scratch)
     judge = _Judge(candidates, checks, settings.max_chars)
-    preparer = Preparer(tokenizer, model, settings.validation_fraction, settings.seed, scratch)
+    preparer = Preparer(
+        tokenizer,
+        model,
+        settings.validation_fraction,
+        settings.seed,
+        scratch,
+        EvaluationPrompts(evaluation_prompts),
+        settings.near_duplicates,
+    )
     rows = 0
     left_out = {"weight": 0, "sample": 0}
     with _Quarantine(workdir) as quarantine, Preparation(preparer) as preparation:
@@ -112,7 +123,7 @@ def ingest(
                 raise UserError(f"{source.hub or source.path}: there are no rows in it.")
             progress.advance(1, rows=rows)
         judge.finish()
-        with candidates.resolve() as resolved:
+        with candidates.resolve(settings.near_duplicates) as resolved:
             for table in resolved.refused():
                 quarantine.add(table)
             quarantine.finish()
@@ -125,6 +136,12 @@ def ingest(
                 ),
                 PairSetLimits(**{name: getattr(settings, name) for name in PairSetLimits.__dataclass_fields__}),
             )
+            if settings.sample is not None and not failures:
+                left_out["sample"] = _sample(resolved, settings.sample, settings.seed)
+                kept = resolved.figures()
+            if settings.drift is not None and not failures:
+                limits = {name: getattr(settings.drift, name) for name in DriftLimits.__dataclass_fields__}
+                failures = checks.pair_drift(resolved.drift(settings.drift.previous), DriftLimits(**limits))
             checks.write_docs(workdir / "data_docs")
             if failures:
                 common = ", ".join(f"{rule} ({count})" for rule, count in quarantine.by_rule.most_common(3)) or "none"
@@ -133,9 +150,6 @@ def ingest(
                     f"ingest: {failure.rule} is {failure.observed}, allowed is {failure.allowed}; of {rows} rows "
                     f"{refused} were refused, most often by: {common}; they are in {quarantine.path}."
                 )
-            if settings.sample is not None:
-                left_out["sample"] = _sample(resolved, settings.sample, settings.seed)
-                kept = resolved.figures()
             assert rows == kept.rows + refused + sum(left_out.values()), "a row was lost"
             counts = _write_pairs(resolved, workdir)
     write_card(workdir, counts["by_split"], counts["by_source"])
