@@ -148,7 +148,7 @@ def main() -> None:
             json.dumps(
                 measure(options.measure, options.measure.parent / "out", near_duplicates=options.near_duplicates)
             )
-        )  # noqa: T201
+        )
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         rows = Path(folder, "rows.jsonl")
