@@ -71,16 +71,15 @@ def write_rows(path: Path, num: int, seed: int = 0) -> None:
 
 
 def measure(path: Path, workdir: Path, *, near_duplicates: bool = False) -> dict[str, float]:
-    """Ingest a file in this process and those it starts; seconds, rows per second and the peak of resident memory in GiB."""
+    """Ingest a file: seconds, rows per second, and the peak of resident memory of all processes in GiB."""
+    settings = {"sources": [{"path": path}], "near_duplicates": _SIMILARITY if near_duplicates else None}
     source = resolve_model("embedded")
     tokenizer = load_tokenizer(source.folder)
     before = psutil.Process().memory_info().rss / 2**30
     with _Peak() as peak:
         started = time.perf_counter()
         summary = ingest(
-            settings=IngestSettings.model_validate(
-                {"sources": [{"path": path}], "near_duplicates": _SIMILARITY if near_duplicates else None}
-            ),
+            settings=IngestSettings.model_validate(settings),
             model=ModelSettings(),
             tokenizer=tokenizer,
             workdir=workdir,
@@ -144,11 +143,8 @@ def main() -> None:
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure is not None:
-        print(
-            json.dumps(
-                measure(options.measure, options.measure.parent / "out", near_duplicates=options.near_duplicates)
-            )
-        )
+        workdir = options.measure.parent / "out"
+        print(json.dumps(measure(options.measure, workdir, near_duplicates=options.near_duplicates)))  # noqa: T201
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         rows = Path(folder, "rows.jsonl")

@@ -5,6 +5,7 @@ whoever started it is killed.  It imports nothing but what the work needs, so it
 can be used from a script that guards no `__main__`.
 """
 
+import gc
 import os
 import pickle
 import signal
@@ -125,6 +126,7 @@ def serve() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no result
     work: Work = pickle.load(tasks)  # noqa: S301 - of our own process
     do = work.start()
+    gc.freeze()  # what was imported stays: do not look through it again and again
     while True:
         try:
             task = pickle.load(tasks)  # noqa: S301
