@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from bdpo import versions
 from bdpo.artifacts.digest import digest_file, digest_value
-from bdpo.config import Config, SourceSettings
+from bdpo.config import Config, DriftSettings, SourceSettings
 from bdpo.config.methods import METHODS, Method
 from bdpo.config.settings import BenchmarkSettings, ClassifierSettings
 from bdpo.data.files import data_files
@@ -135,6 +135,10 @@ def _flatten(name: str, value: Any, into: dict[str, Any]) -> None:
         judge = resolve_model(value.path, value.revision, field=f"{name}.path")
         into |= {f"{name} weights": judge.weights_digest, f"{name} tokenizer": judge.tokenizer_digest}
         into |= {f"{name}.kind": value.kind, f"{name}.dtype": value.dtype, f"{name}.batch_size": value.batch_size}
+    elif isinstance(value, DriftSettings):
+        for field in DriftSettings.model_fields.keys() - {"previous"}:
+            _flatten(f"{name}.{field}", getattr(value, field), into)
+        into[f"{name}.previous"] = _digest(f"{name}.previous", value.previous / "pairs.parquet")
     elif hasattr(type(value), "model_fields"):
         for field in type(value).model_fields:
             _flatten(f"{name}.{field}", getattr(value, field), into)

@@ -214,8 +214,15 @@ class Pipeline:
         folder = {above: self._store.folder(above, self.fingerprints[above]) for above in self._inputs[stage]}
         match stage:
             case "ingest":
+                from bdpo.data.overlap import EvaluationPrompt
                 from bdpo.data.stage import ingest
+                from bdpo.evaluation.benchmarks import load_benchmark
                 from bdpo.models.loading import load_tokenizer
+
+                benchmarks = [
+                    load_benchmark(file.path, format_name=None if file.format == "auto" else file.format)
+                    for file in config.ingest.evaluation_prompts
+                ]
 
                 return ingest(
                     settings=config.ingest,
@@ -224,6 +231,11 @@ class Pipeline:
                     workdir=workdir,
                     checks=self._checks,
                     progress=progress,
+                    evaluation_prompts=[
+                        EvaluationPrompt(f"{prompt.prompt_id} of {benchmark.name}", prompt.text)
+                        for benchmark in benchmarks
+                        for prompt in benchmark.prompts
+                    ],
                 )
             case "score":
                 from bdpo.scoring.stage import score

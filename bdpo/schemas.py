@@ -37,6 +37,22 @@ QUARANTINE = pa.schema(
 """`quarantine.parquet`: each rejected row as it came (`row`: its bytes; JSON for a columnar file),
 with its file, its line counted from 1 (row number in a columnar file), the rule and the reason."""
 
+MEASURES = pa.schema(
+    [
+        pa.field("blank_prompt", pa.bool_(), nullable=False),
+        pa.field("blank_chosen", pa.bool_(), nullable=False),
+        pa.field("blank_rejected", pa.bool_(), nullable=False),
+        pa.field("identical_sides", pa.bool_(), nullable=False),
+        pa.field("num_chars", pa.int64(), nullable=False),
+        pa.field("control_in_prompt", pa.bool_(), nullable=False),
+        pa.field("control_in_chosen", pa.bool_(), nullable=False),
+        pa.field("control_in_rejected", pa.bool_(), nullable=False),
+    ]
+)
+"""What row rules judge a candidate pair by.  Blank: nothing but white space (of the prompt, its last turn);
+identical: but for white space around; `num_chars`: of the prompt's messages and the longer response;
+control: a character of ASCII below the space, or delete, other than tab and line ends."""
+
 SEQUENCES = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
@@ -120,6 +136,27 @@ class PairSetLimits:
     max_median_response_chars: int | None
 
 
+@dataclass(frozen=True)
+class DriftFigures:
+    """How far a set of pairs lies from an earlier one; 0: not at all."""
+
+    response_length_ks: float
+    """Kolmogorov-Smirnov distance of the responses' lengths in characters, 0 to 1."""
+    unsafe_rejected_change: float
+    """By how much the share of pairs whose rejected response is labelled unsafe differs, 0 to 1."""
+    category_psi: float
+    """Population stability index of the categories; pairs without one are a category too."""
+
+
+@dataclass(frozen=True)
+class DriftLimits:
+    """The most that is allowed of each."""
+
+    max_response_length_ks: float
+    max_unsafe_rejected_change: float
+    max_category_psi: float
+
+
 class Checks(Protocol):
     """Validation that a stage asks for and that its caller supplies.
 
@@ -127,10 +164,13 @@ class Checks(Protocol):
     """
 
     def raw_pairs(self, frame: pd.DataFrame, *, max_chars: int) -> list[RowFailure]:
-        """Row rules on candidate pairs (columns of PAIRS but `pair_id` and `split`)."""
+        """Row rules on candidate pairs (columns of MEASURES)."""
 
     def pair_set(self, figures: PairSetFigures, limits: PairSetLimits) -> list[SetFailure]:
         """Set rules on what ingestion accepted and refused."""
+
+    def pair_drift(self, figures: DriftFigures, limits: DriftLimits) -> list[SetFailure]:
+        """Set rules on how far ingestion's pairs lie from an earlier artifact's."""
 
     def scored_pairs(self, frame: pd.DataFrame) -> list[RowFailure]:
         """Row rules on scored pairs (numeric columns of SCORED_PAIRS): finite, not positive, counted."""

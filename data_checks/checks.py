@@ -4,27 +4,23 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 # Great Expectations sends usage events unless this is set before it is imported.
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
 
 import great_expectations as gx
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from bdpo.schemas import PairSetFigures, PairSetLimits, RowFailure, SetFailure
+from bdpo.schemas import DriftFigures, DriftLimits, PairSetFigures, PairSetLimits, RowFailure, SetFailure
 from data_checks import suites
 
 # It announces a temporary folder for every context.
 logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
 
-_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 _COMPLETE = {
     "result_format": "COMPLETE",
     "unexpected_index_column_names": ["row"],
@@ -47,23 +43,8 @@ class GreatExpectationsChecks:
         self._checked: dict[str, tuple[_Suite, list[pd.DataFrame]]] = {}
 
     def raw_pairs(self, frame: pd.DataFrame, *, max_chars: int) -> list[RowFailure]:
-        """Row rules on candidate pairs (columns of PAIRS but `pair_id` and `split`)."""
-        contents = [[message["content"] for message in prompt] for prompt in frame["prompt"]]
-        prompts = ["\n".join(said) for said in contents]
-        chosen, rejected = frame["chosen"].tolist(), frame["rejected"].tolist()
-        texts = {"prompt": prompts, "chosen": chosen, "rejected": rejected}
-        longer = np.maximum(_lengths(chosen), _lengths(rejected))
-        measured = pd.DataFrame(
-            {
-                "blank_prompt": [not said[-1].strip() for said in contents],
-                "blank_chosen": [not text.strip() for text in chosen],
-                "blank_rejected": [not text.strip() for text in rejected],
-                "identical_sides": [a.strip() == b.strip() for a, b in zip(chosen, rejected, strict=True)],
-                "num_chars": _lengths(prompts) + longer,
-            }
-            | {f"control_in_{side}": _matches(column, _CONTROL) for side, column in texts.items()}
-        )
-        return self._rows("raw_pairs", partial(suites.raw_pairs, max_chars=max_chars), measured)
+        """Row rules on candidate pairs (columns of MEASURES)."""
+        return self._rows("raw_pairs", partial(suites.raw_pairs, max_chars=max_chars), frame)
 
     def pair_set(self, figures: PairSetFigures, limits: PairSetLimits) -> list[SetFailure]:
         """Set rules on what ingestion accepted and refused."""
@@ -76,11 +57,12 @@ class GreatExpectationsChecks:
             "unsafe_rejected_fraction": (unsafe, f"{unsafe:.3f} ({figures.unsafe_rejected} of {figures.pairs})"),
             "median_response_chars": (figures.median_response_chars, f"{figures.median_response_chars:g}"),
         }
-        frame = pd.DataFrame({name: [value] for name, (value, _) in observed.items()})
-        suite = partial(suites.pair_set, limits)
-        columns = {expectation.meta["rule"]: expectation.column for expectation in suite().expectations}
-        failures = self._rows("pair_set", suite, frame)
-        return [SetFailure(f.rule, observed[columns[f.rule]][1], f.reason) for f in failures]
+        return self._set("pair_set", partial(suites.pair_set, limits), observed)
+
+    def pair_drift(self, figures: DriftFigures, limits: DriftLimits) -> list[SetFailure]:
+        """Set rules on how far ingestion's pairs lie from an earlier artifact's."""
+        observed = {name: (value, f"{value:.3f}") for name, value in asdict(figures).items()}
+        return self._set("pair_drift", partial(suites.pair_drift, limits), observed)
 
     def scored_pairs(self, frame: pd.DataFrame) -> list[RowFailure]:
         """Row rules on scored pairs (numeric columns of SCORED_PAIRS): finite, not positive, counted."""
@@ -105,6 +87,13 @@ class GreatExpectationsChecks:
             context.build_data_docs(site_names=["data_docs"])
         return folder / "index.html"
 
+    def _set(self, name: str, suite: _Suite, observed: Mapping[str, tuple[float, str]]) -> list[SetFailure]:
+        """Failures of a suite on one row of figures, each a number and how it is shown."""
+        frame = pd.DataFrame({column: [value] for column, (value, _) in observed.items()})
+        columns = {expectation.meta["rule"]: expectation.column for expectation in suite().expectations}
+        failures = self._rows(name, suite, frame)
+        return [SetFailure(f.rule, observed[columns[f.rule]][1], f.reason) for f in failures]
+
     def _rows(self, name: str, suite: _Suite, frame: pd.DataFrame) -> list[RowFailure]:
         self._checked.setdefault(name, (suite, []))[1].append(frame)
         failures = []
@@ -115,17 +104,6 @@ class GreatExpectationsChecks:
             for unexpected in result.result.get("unexpected_index_list") or ():
                 failures.append(RowFailure(int(unexpected["row"]), config.meta["rule"], config.notes))
         return failures
-
-
-def _lengths(texts: list[str]) -> "np.ndarray[Any, np.dtype[np.int64]]":
-    return np.fromiter(map(len, texts), np.int64, len(texts))
-
-
-def _matches(texts: list[str], regex: str) -> "np.ndarray[Any, np.dtype[np.bool_]]":
-    found: np.ndarray[Any, np.dtype[np.bool_]] = pc.match_substring_regex(
-        pa.array(texts, pa.large_string()), regex
-    ).to_numpy(zero_copy_only=False)
-    return found
 
 
 def _context() -> gx.data_context.EphemeralDataContext:

@@ -9,7 +9,7 @@ from typing import Any
 import great_expectations as gx
 import great_expectations.expectations as gxe
 
-from bdpo.schemas import PairSetLimits
+from bdpo.schemas import DriftLimits, PairSetLimits
 
 Expectation = Any
 
@@ -65,6 +65,27 @@ def pair_set(limits: PairSetLimits) -> gx.ExpectationSuite:
                     f"at least {shortest}" if longest is None else f"{shortest} to {longest}",
                 ),
             ),
+        ],
+    )
+
+
+def pair_drift(limits: DriftLimits) -> gx.ExpectationSuite:
+    """Set rules on one row: `response_length_ks, unsafe_rejected_change, category_psi`."""
+    rules = {
+        "response_length_ks": "Kolmogorov-Smirnov distance of response lengths from the previous artifact",
+        "unsafe_rejected_change": "change of the share of pairs whose rejected response is labelled unsafe",
+        "category_psi": "population stability index of the categories against the previous artifact",
+    }
+    return _suite(
+        "pair_drift",
+        [
+            gxe.ExpectColumnValuesToBeBetween(
+                column=column,
+                max_value=most,
+                **_rule(rule, f"at most {most:g}"),
+            )
+            for column, rule in rules.items()
+            for most in [getattr(limits, f"max_{column}")]
         ],
     )
 

@@ -9,7 +9,7 @@ import pytest
 from tests.paths import ROOT
 
 LAYERS = (
-    {"errors", "lifetime", "versions", "progress", "schemas"},
+    {"errors", "lifetime", "ngrams", "progress", "schemas", "versions"},
     {"artifacts", "config"},
     {"models"},
     {"layout", "logprobs"},

@@ -228,6 +228,29 @@ class SampleSettings(_Section):
         return self
 
 
+class PromptFileSettings(_Section):
+    """A file of evaluation prompts that no pair may repeat."""
+
+    path: ConfigPath
+    """CSV, JSONL or JSON, as under `evaluate.benchmarks`."""
+    format: Literal["auto", BenchmarkFormat] = "auto"
+    """As under `evaluate.benchmarks`."""
+
+
+class DriftSettings(_Section):
+    """How far the pairs may lie from those of an earlier artifact."""
+
+    previous: ConfigPath
+    """Folder of that artifact of ingestion; what it is compared by is its `pairs.parquet`."""
+    max_response_length_ks: float = Field(0.1, ge=0, le=1)
+    """A greater Kolmogorov-Smirnov distance of the responses' lengths fails the stage."""
+    max_unsafe_rejected_change: float = Field(0.1, ge=0, le=1)
+    """A greater change of the share of pairs whose rejected response is labelled unsafe fails the stage."""
+    max_category_psi: float = Field(0.25, ge=0)
+    """A greater population stability index of the categories fails the stage; by custom 0.1 is a small shift
+    and 0.25 a large one."""
+
+
 class IngestSettings(_Section):
     """Raw rows to validated pairs."""
 
@@ -242,6 +265,15 @@ class IngestSettings(_Section):
     added."""
     max_chars: int = Field(100_000, ge=1)
     """A row whose prompt and longer response exceed this is quarantined as over-long."""
+    evaluation_prompts: list[PromptFileSettings] = Field(default_factory=list)
+    """Files of evaluation prompts, such as those of `evaluate.benchmarks`: a pair is quarantined where a message of
+    its prompt has the words of one, or eight words in a row with it in common.  They are named here for their
+    own sake, so that a benchmark added to the evaluation alone does not train the model anew."""
+    near_duplicates: float | None = Field(None, ge=0.5, le=1.0)
+    """Quarantine a pair whose last turn, prompt and responses each resemble an earlier pair's by this much, as the
+    Jaccard similarity of their runs of three words; 0.8 is usual.  Off by default: what is exactly alike is always
+    refused, what is merely similar may be wanted (a question asked in two ways), and the search takes longer than
+    all other checks."""
     min_pairs: int = Field(1, ge=1)
     """Fewer accepted pairs than this, before any sample, fail the stage."""
     max_quarantined_fraction: float = Field(0.5, ge=0.0, le=1.0)
@@ -254,6 +286,9 @@ class IngestSettings(_Section):
     """A smaller median length of the responses, in characters, fails the stage."""
     max_median_response_chars: int | None = Field(None, ge=1)
     """A larger median length of the responses, in characters, fails the stage."""
+
+    drift: DriftSettings | None = None
+    """Compare with an earlier artifact; with none by default."""
 
     @model_validator(mode="after")
     def _limits_leave_room(self) -> "IngestSettings":

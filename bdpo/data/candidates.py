@@ -1,53 +1,35 @@
-"""Accepted rows on disk until all are seen: duplicates found and pairs sorted in bounded memory."""
+"""What becomes of candidate pairs: row rules, duplicates and contradictions, found on disk in bounded memory."""
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bdpo.artifacts.duck import connect, literal
-from bdpo.data.rows import Candidate, RawRow
+from bdpo.data.drift import measure_drift
+from bdpo.data.near_search import SEQ, refuse_near_duplicates
+from bdpo.data.prepare import FACTS, Prepared
+from bdpo.data.rows import RowProblem
 from bdpo.data.sampling import Kind
-from bdpo.data.splits import PairIdentity
-from bdpo.schemas import PAIRS, QUARANTINE
+from bdpo.data.spool import NUM_BUCKETS, Spooled, SpoolReader
+from bdpo.schemas import PAIRS, QUARANTINE, DriftFigures
 
 BATCH_ROWS = 8192
-"""Rows in memory at a time, and in a row group of what is written."""
+"""Rows in a row group of what is written."""
+_SORTED_ROWS = 4 * BATCH_ROWS
+"""Rows that are sorted at a time."""
 _MEMORY_LIMIT = "1GiB"
-_ORIGIN = pa.struct([pa.field("file", pa.string()), pa.field("line", pa.int64()), pa.field("row", pa.binary())])
-"""A row that a pair was made of: one, or two where single responses were paired."""
-_FACTS = pa.schema(
-    [
-        pa.field("seq", pa.int64()),
-        pa.field("unordered_id", pa.string()),
-        pa.field("prompt_id", pa.string()),
-        pa.field("origins", pa.list_(_ORIGIN)),
-        pa.field("chosen_chars", pa.int64()),
-        pa.field("rejected_chars", pa.int64()),
-    ]
-)
-_SCHEMA = pa.schema([*_FACTS, *PAIRS])
-_TEXT_OF_RULE = {
+_PROBLEMS = pa.schema([("block", pa.int64()), ("row", pa.int32()), ("rule", pa.string()), ("reason", pa.string())])
+_REASONS = {
     "contradictory_labels": "'the pair is here with either side preferred'",
-    "duplicate": "'the same pair as ' || first.origins[1].file || ':' || first.origins[1].line",
+    "duplicate": "'the same pair as ' || first.file || ':' || first.line",
 }
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """A candidate that every row rule let pass."""
-
-    rows: tuple[RawRow, ...]
-    """The rows that it was made of."""
-    source: str
-    pair: Candidate
-    identity: PairIdentity
-    meta: str | None
 
 
 @dataclass(frozen=True)
@@ -63,88 +45,105 @@ class KeptFigures:
     """Over both responses of every pair; 0 without pairs."""
 
 
-class CandidateFile:
-    """Candidates in a scratch folder, which is emptied first and may be deleted after."""
+class Candidates:
+    """Facts of candidates in a scratch folder, which is emptied first and may be deleted after."""
 
     def __init__(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self._folder = folder
-        self._path = folder / "candidates.parquet"
-        self._writer = pq.ParquetWriter(self._path, _SCHEMA, compression="lz4", use_dictionary=["source"])
-        self._rows = 0
+        self._facts = pq.ParquetWriter(folder / "facts.parquet", FACTS, compression="lz4")
+        self._problems = pq.ParquetWriter(folder / "problems.parquet", _PROBLEMS, compression="lz4")
+        self._blocks: dict[int, Spooled] = {}
 
-    def add(self, accepted: list[Accepted]) -> None:
-        """Append candidates."""
-        if not accepted:
-            return
-        columns: dict[str, Any] = {
-            "seq": range(self._rows, self._rows + len(accepted)),
-            "unordered_id": [a.identity.unordered_id for a in accepted],
-            "prompt_id": [a.identity.prompt_id for a in accepted],
-            "origins": [[{"file": r.file, "line": r.line, "row": r.raw} for r in a.rows] for a in accepted],
-            "chosen_chars": [len(a.pair.chosen) for a in accepted],
-            "rejected_chars": [len(a.pair.rejected) for a in accepted],
-            "pair_id": [a.identity.pair_id for a in accepted],
-            "split": [a.identity.split for a in accepted],
-            "source": [a.source for a in accepted],
-            "meta": [a.meta for a in accepted],
-        }
-        for name in ("prompt", "chosen", "rejected", "category", "chosen_safe", "rejected_safe"):
-            columns[name] = [getattr(a.pair, name) for a in accepted]
-        arrays = [pa.array(columns[field.name], field.type) for field in _SCHEMA]
-        self._writer.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA))
-        self._rows += len(accepted)
+    def add(self, prepared: Prepared) -> None:
+        """Note the pairs of a block."""
+        if prepared.spooled is not None:
+            self._blocks[prepared.number] = prepared.spooled
+            self._facts.write_table(prepared.facts)
+
+    def refuse(self, pairs: Sequence[tuple[int, int]], problems: Sequence[RowProblem]) -> None:
+        """Refuse pairs, by block and row and each once, before any rule of a tokenizer."""
+        found = zip(pairs, problems, strict=True)
+        rows = [(block, row, problem.rule, problem.reason) for (block, row), problem in found]
+        arrays = [
+            pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), _PROBLEMS, strict=False)
+        ]
+        if rows:
+            self._problems.write_table(pa.Table.from_arrays(arrays, schema=_PROBLEMS))
 
     @contextmanager
-    def resolve(self) -> "Iterator[Resolved]":
-        """Close the file and decide: the first of equal pairs stays, none of a pair labelled both ways."""
-        self._writer.close()
-        with connect(self._folder / "candidates.duckdb") as connection:
+    def resolve(self, near_duplicates: float | None = None) -> "Iterator[Resolved]":
+        """Decide: of the pairs that no rule refuses the first of equals stays, none that is labelled both ways.
+
+        Args:
+            near_duplicates: the similarity from which on a pair that comes after another is refused; None: none is.
+        """
+        self._facts.close()
+        self._problems.close()
+        facts, problems = (
+            f"read_parquet({literal(self._folder / name)})" for name in ("facts.parquet", "problems.parquet")
+        )
+        reasons = " ".join(f"when {literal(rule)} then {text}" for rule, text in _REASONS.items())
+        with connect(self._folder / "candidates.duckdb") as connection, SpoolReader(self._blocks) as spool:
             connection.execute(f"set memory_limit = '{_MEMORY_LIMIT}'")
             connection.execute(f"set temp_directory = {literal(self._folder / 'spill')}")
             connection.execute(
-                "create table verdicts as select seq, first, case when both_ways then 'contradictory_labels' "
-                "when first < seq then 'duplicate' end as rule from (select seq, "
-                "min(seq) over (partition by pair_id) as first, "
-                "min(pair_id) over (partition by unordered_id) <> max(pair_id) over (partition by unordered_id) "
-                f"as both_ways from read_parquet({literal(self._path)}))"
+                f"create table problems as select {SEQ} as seq, coalesce(p.rule, f.rule) as rule, "
+                f"coalesce(p.reason, f.reason) as reason from {facts} f left join {problems} p using (block, row) "
+                "where p.rule is not null or f.rule is not null"
             )
-            yield Resolved(connection, self._path)
+            connection.execute(
+                f"create table passed as select {SEQ} as seq, min({SEQ}) over (partition by pair_id) as first, "
+                "min(pair_id) over (partition by unordered_id) <> max(pair_id) over (partition by unordered_id) "
+                f"as both_ways from {facts} where {SEQ} not in (select seq from problems)"
+            )
+            connection.execute(
+                "insert into problems select p.seq, rule, "
+                f"case rule {reasons} end from (select seq, first, case when both_ways then 'contradictory_labels' "
+                "else 'duplicate' end as rule from passed where both_ways or first < seq) p "
+                f"join (select {SEQ} as seq, file, line from {facts}) first on first.seq = p.first"
+            )
+            if near_duplicates is not None:
+                refuse_near_duplicates(connection, spool, facts, near_duplicates)
+            connection.execute(
+                f"create table verdicts as select {SEQ} as seq, f.* exclude (rule, reason, bands), p.rule, p.reason "
+                f"from {facts} f left join problems p on p.seq = {SEQ} order by bucket, pair_id"
+            )
+            yield Resolved(connection, spool)
 
 
 class Resolved:
-    """What becomes of the candidates; only inside `CandidateFile.resolve`."""
+    """What becomes of the candidates; only inside `Candidates.resolve`."""
 
-    def __init__(self, connection: Any, path: Path) -> None:
+    def __init__(self, connection: Any, spool: SpoolReader) -> None:
         self._connection = connection
-        self._candidates = (
-            f"(select c.*, v.rule, v.first from read_parquet({literal(path)}) c join verdicts v using (seq))"
-        )
-        self._path = path
+        self._spool = spool
 
     def figures(self) -> KeptFigures:
         """Counts and median of the pairs that stay."""
         [(pairs, rows, unsafe)] = self._connection.execute(
-            "select count(*), coalesce(sum(len(origins)), 0)::bigint, count(*) filter (where rejected_safe = false) "
-            f"from {self._candidates} where rule is null"
+            "select count(*), coalesce(sum(num_rows), 0)::bigint, count(*) filter (where rejected_safe = false) "
+            "from verdicts where rule is null"
         ).fetchall()
         [(median,)] = self._connection.execute(
             "select median(chars) from (select unnest([chosen_chars, rejected_chars]) as chars "
-            f"from {self._candidates} where rule is null)"
+            "from verdicts where rule is null)"
         ).fetchall()
         return KeptFigures(pairs, rows, unsafe, float(median or 0.0))
 
+    def drift(self, previous: Path) -> DriftFigures:
+        """How far the pairs that stay lie from those of an earlier artifact."""
+        columns = "chosen_chars, rejected_chars, rejected_safe, category"
+        return measure_drift(self._connection, f"(select {columns} from verdicts where rule is null)", previous)
+
     def refused(self) -> Iterator[pa.Table]:
-        """Rows of QUARANTINE for duplicates and contradictions, as they came."""
-        reason = " ".join(f"when {literal(rule)} then {text}" for rule, text in _TEXT_OF_RULE.items())
-        return self._tables(
-            f"select origin.file, origin.line, rule, reason, origin.row from (select c.seq, c.rule, "
-            f"case c.rule {reason} end as reason, unnest(c.origins) as origin from {self._candidates} c "
-            f"join (select seq, origins from read_parquet({literal(self._path)})) first on first.seq = c.first "
-            "where c.rule is not null) order by seq, origin.file, origin.line",
-            QUARANTINE,
-        )
+        """Rows of QUARANTINE of refused pairs, as they came."""
+        reader = self._connection.sql(
+            "select block, row, bucket, rule, reason from verdicts where rule is not null order by seq"
+        ).to_arrow_reader(BATCH_ROWS)
+        for batch in reader:
+            yield _quarantined(batch, self._spool)
 
     def draw(self, sample: Callable[[Mapping[str, Kind], int], set[str]]) -> int:
         """Keep only the pairs of drawn prompts.
@@ -159,38 +158,63 @@ class Resolved:
         unlabelled = 0
         for prompt, unsafe, labelled in self._connection.execute(
             "select prompt_id, coalesce(bool_or(rejected_safe = false), false), bool_or(rejected_safe is not null) "
-            f"from {self._candidates} where rule is null group by prompt_id"
+            "from verdicts where rule is null group by prompt_id"
         ).fetchall():
             if labelled:
                 kinds[prompt] = "unsafe" if unsafe else "safe"
             else:
                 unlabelled += 1
         before = self.figures().rows
-        self._connection.register("drawn_ids", pa.table({"prompt_id": sorted(sample(kinds, unlabelled))}))
-        self._connection.execute("create table drawn as select prompt_id from drawn_ids")
-        self._connection.unregister("drawn_ids")
-        self._candidates = (
-            f"(select * replace (case when rule is null and prompt_id not in (select prompt_id from drawn) "
-            f"then 'left out' else rule end as rule) from {self._candidates})"
+        self._connection.register("drawn", pa.table({"prompt_id": sorted(sample(kinds, unlabelled))}))
+        self._connection.execute(
+            "update verdicts set rule = 'left out' "
+            "where rule is null and prompt_id not in (select prompt_id from drawn)"
         )
+        self._connection.unregister("drawn")
         return before - self.figures().rows
 
     def kept(self) -> Iterator[pa.Table]:
-        """Rows of PAIRS by `pair_id`, `BATCH_ROWS` at a time."""
-        columns = ", ".join(PAIRS.names)
-        return self._tables(f"select {columns} from {self._candidates} where rule is null order by pair_id", PAIRS)
+        """Rows of PAIRS by `pair_id`, exactly `BATCH_ROWS` at a time but at the end."""
+        pending = PAIRS.empty_table()
+        for table in self._sorted():
+            pending = pa.concat_tables([pending, table])
+            whole = pending.num_rows - pending.num_rows % BATCH_ROWS
+            for start in range(0, whole, BATCH_ROWS):
+                yield pending.slice(start, BATCH_ROWS)
+            pending = pending.slice(whole)
+        if pending.num_rows:
+            yield pending
 
-    def _tables(self, query: str, schema: pa.Schema) -> Iterator[pa.Table]:
-        """Tables of exactly BATCH_ROWS rows but the last, however DuckDB cuts its batches."""
-        pending: list[pa.Table] = []
-        waiting = 0
-        for batch in self._connection.sql(query).to_arrow_reader(BATCH_ROWS):
-            pending.append(pa.Table.from_batches([batch]).cast(schema))
-            waiting += batch.num_rows
-            while waiting >= BATCH_ROWS:
-                table = pa.concat_tables(pending)
-                yield table.slice(0, BATCH_ROWS)
-                waiting -= BATCH_ROWS
-                pending = [table.slice(BATCH_ROWS)]
-        if waiting:
-            yield pa.concat_tables(pending)
+    def _sorted(self) -> Iterator[pa.Table]:
+        for bucket in range(NUM_BUCKETS):
+            kept = self._connection.execute(
+                "select block, row from verdicts where rule is null and bucket = ? order by pair_id", [bucket]
+            ).fetchnumpy()
+            for start in range(0, len(kept["row"]), _SORTED_ROWS):
+                piece = slice(start, start + _SORTED_ROWS)
+                yield self._texts(bucket, kept["block"][piece], kept["row"][piece])
+
+    def _texts(self, bucket: int, blocks: Any, rows: Any) -> pa.Table:
+        """Rows of PAIRS of a bucket, by `pair_id`."""
+        parts = []
+        for block in np.unique(blocks):
+            batch = self._spool.texts(int(block), bucket)
+            parts.append(batch.filter(pa.array(np.isin(batch["row"].to_numpy(), rows[blocks == block]))))
+        return pa.Table.from_batches(parts).sort_by("pair_id").select(PAIRS.names).cast(PAIRS)
+
+
+def _quarantined(refused: pa.RecordBatch, spool: SpoolReader) -> pa.Table:
+    """Rows of QUARANTINE of refused pairs (block, row, bucket, rule, reason)."""
+    pairs = refused.to_pylist()
+    origins: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for block, bucket in {(pair["block"], pair["bucket"]) for pair in pairs}:
+        batch = spool.origins(block, bucket)
+        wanted = {pair["row"] for pair in pairs if pair["block"] == block}
+        batch = batch.filter(pa.array(np.isin(batch["row"].to_numpy(), list(wanted))))
+        origins.update({(block, row["row"]): row["origins"] for row in batch.to_pylist()})
+    rows = [
+        {"rule": pair["rule"], "reason": pair["reason"], **origin}
+        for pair in pairs
+        for origin in origins[pair["block"], pair["row"]]
+    ]
+    return pa.Table.from_pylist(rows, QUARANTINE)

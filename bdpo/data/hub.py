@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from bdpo.data.readers import dump_row
+from bdpo.data.blocks import dump_row
 from bdpo.data.rows import RawRow
 from bdpo.errors import UserError
 

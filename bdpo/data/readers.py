@@ -1,30 +1,46 @@
-"""Files to raw rows, one at a time."""
+"""Files to blocks of raw rows."""
 
 import csv
 import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bdpo.data.blocks import Block, as_object, collect, collect_columns, collect_lines, dump_row
 from bdpo.data.files import DataFile, kind_of
 from bdpo.data.rows import RawRow, RowProblem
 from bdpo.errors import UserError
 
 _BATCH_ROWS = 1024
+_READ_CHARS = 2**20
 _ARROW_FILE = b"ARROW1"
 _NAMES = {".gz": "gzip", ".zst": "zstd", ".parquet": "Parquet", ".arrow": "Arrow"}
 """What a file that has no lines is called in an error."""
+_CUT = 16
+"""Longer than what a piece of JSON that is no string needs to be understood: `-Infinity`, `\\ud800\\udc00`."""
+_WHITE = " \t\n\r"
+"""White space as JSON knows it."""
 
 
 def read_rows(file: DataFile) -> Iterator[RawRow]:
     """Read a file's rows in order; blank lines of a text file are no rows.
+
+    Raises:
+        UserError: as for `read_blocks`.
+    """
+    return chain.from_iterable(block.rows() for block in read_blocks(file))
+
+
+def read_blocks(file: DataFile) -> Iterator[Block]:
+    """Read a file in order; what is in memory at a time does not depend on its length.
 
     Raises:
         UserError: the file is of another kind, or broken as a whole.
@@ -38,11 +54,12 @@ def read_rows(file: DataFile) -> Iterator[RawRow]:
             case ".json":
                 yield from _read_json(file)
             case ".csv":
-                yield from _read_csv(file)
+                yield from collect(_read_csv(file))
             case ".parquet":
-                yield from _read_parquet(file)
+                with pq.ParquetFile(path) as parquet:
+                    yield from collect_columns(path, file.name, parquet.iter_batches(batch_size=_BATCH_ROWS))
             case ".arrow":
-                yield from _read_arrow(file)
+                yield from collect_columns(path, file.name, _arrow_batches(path))
     except (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's fault; what gzip and pyarrow say of the content has no number
@@ -65,27 +82,74 @@ def _open(path: Path) -> Iterator[BinaryIO]:
                 yield file
 
 
-def _read_json_lines(data: DataFile) -> Iterator[RawRow]:
+def _read_json_lines(data: DataFile) -> Iterator[Block]:
     with _open(data.path) as file:
-        for line, raw in enumerate(file, start=1):
-            stripped = raw.rstrip(b"\r\n")
-            if stripped.strip():
-                yield RawRow(data.name, line, stripped, _parse(stripped))
+        yield from collect_lines(data.name, file.read)
 
 
-def _read_json(data: DataFile) -> Iterator[RawRow]:
+def _read_json(data: DataFile) -> Iterator[Block]:
     with _open(data.path) as file:
         start = file.read(64).lstrip()
     if not start.startswith(b"["):
         yield from _read_json_lines(data)
         return
     with _open(data.path) as file:
+        yield from collect(_read_list(data, io.TextIOWrapper(file, encoding="utf-8")))
+
+
+def _read_list(data: DataFile, file: TextIO) -> Iterator[RawRow]:
+    line = 0
+    try:
+        for line, value in enumerate(_items(file), start=1):
+            yield RawRow(data.name, line, dump_row(value), as_object(value))
+    except (ValueError, RecursionError) as error:
+        reason = str(error).partition(": line")[0]
+        raise UserError(
+            f"{data.path}: not valid JSON after {line} elements: {reason}; a list of objects is expected."
+        ) from error
+
+
+def _items(file: TextIO) -> Iterator[Any]:
+    """The elements of a JSON list, each read when it is asked for.
+
+    Raises:
+        ValueError: the text is no JSON list.
+    """
+    decode = json.JSONDecoder().raw_decode
+    before, _, text = file.read(_READ_CHARS).partition("[")
+    if before.strip(_WHITE):
+        raise ValueError("something stands before the list")
+    at = 0
+    is_first = True
+    while True:
+        at = _skip(text, at)
         try:
-            rows = json.load(io.TextIOWrapper(file, encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{data.path}: not valid JSON: {error}; a list of objects is expected.") from error
-    for line, row in enumerate(rows, start=1):
-        yield RawRow(data.name, line, dump_row(row), _as_object(row))
+            closing = is_first and text[at : at + 1] == "]"
+            value, end = (None, at) if closing else decode(text, at)
+            end = _skip(text, end)
+            if text[end : end + 1] not in (",", "]"):
+                raise json.JSONDecodeError("Expecting ',' delimiter", text, end)
+        except json.JSONDecodeError as error:
+            # Only a string that is not closed is reported far before where the text ends.
+            is_cut = error.msg.startswith("Unterminated string") or len(text) - error.pos <= _CUT
+            more = file.read(max(_READ_CHARS, len(text) - at)) if is_cut else ""
+            if not more:
+                raise
+            text, at = text[at:] + more, 0
+            continue
+        if not closing:
+            yield value
+        if text[end] == "]":
+            break
+        at, is_first = end + 1, False
+    if text[end + 1 :].strip(_WHITE) or any(more.strip(_WHITE) for more in iter(lambda: file.read(_READ_CHARS), "")):
+        raise ValueError("there is more after the list")
+
+
+def _skip(text: str, at: int) -> int:
+    while at < len(text) and text[at] in _WHITE:
+        at += 1
+    return at
 
 
 def _read_csv(data: DataFile) -> Iterator[RawRow]:
@@ -115,70 +179,13 @@ def _csv_value(header: list[str], fields: list[str]) -> dict[str, Any] | RowProb
     return dict(zip(header, fields, strict=True))
 
 
-def _read_parquet(data: DataFile) -> Iterator[RawRow]:
-    with pq.ParquetFile(data.path) as file:
-        yield from _batches(data.name, file.iter_batches(batch_size=_BATCH_ROWS))
-
-
-def _read_arrow(data: DataFile) -> Iterator[RawRow]:
+def _arrow_batches(path: Path) -> Iterator[pa.RecordBatch]:
     """Arrow IPC, as a file or, as `datasets` writes it, a stream."""
-    with pa.OSFile(str(data.path)) as file:
+    with pa.OSFile(str(path)) as file:
         if file.read(len(_ARROW_FILE)) == _ARROW_FILE:
             with pa.ipc.open_file(file) as reader:
-                batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
-                yield from _batches(data.name, batches)
+                yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
         else:
             file.seek(0)
             with pa.ipc.open_stream(file) as reader:
-                yield from _batches(data.name, reader)
-
-
-def _batches(name: str, batches: Iterable[pa.RecordBatch]) -> Iterator[RawRow]:
-    line = 0
-    for batch in batches:
-        try:
-            rows = batch.to_pylist()
-        except UnicodeDecodeError:
-            rows = [_row(batch.slice(i, 1)) for i in range(batch.num_rows)]
-        for row in rows:
-            line += 1
-            if isinstance(row, UnicodeDecodeError):
-                problem = RowProblem("invalid_utf8", f"a text of the row is not UTF-8 at byte {row.start}")
-                yield RawRow(name, line, row.object, problem)
-            else:
-                yield RawRow(name, line, dump_row(row), _as_object(row))
-
-
-def _row(batch: pa.RecordBatch) -> Any:
-    """The one row of a batch, or why it is none."""
-    try:
-        return batch.to_pylist()[0]
-    except UnicodeDecodeError as error:
-        return error
-
-
-def _parse(raw: bytes) -> dict[str, Any] | RowProblem:
-    try:
-        value = json.loads(raw.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        return RowProblem("invalid_utf8", f"not UTF-8 at byte {error.start}")
-    except RecursionError:
-        return RowProblem("broken_json", "nested too deeply")
-    except ValueError as error:
-        return RowProblem("broken_json", f"not valid JSON: {str(error).partition(': line')[0]}")
-    return _as_object(value)
-
-
-def _as_object(value: Any) -> dict[str, Any] | RowProblem:
-    if isinstance(value, dict):
-        return value
-    return RowProblem("not_an_object", f"a row is a JSON object, not {type(value).__name__}")
-
-
-def dump_row(value: Any) -> bytes:
-    """A row that came as values, as the JSON that quarantine keeps."""
-    try:
-        # Bytes of a CSV file that are no text come back as they were.
-        return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", errors="surrogateescape")
-    except UnicodeEncodeError:
-        return json.dumps(value, default=str).encode("ascii")  # half a surrogate pair stays an escape
+                yield from reader

@@ -1,11 +1,13 @@
-"""One configured source to candidates and refusals, in the order of its rows."""
+"""One configured source: the shape that its rows have, and its rows brought into it."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain, islice
 
 from bdpo.config.settings import DataFormat
+from bdpo.data.blocks import Block
 from bdpo.data.formats import DESCRIPTIONS, PARSERS, detect_format
-from bdpo.data.formats.beavertails import Response, pair_responses, parse_beavertails
+from bdpo.data.formats.beavertails import Response, parse_beavertails
 from bdpo.data.formats.fields import check_unicode
 from bdpo.data.formats.mapped import parse_mapped
 from bdpo.data.formats.turns import check_roles
@@ -16,8 +18,65 @@ from bdpo.errors import UserError
 _LOOKED_AT = 100
 
 
-def read_source(
-    rows: Iterable[RawRow],
+@dataclass(frozen=True)
+class Shape:
+    """How a source's rows are read."""
+
+    format_name: DataFormat | None
+    columns: Mapping[str, str] | None
+    """For rows of no known shape: a preference row's fields to the columns that hold them."""
+    weight: float = 1.0
+    """Share of the rows that is kept; the others come out with no outcome."""
+    seed: int = 0
+    """Another seed keeps others."""
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether each row is a pair, and none a single response."""
+        return self.columns is not None or self.format_name != "beavertails"
+
+    def parse(self, rows: Iterable[RawRow]) -> Iterator[Parsed]:
+        """Bring rows that are pairs into shape, each on its own, or say why one has none."""
+        for row in rows:
+            if not is_kept(row.raw, weight=self.weight, seed=self.seed):
+                yield Parsed((row,), None)
+            else:
+                yield Parsed((row,), self._pair(row))
+
+    def _pair(self, row: RawRow) -> Candidate | RowProblem:
+        if isinstance(row.value, RowProblem):
+            return row.value
+        try:
+            if self.columns is not None:
+                candidate = parse_mapped(row.value, self.columns)
+            else:
+                assert self.format_name is not None, "rows were read before their format was known"
+                candidate = PARSERS[self.format_name](row.value)
+            check_roles(candidate.prompt)
+            said = [message["content"] for message in candidate.prompt]
+            check_unicode(candidate.chosen, candidate.rejected, candidate.category or "", *said)
+        except RowProblem as problem:
+            return problem
+        return candidate
+
+    def parse_responses(self, rows: Iterable[RawRow]) -> Iterator[tuple[RawRow, Response | RowProblem | None]]:
+        """Read rows that are single responses; all of one prompt are kept or left out (None)."""
+        for row in rows:
+            prompt = row.value.get("prompt") if isinstance(row.value, dict) else None
+            decides = prompt if isinstance(prompt, str) else row.raw
+            if not is_kept(decides, weight=self.weight, seed=self.seed):
+                yield row, None
+            elif isinstance(row.value, RowProblem):
+                yield row, row.value
+            else:
+                try:
+                    yield row, parse_beavertails(row.value)
+                except RowProblem as problem:
+                    yield row, problem
+
+
+def find_shape(
+    blocks: Iterable[Block],
     *,
     origin: str,
     format_name: DataFormat | None = None,
@@ -25,65 +84,46 @@ def read_source(
     limit: int | None = None,
     weight: float = 1.0,
     seed: int = 0,
-) -> Iterator[Parsed]:
-    """Bring each row of a source into shape, or say why it has none.
+) -> tuple[Shape, Iterator[Block]]:
+    """Look at a source's first rows.
 
     Args:
-        rows: the source's rows.
+        blocks: the source's rows.
         origin: what the user calls the source, for error messages.
-        format_name: its shape; None to find it by the columns of its first rows.
-        columns: for rows of no known shape, a preference row's fields to the columns that hold them.
+        format_name: its format; None to find it by the columns of its first rows.
+        columns: for rows of no known format, a preference row's fields to the columns that hold them.
         limit: rows to read, all by default.
-        weight: share of the rows that is kept; the others come out with no outcome.
+        weight: share of the rows that is kept.
         seed: another seed keeps others.
 
+    Returns:
+        The shape of the rows, and the blocks that are to be read.
+
     Raises:
-        UserError: the rows cannot be read, or their columns are those of no known shape.
+        UserError: the rows cannot be read, or their columns are those of no known format.
     """
-    rows = islice(rows, limit)
-    first = list(islice(rows, _LOOKED_AT))
+    blocks = iter(blocks) if limit is None else _limited(blocks, limit)
+    looked_at: list[Block] = []
+    first: list[RawRow] = []
+    for block in blocks:
+        looked_at.append(block)
+        first += islice(block.first(_LOOKED_AT - len(first)).rows(), _LOOKED_AT - len(first))
+        if len(first) == _LOOKED_AT:
+            break
     if columns is not None:
         _require_columns(origin, first, columns)
     elif format_name is None and first:
         format_name = _find_format(origin, first)
-    responses: list[tuple[RawRow, Response]] = []
-    for row in chain(first, rows):
-        if not is_kept(_thinned_by(row, format_name), weight=weight, seed=seed):
-            yield Parsed((row,), None)
-            continue
-        result = _parse(row, format_name, columns)
-        if isinstance(result, Response):
-            responses.append((row, result))
-        else:
-            yield Parsed((row,), result)
-    yield from pair_responses(responses)
+    return Shape(format_name, columns, weight, seed), chain(looked_at, blocks)
 
 
-def _parse(
-    row: RawRow, format_name: DataFormat | None, columns: Mapping[str, str] | None
-) -> Candidate | Response | RowProblem:
-    if isinstance(row.value, RowProblem):
-        return row.value
-    try:
-        if columns is not None:
-            candidate = parse_mapped(row.value, columns)
-        elif format_name == "beavertails":
-            return parse_beavertails(row.value)
-        else:
-            assert format_name is not None, "rows were read before their format was known"
-            candidate = PARSERS[format_name](row.value)
-        check_roles(candidate.prompt)
-        said = (message["content"] for message in candidate.prompt)
-        check_unicode(candidate.chosen, candidate.rejected, candidate.category or "", *said)
-    except RowProblem as problem:
-        return problem
-    return candidate
-
-
-def _thinned_by(row: RawRow, format_name: DataFormat | None) -> str | bytes:
-    """What decides whether a row is kept: itself, or its prompt where rows are paired within a prompt."""
-    prompt = row.value.get("prompt") if format_name == "beavertails" and isinstance(row.value, dict) else None
-    return prompt if isinstance(prompt, str) else row.raw
+def _limited(blocks: Iterable[Block], limit: int) -> Iterator[Block]:
+    for block in blocks:
+        block = block.first(limit)
+        yield block
+        limit -= len(block)
+        if not limit:
+            return
 
 
 def _require_columns(origin: str, first: list[RawRow], columns: Mapping[str, str]) -> None:

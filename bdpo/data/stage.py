@@ -1,34 +1,40 @@
 """Stage 1, ingest: every raw row ends in `pairs.parquet` or in `quarantine.parquet`."""
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
 from bdpo.artifacts.store import SCRATCH, note_progress
 from bdpo.config import IngestSettings, ModelSettings, SampleSettings, SourceSettings
-from bdpo.data.candidates import BATCH_ROWS, Accepted, CandidateFile, Resolved
+from bdpo.data.blocks import Block, collect
+from bdpo.data.candidates import Candidates, Resolved
 from bdpo.data.card import SplitFiles, write_card
 from bdpo.data.files import data_files
 from bdpo.data.hub import hub_rows
-from bdpo.data.readers import read_rows
-from bdpo.data.rows import Candidate, Parsed, RawRow, RowProblem
+from bdpo.data.overlap import EvaluationPrompt, EvaluationPrompts
+from bdpo.data.preparation import Preparation, Rows
+from bdpo.data.prepare import Prepared, Preparer
+from bdpo.data.readers import read_blocks
+from bdpo.data.responses import pair_blocks
+from bdpo.data.rows import RowProblem
 from bdpo.data.sampling import Kind, draw_prompts
-from bdpo.data.sources import read_source
-from bdpo.data.splits import identify
+from bdpo.data.sources import find_shape
 from bdpo.errors import UserError
-from bdpo.layout.refusals import Sides, find_untokenizable
 from bdpo.progress import Progress
-from bdpo.schemas import PAIRS, QUARANTINE, Checks, PairSetFigures, PairSetLimits
+from bdpo.schemas import MEASURES, PAIRS, QUARANTINE, Checks, DriftLimits, PairSetFigures, PairSetLimits
 
-_CHECKED = ("prompt", "chosen", "rejected", "category", "chosen_safe", "rejected_safe")
+_FRAME_ROWS = 2**17
+"""Rows that are validated at a time: a validation costs a third of a second before its first row."""
+_REPEATED = ["split", "source", "category", "role"]
+"""Columns of PAIRS that hold few values."""
 
 
 class _Quarantine:
@@ -46,18 +52,10 @@ class _Quarantine:
     def __exit__(self, *problem: object) -> None:
         self._writer.close()
 
-    def refuse(self, refused: list[tuple[tuple[RawRow, ...], RowProblem]]) -> None:
-        """Add rows, those of a pair together with its problem."""
-        rows = [
-            {"file": raw.file, "line": raw.line, "rule": problem.rule, "reason": problem.reason, "row": raw.raw}
-            for raws, problem in refused
-            for raw in raws
-        ]
-        if rows:
-            self.add(pa.Table.from_pylist(rows, QUARANTINE))
-
     def add(self, rows: pa.Table) -> None:
         """Add rows of QUARANTINE."""
+        if not rows.num_rows:
+            return
         self.by_rule.update(rows["rule"].to_pylist())
         self._writer.write_table(rows)
 
@@ -75,6 +73,7 @@ def ingest(
     workdir: Path,
     checks: Checks,
     progress: Progress,
+    evaluation_prompts: Sequence[EvaluationPrompt] = (),
 ) -> dict[str, Any]:
     """Read, check, deduplicate and split preference rows.
 
@@ -86,6 +85,7 @@ def ingest(
             `README.md` and `dataset/`.
         checks: row and set rules.
         progress: where to show what happens.
+        evaluation_prompts: what `settings.evaluation_prompts` holds; a pair that shares too much with one is refused.
 
     Returns:
         Counts: rows, pairs, paired_rows (two a pair where single responses were paired), quarantined,
@@ -95,28 +95,35 @@ def ingest(
     Raises:
         UserError: a source cannot be read, or too little of it is usable.
     """
-    candidates = CandidateFile(workdir / SCRATCH / "ingest")
+    scratch = workdir / SCRATCH / "ingest"
+    candidates = Candidates(scratch)
+    judge = _Judge(candidates, checks, settings.max_chars)
+    preparer = Preparer(
+        tokenizer,
+        model,
+        settings.validation_fraction,
+        settings.seed,
+        scratch,
+        EvaluationPrompts(evaluation_prompts),
+        settings.near_duplicates,
+    )
     rows = 0
     left_out = {"weight": 0, "sample": 0}
-    with _Quarantine(workdir) as quarantine:
+    with _Quarantine(workdir) as quarantine, Preparation(preparer) as preparation:
         progress.begin("ingest", len(settings.sources), "sources")
         for source in settings.sources:
             before = rows
-            chunk: list[Parsed] = []
-            for parsed in _read(source, settings.seed):
-                rows += len(parsed.rows)
-                if parsed.outcome is None:
-                    left_out["weight"] += len(parsed.rows)
-                    continue
-                chunk.append(parsed)
-                if len(chunk) == BATCH_ROWS:
-                    _check(chunk, source, candidates, quarantine, settings, model, tokenizer, checks)
-                    chunk = []
-            _check(chunk, source, candidates, quarantine, settings, model, tokenizer, checks)
+            for prepared in preparation.run(_tasks(source, settings.seed, scratch)):
+                rows += prepared.num_rows
+                left_out["weight"] += prepared.left_out
+                quarantine.add(prepared.refused)
+                candidates.add(prepared)
+                judge.add(prepared)
             if rows == before:
                 raise UserError(f"{source.hub or source.path}: there are no rows in it.")
             progress.advance(1, rows=rows)
-        with candidates.resolve() as resolved:
+        judge.finish()
+        with candidates.resolve(settings.near_duplicates) as resolved:
             for table in resolved.refused():
                 quarantine.add(table)
             quarantine.finish()
@@ -129,6 +136,12 @@ def ingest(
                 ),
                 PairSetLimits(**{name: getattr(settings, name) for name in PairSetLimits.__dataclass_fields__}),
             )
+            if settings.sample is not None and not failures:
+                left_out["sample"] = _sample(resolved, settings.sample, settings.seed)
+                kept = resolved.figures()
+            if settings.drift is not None and not failures:
+                limits = {name: getattr(settings.drift, name) for name in DriftLimits.__dataclass_fields__}
+                failures = checks.pair_drift(resolved.drift(settings.drift.previous), DriftLimits(**limits))
             checks.write_docs(workdir / "data_docs")
             if failures:
                 common = ", ".join(f"{rule} ({count})" for rule, count in quarantine.by_rule.most_common(3)) or "none"
@@ -137,9 +150,6 @@ def ingest(
                     f"ingest: {failure.rule} is {failure.observed}, allowed is {failure.allowed}; of {rows} rows "
                     f"{refused} were refused, most often by: {common}; they are in {quarantine.path}."
                 )
-            if settings.sample is not None:
-                left_out["sample"] = _sample(resolved, settings.sample, settings.seed)
-                kept = resolved.figures()
             assert rows == kept.rows + refused + sum(left_out.values()), "a row was lost"
             counts = _write_pairs(resolved, workdir)
     write_card(workdir, counts["by_split"], counts["by_source"])
@@ -154,15 +164,42 @@ def ingest(
     }
 
 
-def _read(source: SourceSettings, seed: int) -> Iterator[Parsed]:
-    """One source's rows and what became of each."""
+class _Judge:
+    """Row rules on what was measured of many blocks, in frames that are worth a validation."""
+
+    def __init__(self, candidates: Candidates, checks: Checks, max_chars: int) -> None:
+        self._candidates = candidates
+        self._checks = checks
+        self._max_chars = max_chars
+        self._waiting: list[tuple[int, pa.Table]] = []
+
+    def add(self, prepared: Prepared) -> None:
+        self._waiting.append((prepared.number, prepared.measures))
+        if sum(measures.num_rows for _, measures in self._waiting) >= _FRAME_ROWS:
+            self.finish()
+
+    def finish(self) -> None:
+        measures = pa.concat_tables(table for _, table in self._waiting) if self._waiting else MEASURES.empty_table()
+        if measures.num_rows:
+            pairs = [(number, row) for number, table in self._waiting for row in range(table.num_rows)]
+            problems: dict[int, RowProblem] = {}
+            for failure in self._checks.raw_pairs(measures.to_pandas(), max_chars=self._max_chars):
+                problems.setdefault(failure.index, RowProblem(failure.rule, failure.reason))
+            self._candidates.refuse([pairs[i] for i in problems], list(problems.values()))
+        self._waiting = []
+
+
+def _tasks(source: SourceSettings, seed: int, scratch: Path) -> Iterator[Rows]:
+    """One source's rows, block by block."""
     if source.hub is not None:
-        origin, rows = source.hub, hub_rows(source.hub, revision=source.revision, split=source.split)
+        origin = source.hub
+        blocks: Iterator[Block] = collect(hub_rows(source.hub, revision=source.revision, split=source.split))
     else:
         assert source.path is not None, "a source without an origin"
-        origin, rows = str(source.path), chain.from_iterable(map(read_rows, data_files(source.path)))
-    return read_source(
-        rows,
+        origin = str(source.path)
+        blocks = chain.from_iterable(map(read_blocks, data_files(source.path)))
+    shape, blocks = find_shape(
+        blocks,
         origin=origin,
         format_name=None if source.format == "auto" else source.format,
         columns=None if source.columns is None else source.columns.model_dump(),
@@ -170,6 +207,9 @@ def _read(source: SourceSettings, seed: int) -> Iterator[Parsed]:
         weight=source.weight,
         seed=seed,
     )
+    name = source.name or source.hub
+    for rows in blocks if shape.is_paired else pair_blocks(shape, blocks, scratch):
+        yield shape, name, rows
 
 
 def _sample(resolved: Resolved, sample: SampleSettings, seed: int) -> int:
@@ -183,63 +223,30 @@ def _sample(resolved: Resolved, sample: SampleSettings, seed: int) -> int:
     return resolved.draw(draw)
 
 
-def _check(
-    chunk: list[Parsed],
-    source: SourceSettings,
-    candidates: CandidateFile,
-    quarantine: _Quarantine,
-    settings: IngestSettings,
-    model: ModelSettings,
-    tokenizer: PreTrainedTokenizerBase,
-    checks: Checks,
-) -> None:
-    """Row rules, and then the tokenizer, on rows of the right shape; each row goes to one of the two."""
-    problems = {i: parsed.outcome for i, parsed in enumerate(chunk) if isinstance(parsed.outcome, RowProblem)}
-    pairs = {i: parsed.outcome for i, parsed in enumerate(chunk) if isinstance(parsed.outcome, Candidate)}
-    names = {i: source.name or source.hub or chunk[i].rows[0].file.split(".")[0] for i in pairs}
-    if pairs:
-        frame = pd.DataFrame({column: [getattr(pair, column) for pair in pairs.values()] for column in _CHECKED})
-        positions = list(pairs)
-        for failure in checks.raw_pairs(frame.assign(source=list(names.values())), max_chars=settings.max_chars):
-            problems.setdefault(positions[failure.index], RowProblem(failure.rule, failure.reason))
-    passed = {i: pair for i, pair in pairs.items() if i not in problems}
-    untokenizable = find_untokenizable(
-        tokenizer,
-        [Sides(pair.prompt, pair.chosen, pair.rejected) for pair in passed.values()],
-        max_length=model.max_length,
-        max_prompt_length=model.max_prompt_length,
-    )
-    for i, problem in zip(passed, untokenizable, strict=True):
-        if problem is not None:
-            problems[i] = RowProblem(problem.rule, problem.reason)
-    quarantine.refuse([(chunk[i].rows, problems[i]) for i in sorted(problems)])
-    candidates.add(
-        [
-            Accepted(
-                chunk[i].rows,
-                names[i],
-                pair,
-                identify(pair, validation_fraction=settings.validation_fraction, seed=settings.seed),
-                json.dumps(pair.meta, default=str) if pair.meta else None,
-            )
-            for i, pair in passed.items()
-            if i not in problems
-        ]
-    )
-
-
 def _write_pairs(resolved: Resolved, workdir: Path) -> dict[str, Any]:
     """Write `pairs.parquet` and its splits, sorted by `pair_id`; counts of what is in them."""
     splits: Counter[str] = Counter()
     sources: Counter[str] = Counter()
     categories: set[str | None] = set()
     temporary = workdir / ".pairs.parquet.tmp"
-    with pq.ParquetWriter(temporary, PAIRS, compression="zstd") as writer, SplitFiles(workdir) as files:
+    with (
+        pq.ParquetWriter(temporary, PAIRS, compression="zstd", use_dictionary=_REPEATED) as writer,
+        SplitFiles(workdir) as files,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        writing: list[Future[None]] = []
         for table in resolved.kept():
-            writer.write_table(table)
-            files.write(table)
-            splits.update(table["split"].to_pylist())
-            sources.update(table["source"].to_pylist())
-            categories.update(table["category"].to_pylist())
+            for earlier in writing:
+                earlier.result()
+            writing = [threads.submit(writer.write_table, table), threads.submit(files.write, table)]
+            splits.update(_counts(table["split"]))
+            sources.update(_counts(table["source"]))
+            categories.update(_counts(table["category"]))
+        for last in writing:
+            last.result()
     temporary.replace(workdir / "pairs.parquet")
     return {"by_split": dict(splits), "by_source": dict(sources), "num_categories": len(categories - {None})}
+
+
+def _counts(values: pa.ChunkedArray) -> dict[Any, int]:
+    return {count["values"]: count["counts"] for count in pc.value_counts(values).to_pylist()}

@@ -1,6 +1,5 @@
 """Evaluation prompts that training has seen: equal texts, and long runs of words in common."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import pyarrow.parquet as pq
 
 from bdpo.evaluation.benchmarks import Benchmark
 from bdpo.evaluation.formats import Prompt
+from bdpo.ngrams import OVERLAP_WORDS, runs, words
 
-WORDS = 8
-"""Length of a run of words that two prompts hardly share by chance."""
+WORDS = OVERLAP_WORDS
 
 CONTAMINATION = pa.schema(
     [
@@ -41,25 +40,17 @@ def find_contamination(entries: Sequence[tuple[Benchmark, Prompt]], pairs: Path)
     """
     table = pq.read_table(pairs, columns=["prompt", "split"])
     messages = {
-        tuple(_words(message["content"]))
+        tuple(words(message["content"]))
         for prompt in table.filter(pc.field("split") == "train")["prompt"].to_pylist()
         for message in prompt
     }
-    runs = {run for message in messages for run in _runs(message)}
+    seen = {run for message in messages for run in runs(message, WORDS)}
     found = []
     for benchmark, prompt in entries:
-        words = tuple(_words(prompt.text))
-        own = _runs(words)
-        shared = sum(run in runs for run in own) / len(own) if own else 0.0
-        same = words in messages
+        said = tuple(words(prompt.text))
+        own = runs(said, WORDS)
+        shared = sum(run in seen for run in own) / len(own) if own else 0.0
+        same = said in messages
         if same or shared:
             found.append({"benchmark": benchmark.name, "prompt_id": prompt.prompt_id, "same": same, "shared": shared})
     return found
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
-
-
-def _runs(words: Sequence[str]) -> list[tuple[str, ...]]:
-    return [tuple(words[i : i + WORDS]) for i in range(len(words) - WORDS + 1)]

@@ -9,11 +9,11 @@ import pytest
 
 from bdpo.config.settings import DataFormat
 from bdpo.data.files import DataFile
-from bdpo.data.readers import read_rows
+from bdpo.data.readers import read_blocks
 from bdpo.data.rows import Candidate, RowProblem
-from bdpo.data.sources import read_source
 from bdpo.errors import UserError
 from tests.data.fuzz import KINDS, broken_file
+from tests.data.parsed import read_source_blocks
 from tests.data.test_stage import run
 
 FORMATS: tuple[DataFormat | None, ...] = (None, "hh", "pku", "preference")
@@ -27,8 +27,8 @@ def read_broken(kind: str, seed: int, folder: Path) -> str:
     path.write_bytes(data)
     count = 0
     try:
-        rows = read_rows(DataFile(path, path.name))
-        for parsed in read_source(rows, origin=str(path), format_name=FORMATS[seed % len(FORMATS)]):
+        blocks = read_blocks(DataFile(path, path.name))
+        for parsed in read_source_blocks(blocks, origin=str(path), format_name=FORMATS[seed % len(FORMATS)]):
             count += len(parsed.rows)
             assert all(raw.line >= 1 for raw in parsed.rows)
             assert parsed.outcome is not None, "no weight leaves a row out here"

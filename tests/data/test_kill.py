@@ -25,7 +25,7 @@ from data_checks import GreatExpectationsChecks
 Pipeline(load_config(sys.argv[1]), checks=GreatExpectationsChecks()).run_stage("ingest")
 """
 POINTS = {
-    "rows are checked": ("scratch/ingest/candidates.parquet", ".quarantine.parquet.tmp"),
+    "rows are checked": ("scratch/ingest/facts.parquet", ".quarantine.parquet.tmp"),
     "duplicates are found": ("scratch/ingest/candidates.duckdb",),
     "pairs are written": (".pairs.parquet.tmp",),
 }

@@ -7,8 +7,8 @@ import pytest
 
 from bdpo.config import ColumnSettings
 from bdpo.data.rows import Candidate, Parsed, RawRow
-from bdpo.data.sources import read_source
 from bdpo.errors import UserError
+from tests.data.parsed import read_source
 
 
 def rows(*values: dict[str, Any]) -> list[RawRow]:
@@ -32,7 +32,7 @@ def kept(found: list[Parsed]) -> list[str]:
 
 def test_a_weight_leaves_rows_out_and_a_row_keeps_its_fate_when_others_are_added() -> None:
     few, many = (
-        list(read_source(rows(*map(good, order)), origin="x", weight=0.5, seed=3))
+        read_source(rows(*map(good, order)), origin="x", weight=0.5, seed=3)
         for order in (range(100), reversed(range(150)))
     )
     assert len(few) == 100
@@ -43,23 +43,23 @@ def test_a_weight_leaves_rows_out_and_a_row_keeps_its_fate_when_others_are_added
 
 def test_rows_that_are_paired_within_a_prompt_are_kept_by_prompt() -> None:
     values = [row for num in range(100) for row in answers(num)]
-    found = list(read_source(rows(*values), origin="x", weight=0.5))
+    found = read_source(rows(*values), origin="x", weight=0.5)
     assert 30 < len(kept(found)) < 70
     assert 2 * len(kept(found)) + sum(parsed.outcome is None for parsed in found) == 200  # none is unpaired
 
 
 def test_a_limit_counts_rows_before_the_weight() -> None:
-    assert len(list(read_source(rows(*map(good, range(300))), origin="x", limit=150, weight=0.5))) == 150
+    assert len(read_source(rows(*map(good, range(300))), origin="x", limit=150, weight=0.5)) == 150
 
 
 def test_a_map_to_a_column_that_no_row_has_is_named() -> None:
     columns = ColumnSettings(prompt="question", chosen="good", rejected="bad").model_dump()
     row = {"question": "Q", "good": "a", "worse": "b"}
     with pytest.raises(UserError, match=r"x: `columns\.rejected` is 'bad', which no row has; the columns are `good`"):
-        list(read_source(rows(row), origin="x", columns=columns))
-    assert kept(list(read_source(rows(row, row | {"bad": "b"}), origin="x", columns=columns))) == ["Q"]
+        read_source(rows(row), origin="x", columns=columns)
+    assert kept(read_source(rows(row, row | {"bad": "b"}), origin="x", columns=columns)) == ["Q"]
 
 
 def test_unknown_columns_are_named_with_what_can_be_read() -> None:
     with pytest.raises(UserError, match=r"the columns `a`, `b` are those of no known format.*sharegpt.*beavertails"):
-        list(read_source(rows({"a": 1}, {"b": 2}), origin="x"))
+        read_source(rows({"a": 1}, {"b": 2}), origin="x")

@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from bdpo.data.measures import measure
+from bdpo.data.rows import Candidate
 from bdpo.schemas import PairSetFigures, PairSetLimits, SetFailure
 from data_checks import GreatExpectationsChecks
 from tests.paths import ROOT
@@ -19,9 +21,10 @@ SECRET = "zebracadabra"
 
 
 def pairs(*changes: dict[str, Any]) -> pd.DataFrame:
-    """Candidates as ingestion has them, in an index that is not the position."""
-    good = {"prompt": [{"role": "user", "content": "Q"}], "chosen": "yes", "rejected": "no", "source": "s"}
-    return pd.DataFrame([good | change for change in changes]).set_index(pd.Index(range(7, 7 + len(changes))))
+    """Candidates as ingestion measures them, in an index that is not the position."""
+    good = {"prompt": [{"role": "user", "content": "Q"}], "chosen": "yes", "rejected": "no"}
+    frame: pd.DataFrame = measure([Candidate(**(good | change)) for change in changes]).to_pandas()
+    return frame.set_index(pd.Index(range(7, 7 + len(changes))))
 
 
 def said(*contents: str) -> dict[str, Any]:
@@ -142,8 +145,8 @@ def test_a_column_that_cannot_be_checked_raises() -> None:
         checks.scored_pairs(scores().drop(columns="chosen_tokens"))
     with pytest.raises(RuntimeError, match="could not be run"):
         checks.scored_pairs(scores().assign(chosen_tokens=["one", "two", "three"]))
-    with pytest.raises(KeyError, match="rejected"):
-        checks.raw_pairs(pairs({}).drop(columns="rejected"), max_chars=10)
+    with pytest.raises(RuntimeError, match="could not be run"):
+        checks.raw_pairs(pairs({}).drop(columns="num_chars"), max_chars=10)
 
 
 def test_docs_count_all_chunks_and_hold_no_text(tmp_path: Path) -> None:
@@ -182,7 +185,8 @@ def test_nothing_is_sent(tmp_path: Path) -> None:
         "import pandas as pd\n"
         "from data_checks import GreatExpectationsChecks\n"
         "checks = GreatExpectationsChecks()\n"
-        "row = {'prompt': [{'role': 'user', 'content': 'Q'}], 'chosen': 'a', 'rejected': ''}\n"
+        "from bdpo.schemas import MEASURES\n"
+        "row = dict.fromkeys(MEASURES.names, False) | {'blank_rejected': True, 'num_chars': 2}\n"
         "assert len(checks.raw_pairs(pd.DataFrame([row]), max_chars=9)) == 1\n"
         "checks.write_docs(__import__('pathlib').Path(sys.argv[1]))\n"
         "assert os.environ['GX_ANALYTICS_ENABLED'] == 'false'\n"

@@ -1,4 +1,4 @@
-"""The quick answer is the slow one: `find_untokenizable` says what `tokenize_pair` raises."""
+"""The quick answer is the slow one: `RefusalFinder` says what `tokenize_pair` raises."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from transformers import AddedToken
 
 from bdpo.layout.chat import Untokenizable, tokenize_pair
-from bdpo.layout.refusals import Sides, find_untokenizable
+from bdpo.layout.refusals import RefusalFinder, Sides
 from bdpo.models.loading import load_tokenizer
 from bdpo.models.source import resolve_model
 from tests.tiny import CHATML, tiny_tokenizer
@@ -74,7 +74,7 @@ def slow(tokenizer: Any, pair: Sides, lengths: dict[str, int]) -> tuple[str, str
 def test_it_is_what_tokenize_pair_raises(name: str, pairs: list[Sides], max_length: int, share: float) -> None:
     lengths = {"max_length": max_length, "max_prompt_length": min(max(4, int(max_length * share)), max_length - 1)}
     tokenizer = TOKENIZERS[name]
-    found = find_untokenizable(tokenizer, pairs, **lengths)
+    found = RefusalFinder(tokenizer, **lengths).find(pairs)
     assert [p and (p.rule, p.reason) for p in found] == [slow(tokenizer, pair, lengths) for pair in pairs]
 
 
@@ -83,7 +83,7 @@ def test_every_rule_is_found() -> None:
     lengths = {"max_length": 64, "max_prompt_length": 32}
 
     def rule(name: str, chosen: str, rejected: str) -> str | None:
-        (problem,) = find_untokenizable(TOKENIZERS[name], [Sides(question, chosen, rejected)], **lengths)
+        (problem,) = RefusalFinder(TOKENIZERS[name], **lengths).find([Sides(question, chosen, rejected)])
         return None if problem is None else problem.rule
 
     assert rule("tiny", "a", "b") is None
@@ -103,6 +103,6 @@ def test_prompts_are_not_tokenised(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(type(tokenizer), "__call__", watched)
     pairs = [Sides([{"role": "user", "content": "long " * 1000}], f"chosen {i}", "rejected") for i in range(3)]
-    assert find_untokenizable(tokenizer, pairs, max_length=64, max_prompt_length=32) == [None] * 3
+    assert RefusalFinder(tokenizer, max_length=64, max_prompt_length=32).find(pairs) == [None] * 3
     assert seen
     assert max(map(len, seen)) < 60

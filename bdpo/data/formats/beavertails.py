@@ -38,22 +38,19 @@ def parse_beavertails(row: Mapping[str, Any]) -> Response:
     return Response(prompt, response, safe, harms[0] if harms else None, {"harms": harms, **rest})
 
 
-def pair_responses(rows: Iterable[tuple[RawRow, Response]]) -> Iterator[Parsed]:
+def pair_responses(prompts: Iterable[list[tuple[RawRow, Response]]]) -> Iterator[Parsed]:
     """Pair responses to the same prompt: the first safe one with the first unsafe one, and so on.
 
     Every row comes out once: one of the two of a pair, or refused as `duplicate` (the prompt has that
     response already), `contradictory_labels` (it has it as safe and as unsafe) or `unpaired_response`.
 
     Args:
-        rows: the rows and their responses; all of them are held at once.
+        prompts: the rows of each prompt, and their responses.
 
     Yields:
-        Pairs and refusals, in the order in which their prompts first came.
+        Pairs and refusals, prompt by prompt.
     """
-    prompts: dict[str, list[tuple[RawRow, Response]]] = {}
-    for raw, response in rows:
-        prompts.setdefault(response.prompt, []).append((raw, response))
-    for responses in prompts.values():
+    for responses in prompts:
         yield from _pair(responses)
 
 

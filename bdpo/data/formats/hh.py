@@ -1,19 +1,18 @@
 """Anthropic's HH-RLHF: each side is a whole transcript."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from bdpo.data.formats.fields import text
 from bdpo.data.rows import Candidate, Message, RowProblem
 
-_TURN = re.compile(r"\n\n(Human|Assistant):")
-_ROLES = {"Human": "user", "Assistant": "assistant"}
+_HUMAN = "\n\nHuman:"
+_ASSISTANT = "\n\nAssistant:"
 
 
 def is_transcript(value: str) -> bool:
     """Whether a text has a turn of a transcript in it."""
-    return _TURN.search(value) is not None
+    return _HUMAN in value or _ASSISTANT in value
 
 
 def parse_hh(row: Mapping[str, Any]) -> Candidate:
@@ -22,21 +21,33 @@ def parse_hh(row: Mapping[str, Any]) -> Candidate:
     Raises:
         RowProblem: a field is missing, a transcript has no such turns, or the prompts differ.
     """
-    chosen, rejected = _transcript(row, "chosen"), _transcript(row, "rejected")
-    if chosen[:-1] != rejected[:-1]:
+    chosen, rejected = text(row, "chosen"), text(row, "rejected")
+    (prompt, answer), (other_prompt, other_answer) = _part(chosen, "chosen"), _part(rejected, "rejected")
+    turns = _turns(prompt)
+    if prompt != other_prompt and turns != _turns(other_prompt):
         raise RowProblem("prompts_differ", "the two transcripts part before the last assistant turn")
     meta = {name: value for name, value in row.items() if name not in ("chosen", "rejected")}
-    return Candidate(chosen[:-1], chosen[-1]["content"], rejected[-1]["content"], meta=meta)
+    return Candidate(turns, answer.strip(), other_answer.strip(), meta=meta)
 
 
-def _transcript(row: Mapping[str, Any], name: str) -> list[Message]:
-    parts = _TURN.split(text(row, name))
-    if len(parts) < 3 or parts[0].strip():
+def _part(transcript: str, name: str) -> tuple[str, str]:
+    """What comes before the last turn of a transcript, which is the assistant's, and what is said in it."""
+    prompt, turn, answer = transcript.rpartition(_ASSISTANT)
+    asked = answer.rpartition(_HUMAN)[1] if turn else transcript.partition(_HUMAN)[1]
+    begins = min((at for at in map(transcript.find, (_HUMAN, _ASSISTANT)) if at >= 0), default=-1)
+    if begins < 0 or transcript[:begins].strip():
         raise RowProblem("malformed_transcript", f"`{name}` does not begin with '\\n\\nHuman:' or '\\n\\nAssistant:'")
-    turns = [
-        {"role": _ROLES[speaker], "content": content.strip()}
-        for speaker, content in zip(parts[1::2], parts[2::2], strict=True)
-    ]
-    if turns[-1]["role"] != "assistant":
+    if asked:
         raise RowProblem("does_not_end_with_assistant", f"`{name}` does not end with an assistant turn")
+    return prompt, answer
+
+
+def _turns(prompt: str) -> list[Message]:
+    turns: list[Message] = []
+    start, *asked = prompt.split(_HUMAN)
+    turns += [{"role": "assistant", "content": said.strip()} for said in start.split(_ASSISTANT)[1:]]
+    for part in asked:
+        question, *answers = part.split(_ASSISTANT)
+        turns.append({"role": "user", "content": question.strip()})
+        turns += [{"role": "assistant", "content": said.strip()} for said in answers]
     return turns

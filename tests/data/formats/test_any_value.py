@@ -12,7 +12,7 @@ from bdpo.config import ColumnSettings
 from bdpo.config.settings import DataFormat
 from bdpo.data.formats import DESCRIPTIONS, PARSERS
 from bdpo.data.rows import Candidate, RawRow, RowProblem
-from bdpo.data.sources import read_source
+from tests.data.parsed import read_source
 
 SCALAR = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(10**400)
 ANY = st.recursive(
@@ -52,7 +52,7 @@ def test_every_row_under_a_map_is_a_pair_or_refused(values: list[dict[str, Any]]
 
 
 def check(values: list[dict[str, Any]], **how: Any) -> None:
-    found = list(read_source(rows_of(values), origin="x", **how))
+    found = read_source(rows_of(values), origin="x", **how)
     assert Counter(raw.line for parsed in found for raw in parsed.rows) == Counter(range(1, len(values) + 1))
     for parsed in found:
         assert isinstance(parsed.outcome, (Candidate, RowProblem))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdpo.data.formats.beavertails import pair_responses, parse_beavertails
+from bdpo.data.formats.beavertails import Response, pair_responses, parse_beavertails
 from bdpo.data.rows import Candidate, Parsed, RawRow, RowProblem
 
 HARMS = {"privacy": False, "theft": True, "drugs": True}
@@ -19,9 +19,10 @@ def row(prompt: str, response: str, safe: bool) -> dict[str, Any]:
 
 
 def pair(*rows: dict[str, Any]) -> list[Parsed]:
-    return list(
-        pair_responses((RawRow("x", line, b"", value), parse_beavertails(value)) for line, value in enumerate(rows, 1))
-    )
+    prompts: dict[str, list[tuple[RawRow, Response]]] = {}
+    for line, value in enumerate(rows, 1):
+        prompts.setdefault(value["prompt"], []).append((RawRow("x", line, b"", value), parse_beavertails(value)))
+    return list(pair_responses(prompts.values()))
 
 
 def outcome(parsed: Parsed) -> tuple[list[int], str | tuple[str, str]]:

@@ -1,0 +1,208 @@
+"""Rows by the thousand, as their file holds them: what one worker parses at a time."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import orjson
+import pyarrow as pa
+
+from bdpo.data.rows import RawRow, RowProblem
+from bdpo.errors import UserError
+
+BLOCK_ROWS = 8192
+BLOCK_BYTES = 16 * 2**20
+"""Limits of a block, of which it reaches one; lines are counted by their bytes alone."""
+
+
+class Block(Protocol):
+    """Some rows in a row of one file."""
+
+    def __len__(self) -> int:
+        """Its rows."""
+
+    def first(self, num: int) -> Self:
+        """The block of its first rows."""
+
+    def rows(self) -> Iterator[RawRow]:
+        """The rows, parsed."""
+
+
+@dataclass(frozen=True)
+class LineBlock:
+    """Lines of a JSONL file; blank ones are no rows."""
+
+    file: str
+    start: int
+    """Number of the first line, counted from 1."""
+    data: bytes
+
+    def __len__(self) -> int:
+        return sum(bool(line.strip()) for line in self.data.split(b"\n"))
+
+    def first(self, num: int) -> Self:
+        """The block of its first rows."""
+        lines = self.data.split(b"\n")
+        full = [i for i, line in enumerate(lines) if line.strip()]
+        return self if num >= len(full) else replace(self, data=b"\n".join(lines[: full[num]]))
+
+    def rows(self) -> Iterator[RawRow]:
+        """The rows, parsed."""
+        for line, raw in enumerate(self.data.split(b"\n"), start=self.start):
+            stripped = raw.rstrip(b"\r")
+            if stripped.strip():
+                yield RawRow(self.file, line, stripped, parse_line(stripped))
+
+
+@dataclass(frozen=True)
+class RowBlock:
+    """Rows that could only be read one after the other."""
+
+    parsed: list[RawRow]
+
+    def __len__(self) -> int:
+        return len(self.parsed)
+
+    def first(self, num: int) -> Self:
+        """The block of its first rows."""
+        return replace(self, parsed=self.parsed[:num])
+
+    def rows(self) -> Iterator[RawRow]:
+        """The rows, parsed."""
+        return iter(self.parsed)
+
+
+@dataclass(frozen=True)
+class ColumnBlock:
+    """Rows of a columnar file."""
+
+    path: Path
+    file: str
+    start: int
+    """Number of the first row, counted from 1."""
+    batches: list[pa.RecordBatch]
+
+    def __len__(self) -> int:
+        return sum(batch.num_rows for batch in self.batches)
+
+    def first(self, num: int) -> Self:
+        """The block of its first rows."""
+        kept = []
+        for batch in self.batches:
+            kept.append(batch.slice(0, num))
+            num -= kept[-1].num_rows
+        return replace(self, batches=kept)
+
+    def rows(self) -> Iterator[RawRow]:
+        """The rows, parsed."""
+        line = self.start - 1
+        for batch in self.batches:
+            for row in self._values(batch):
+                line += 1
+                if isinstance(row, UnicodeDecodeError):
+                    problem = RowProblem("invalid_utf8", f"a text of the row is not UTF-8 at byte {row.start}")
+                    yield RawRow(self.file, line, row.object, problem)
+                else:
+                    yield RawRow(self.file, line, dump_row(row), as_object(row))
+
+    def _values(self, batch: pa.RecordBatch) -> list[Any]:
+        try:
+            return list(batch.to_pylist())
+        except UnicodeDecodeError:
+            return [_value(batch.slice(i, 1)) for i in range(batch.num_rows)]
+        except pa.ArrowException as error:
+            raise UserError(f"{self.path}: the file is broken ({error}); fetch or write it again.") from error
+
+
+def collect(rows: Iterable[RawRow]) -> Iterator[RowBlock]:
+    """Rows to blocks of them."""
+    block: list[RawRow] = []
+    size = 0
+    for row in rows:
+        block.append(row)
+        size += len(row.raw)
+        if len(block) == BLOCK_ROWS or size >= BLOCK_BYTES:
+            yield RowBlock(block)
+            block, size = [], 0
+    if block:
+        yield RowBlock(block)
+
+
+def collect_columns(path: Path, name: str, batches: Iterable[pa.RecordBatch]) -> Iterator[ColumnBlock]:
+    """Record batches of a file to blocks of them."""
+    block = ColumnBlock(path, name, 1, [])
+    for batch in batches:
+        block.batches.append(batch)
+        if len(block) >= BLOCK_ROWS or sum(one.nbytes for one in block.batches) >= BLOCK_BYTES:
+            yield block
+            block = ColumnBlock(path, name, block.start + len(block), [])
+    if len(block):
+        yield block
+
+
+def collect_lines(name: str, read: Callable[[int], bytes]) -> Iterator[LineBlock]:
+    """A file's bytes to blocks of whole lines.
+
+    Args:
+        name: of the file.
+        read: the next bytes of it, at most so many; none at its end.
+    """
+    start = 1
+    begun: list[bytes] = []
+    while data := read(BLOCK_BYTES):
+        whole, newline, rest = data.rpartition(b"\n")
+        if not newline:
+            begun.append(data)
+            continue
+        block = LineBlock(name, start, b"".join([*begun, whole]))
+        yield block
+        start += block.data.count(b"\n") + 1
+        begun = [rest]
+    if last := b"".join(begun):
+        yield LineBlock(name, start, last)
+
+
+def parse_line(raw: bytes) -> dict[str, Any] | RowProblem:
+    """A line of JSON to its object, or why it is none."""
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        pass  # broken, or beyond what orjson takes: half a surrogate pair, NaN, a byte order mark
+    else:
+        # Any number may be an integer that orjson made a float of.
+        if isinstance(value, dict) and all(isinstance(field, str) for field in value.values()):
+            return value
+    try:
+        return as_object(json.loads(raw.decode("utf-8-sig")))
+    except UnicodeDecodeError as error:
+        return RowProblem("invalid_utf8", f"not UTF-8 at byte {error.start}")
+    except RecursionError:
+        return RowProblem("broken_json", "nested too deeply")
+    except ValueError as error:
+        return RowProblem("broken_json", f"not valid JSON: {str(error).partition(': line')[0]}")
+
+
+def as_object(value: Any) -> dict[str, Any] | RowProblem:
+    """A row's fields, where it has any."""
+    if isinstance(value, dict):
+        return value
+    return RowProblem("not_an_object", f"a row is a JSON object, not {type(value).__name__}")
+
+
+def dump_row(value: Any) -> bytes:
+    """A row that came as values, as the JSON that quarantine keeps."""
+    try:
+        # Bytes of a CSV file that are no text come back as they were.
+        return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", errors="surrogateescape")
+    except UnicodeEncodeError:
+        return json.dumps(value, default=str).encode("ascii")  # half a surrogate pair stays an escape
+
+
+def _value(batch: pa.RecordBatch) -> Any:
+    """The one row of a batch, or why it is none."""
+    try:
+        return batch.to_pylist()[0]
+    except UnicodeDecodeError as error:
+        return error

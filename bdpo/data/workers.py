@@ -1,0 +1,141 @@
+"""Work handed to processes of our own, and taken back in order.
+
+Each process reads tasks from its standard input and ends with it: also when
+whoever started it is killed.  It imports nothing but what the work needs, so it
+can be used from a script that guards no `__main__`.
+"""
+
+import gc
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from queue import SimpleQueue
+from typing import Any, Protocol, Self
+
+_WAITING = 2
+"""Tasks that are read ahead of those that are worked on."""
+
+
+class Work(Protocol):
+    """Something that can be sent to another process and does the work there."""
+
+    def start(self) -> Callable[[Any], Any]:
+        """What turns a task into its result."""
+
+
+def num_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Workers:
+    """Processes that do the same work."""
+
+    def __init__(self, work: Work, num: int) -> None:
+        """Start them.
+
+        Args:
+            work: is pickled.
+            num: how many.
+        """
+        self._num = num
+        self._idle: SimpleQueue[_Process] = SimpleQueue()
+        self._open = ExitStack()
+        content = pickle.dumps(work)
+        for _ in range(num):
+            process = _Process(content)
+            self._open.callback(process.end)
+            self._idle.put(process)
+        self._threads = self._open.enter_context(ThreadPoolExecutor(num))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._open.close()
+
+    def map(self, tasks: Iterable[Any]) -> Iterator[Any]:
+        """The results of tasks, in their order; a few more tasks are taken than results were given.
+
+        Raises:
+            Exception: what a task raised.
+            RuntimeError: a process ended.
+        """
+        waiting: deque[Future[Any]] = deque()
+        try:
+            for task in tasks:
+                waiting.append(self._threads.submit(self._do, task))
+                if len(waiting) >= self._num + _WAITING:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _do(self, task: Any) -> Any:
+        process = self._idle.get()
+        try:
+            return process.do(task)
+        finally:
+            self._idle.put(process)
+
+
+class _Process:
+    def __init__(self, work: bytes) -> None:
+        self._work: bytes | None = work
+        code = f"import sys; sys.path[:] = {sys.path!r}; from bdpo.data.workers import serve; serve()"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=2**20
+        )
+
+    def do(self, task: Any) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            if self._work is not None:
+                self._process.stdin.write(self._work)
+                self._work = None
+            pickle.dump(task, self._process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
+            self._process.stdin.flush()
+            is_error, result = pickle.load(self._process.stdout)  # noqa: S301 - of our own process
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
+            raise RuntimeError(f"a process that checks rows ended with code {self._process.wait()}") from error
+        if is_error:
+            raise result
+        return result
+
+    def end(self) -> None:
+        self._process.kill()
+        with self._process:
+            pass  # closes its pipes and waits
+
+
+def serve() -> None:
+    """Do what comes from the standard input until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started this process, and then ends it too
+    tasks = sys.stdin.buffer
+    results = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no result
+    work: Work = pickle.load(tasks)  # noqa: S301 - of our own process
+    do = work.start()
+    gc.freeze()  # what was imported stays: do not look through it again and again
+    while True:
+        try:
+            task = pickle.load(tasks)  # noqa: S301
+        except EOFError:
+            return
+        try:
+            answer = (False, do(task))
+        except Exception as error:
+            error.add_note(traceback.format_exc())
+            answer = (True, error)
+        pickle.dump(answer, results, protocol=pickle.HIGHEST_PROTOCOL)
+        results.flush()

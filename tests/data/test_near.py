@@ -1,0 +1,88 @@
+"""Near-duplicates: which are found, and what they are called."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from bdpo.data.near import band_width, bands, similar
+from bdpo.data.rows import Candidate
+from tests.data.test_stage import refusals, run
+from tests.tiny_run import write_jsonl
+
+WORDS = [f"word{i}" for i in range(500)]
+
+
+def text(chance: random.Random, length: int) -> list[str]:
+    return chance.choices(WORDS, k=length)
+
+
+def changed(said: list[str], num: int, chance: random.Random) -> str:
+    """A text with some words replaced, far from one another."""
+    said = said.copy()
+    for place in range(0, len(said), max(len(said) // num, 1))[:num]:
+        said[place] = f"other{chance.random()}"
+    return " ".join(said)
+
+
+def row(prompt: str, chosen: str, rejected: str) -> dict[str, Any]:
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+def candidate(prompt: str, chosen: str, rejected: str) -> Candidate:
+    return Candidate([{"role": "user", "content": prompt}], chosen, rejected)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.7, 0.8, 0.9, 1.0])
+def test_bands_find_as_many_as_promised(threshold: float) -> None:
+    width = band_width(threshold)
+    num = 128 // width
+    assert 1 - (1 - threshold**width) ** num >= 0.99
+    assert width == 128 or 1 - (1 - threshold ** (width + 1)) ** (128 // (width + 1)) < 0.99
+
+
+def test_similar_pairs_meet_in_a_band_and_others_hardly_do() -> None:
+    chance = random.Random(0)
+    first, second = [], []
+    for _ in range(300):
+        said = [text(chance, 120) for _ in range(3)]
+        first.append(candidate(*map(" ".join, said)))
+        second.append(candidate(*(changed(part, 2, chance) for part in said)))
+    assert all(similar(vars(a), vars(b), 0.8) for a, b in zip(first, second, strict=True))
+    one, other = bands(first, 0.8), bands(second, 0.8)
+    assert ((one == other).any(axis=1)).mean() > 0.98
+    assert ((one[1:] == one[:-1]).any(axis=1)).mean() < 0.02
+
+
+def test_a_near_duplicate_is_refused_with_the_name_of_what_it_resembles(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    said = [text(chance, 60) for _ in range(3)]
+    prompt, chosen, rejected = map(" ".join, said)
+    rows = [
+        row(prompt, chosen, rejected),
+        row(prompt, " ".join(text(chance, 60)), " ".join(text(chance, 60))),  # the prompt alone is alike
+        row(" ".join(text(chance, 60)), chosen, rejected),  # the responses alone are
+        row(changed(said[0], 1, chance), changed(said[1], 1, chance), rejected.upper()),
+        row(prompt, changed(said[2], 1, chance), chosen),  # with the other side preferred
+        row(prompt, chosen, ""),
+    ]
+    path = write_jsonl(tmp_path / "x.jsonl", rows)
+    run(path, tmp_path / "off")
+    assert refusals(tmp_path / "off") == [(6, "blank_rejected")]
+    run(path, tmp_path / "on", near_duplicates=0.8)
+    assert refusals(tmp_path / "on") == [(4, "near_duplicate"), (5, "near_duplicate"), (6, "blank_rejected")]
+    reasons = {r["rule"]: r["reason"] for r in pq.read_table(tmp_path / "on" / "quarantine.parquet").to_pylist()}
+    assert reasons["near_duplicate"] == "nearly the same pair as x.jsonl:1"
+
+
+def test_short_pairs_are_alike_only_where_they_are_the_same(tmp_path: Path) -> None:
+    rows = [
+        row("Why?", "No.", "Yes."),
+        row("why", "yes", "no"),
+        row("Why not?", "No.", "Yes."),
+        row("Why?", "No!", "Yo."),
+    ]
+    run(write_jsonl(tmp_path / "x.jsonl", rows), tmp_path / "out", near_duplicates=0.5)
+    assert refusals(tmp_path / "out") == [(2, "near_duplicate")]

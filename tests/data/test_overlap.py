@@ -1,0 +1,55 @@
+"""Pairs that repeat an evaluation prompt are refused, and named by that prompt."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from bdpo.config import load_config
+from bdpo.data.overlap import EvaluationPrompt, EvaluationPrompts
+from bdpo.pipeline import Pipeline
+from data_checks import GreatExpectationsChecks
+from tests.tiny_run import CATEGORIES, tiny_run, write_jsonl
+
+PROMPTS = EvaluationPrompts(
+    [
+        EvaluationPrompt("long", "One two three, four five six seven eight nine?"),
+        EvaluationPrompt("short", "Hello there"),
+        EvaluationPrompt("mute", "..."),
+    ]
+)
+
+
+def reason(*contents: str) -> str | None:
+    problem = PROMPTS.find([{"role": "user", "content": content} for content in contents])
+    assert problem is None or problem.rule == "evaluation_overlap"
+    return None if problem is None else problem.reason
+
+
+def test_the_same_words_and_long_runs_of_them() -> None:
+    assert reason("ONE two three four five six seven eight NINE") == (
+        "a message has the words of the evaluation prompt long"
+    )
+    run = "a message shares 8 words in a row with the evaluation prompt long"
+    assert reason("other", "zero two three four five six seven eight nine ten") == run
+    assert reason("two three four five six seven eight 9") is None
+    assert reason("hello, there!") == "a message has the words of the evaluation prompt short"
+    assert reason("hello there friend") is None
+    assert reason("", "?!") is None
+    assert not EvaluationPrompts([])
+
+
+def test_the_pipeline_reads_the_files_and_their_content_decides_the_artifact(tmp_path: Path) -> None:
+    path = tiny_run(tmp_path, ingest={"evaluation_prompts": [{"path": "held.jsonl"}]})
+    held = [{"prompt": f"how do i tidy the {CATEGORIES[3]} number 3", "label": "harmless"}]
+    write_jsonl(tmp_path / "held.jsonl", held)
+
+    def ingest() -> tuple[str, list[tuple[int, str]]]:
+        result = Pipeline(load_config(path), checks=GreatExpectationsChecks()).run_stage("ingest")
+        rows = pq.read_table(result.artifact / "quarantine.parquet").to_pylist()
+        return result.artifact.name, [(row["line"], row["reason"]) for row in rows]
+
+    first, refused = ingest()
+    assert refused == [(4, "a message has the words of the evaluation prompt 1 of held")]
+    write_jsonl(tmp_path / "held.jsonl", [{"prompt": "something else", "label": "harmless"}])
+    assert ingest() == (ingest()[0], [])
+    assert ingest()[0] != first
