@@ -274,6 +274,7 @@ class Pipeline:
                     trained=folder["train"],
                     cache=self._store.cache("generations"),
                     workdir=workdir,
+                    checks=self._checks,
                     progress=progress,
                 )
 

@@ -175,5 +175,8 @@ class Checks(Protocol):
     def scored_pairs(self, frame: pd.DataFrame) -> list[RowFailure]:
         """Row rules on scored pairs (numeric columns of SCORED_PAIRS): finite, not positive, counted."""
 
+    def evaluation_results(self, frame: pd.DataFrame) -> list[RowFailure]:
+        """Row rules on an evaluation's figures (columns of its `SUMMARY`): counted, and shares with their bounds."""
+
     def write_docs(self, folder: Path) -> Path:
         """Write the Data Docs of what was checked since the last call; the path of their index page."""

@@ -68,6 +68,10 @@ class GreatExpectationsChecks:
         """Row rules on scored pairs (numeric columns of SCORED_PAIRS): finite, not positive, counted."""
         return self._rows("scored_pairs", suites.scored_pairs, frame)
 
+    def evaluation_results(self, frame: pd.DataFrame) -> list[RowFailure]:
+        """Row rules on an evaluation's figures: counted, and shares that lie between their bounds."""
+        return self._rows("evaluation_results", suites.evaluation_results, frame)
+
     def write_docs(self, folder: Path) -> Path:
         """Write the Data Docs of what was checked since the last call; the path of their index page."""
         context = _context()

@@ -112,6 +112,46 @@ def scored_pairs() -> gx.ExpectationSuite:
     return _suite("scored_pairs", expectations)
 
 
+def evaluation_results() -> gx.ExpectationSuite:
+    """Row rules on the figures of an evaluation, one of a model a row; what was not scored has no value."""
+    expectations: list[Expectation] = []
+    for column in ("value", "low", "high", "p_value", "p_adjusted"):
+        expectations.append(
+            gxe.ExpectColumnValuesToBeBetween(
+                column=column, min_value=0, max_value=1, **_rule("no_share", f"`{column}` is no number from 0 to 1")
+            )
+        )
+    for column in ("n", "successes", "unscored"):
+        expectations.append(
+            gxe.ExpectColumnValuesToBeBetween(
+                column=column, min_value=0, **_rule("no_count", f"`{column}` counts fewer than none")
+            )
+        )
+    for column in ("difference", "difference_low", "difference_high"):
+        expectations.append(
+            gxe.ExpectColumnValuesToBeBetween(
+                column=column, min_value=-1, max_value=1, **_rule("no_change", f"`{column}` is no change of a share")
+            )
+        )
+    for larger, smaller in (
+        ("n", "successes"),
+        ("value", "low"),
+        ("high", "value"),
+        ("difference", "difference_low"),
+        ("difference_high", "difference"),
+    ):
+        expectations.append(
+            gxe.ExpectColumnPairValuesAToBeGreaterThanB(
+                column_A=larger,
+                column_B=smaller,
+                or_equal=True,
+                ignore_row_if="either_value_is_missing",
+                **_rule("out_of_order", f"`{smaller}` is above `{larger}`"),
+            )
+        )
+    return _suite("evaluation_results", expectations)
+
+
 def _suite(name: str, expectations: Sequence[Expectation]) -> gx.ExpectationSuite:
     return gx.ExpectationSuite(name=name, expectations=list(expectations))
 

@@ -146,8 +146,10 @@ def _publish(result: StageResult) -> None:
     counts = "\n".join(
         f"| {name} | {value} |" for name, value in result.summary.items() if isinstance(value, (int, float, str))
     )
+    docs = result.artifact / "data_docs" / "index.html"
+    checked = f"[what was checked]({docs.resolve().as_uri()})\n\n" if docs.is_file() else ""
     create_markdown_artifact(
         key=f"bdpo-{result.stage}",
         description=f"{result.stage}: {'cached' if result.cached else 'computed'}",
-        markdown=f"`{result.artifact}`\n\n| figure | value |\n| --- | --- |\n{counts}\n",
+        markdown=f"`{result.artifact}`\n\n{checked}| figure | value |\n| --- | --- |\n{counts}\n",
     )

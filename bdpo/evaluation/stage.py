@@ -22,6 +22,7 @@ from bdpo.evaluation.respond import Answers, Respondent, Task
 from bdpo.evaluation.summary import SUMMARY, adjusted, compare, markdown, summary_rows, table
 from bdpo.models.source import ModelSource, resolve_model
 from bdpo.progress import Progress
+from bdpo.schemas import Checks
 
 
 def evaluate(
@@ -34,6 +35,7 @@ def evaluate(
     trained: Path,
     cache: Path,
     workdir: Path,
+    checks: Checks,
     progress: Progress,
 ) -> dict[str, Any]:
     """Generate, judge, compare and report.
@@ -48,6 +50,7 @@ def evaluate(
         cache: folder of the completions that all runs share.
         workdir: gets `generations`, `judgements`, `eval_summary` and `contamination` as Parquet,
             `summary.md`, and the report with its figures and tables.
+        checks: row rules on the figures; their pages go to `data_docs`.
         progress: where to show what happens.
 
     Returns:
@@ -116,7 +119,16 @@ def evaluate(
             for task, outcomes in harness["base"].items()
         ]
     figures = adjusted(figures)
-    write_parquet(pa.Table.from_pylist(summary_rows(figures), SUMMARY), workdir / "eval_summary.parquet")
+    summary = pa.Table.from_pylist(summary_rows(figures), SUMMARY)
+    failures = checks.evaluation_results(summary.to_pandas())
+    checks.write_docs(workdir / "data_docs")
+    for failure in failures:
+        row = summary.slice(failure.index, 1).to_pylist()[0]
+        raise UserError(
+            f"evaluate: {row['metric']} of the {row['model']} model on {row['benchmark']} breaks the rule "
+            f"{failure.rule}: {failure.reason}."
+        )
+    write_parquet(summary, workdir / "eval_summary.parquet")
     shown = table(figures)
     write_atomically(workdir / "summary.md", markdown(shown, settings.confidence))
     evidence = Evidence(entries, answers, outcomes, figures, contamination, settings, judge.name, source.name)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from bdpo.data.measures import measure
 from bdpo.data.rows import Candidate
-from bdpo.schemas import PairSetFigures, PairSetLimits, SetFailure
+from bdpo.schemas import DriftFigures, DriftLimits, PairSetFigures, PairSetLimits, SetFailure
 from data_checks import GreatExpectationsChecks
 from tests.paths import ROOT
 
@@ -137,6 +138,49 @@ def test_a_response_has_tokens(column: str) -> None:
     assert GreatExpectationsChecks().scored_pairs(scores()) == []
     found = GreatExpectationsChecks().scored_pairs(scores(**{column: [1, 1, 0]}))
     assert [(f.index, f.rule) for f in found] == [(2, "no_tokens")]
+
+
+def figures(**changes: Any) -> pd.DataFrame:
+    """A base and an aligned model's figure, and one that nothing was scored for."""
+    row = {"value": 0.5, "low": 0.25, "high": 0.75, "n": 4, "successes": 2, "unscored": 0}
+    base = row | dict.fromkeys(("difference", "difference_low", "difference_high", "p_value", "p_adjusted"))
+    aligned = row | {"difference": -1.0, "difference_low": -1.0, "difference_high": 1.0, "p_value": 0, "p_adjusted": 1}
+    unscored = base | {"value": None, "low": None, "high": None, "n": 0, "successes": 0, "unscored": 4}
+    rows = pa.Table.from_pylist([base, aligned | changes, unscored])
+    frame: pd.DataFrame = rows.to_pandas()
+    return frame
+
+
+def test_figures_that_are_counted_pass() -> None:
+    assert GreatExpectationsChecks().evaluation_results(figures()) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes"),
+    [
+        ("no_share", {"value": 1.5, "high": 1.5}),
+        ("no_share", {"p_value": -0.1}),
+        ("no_count", {"unscored": -1}),
+        ("no_change", {"difference_high": 1.1}),
+        ("out_of_order", {"successes": 5}),
+        ("out_of_order", {"low": 0.6}),
+        ("out_of_order", {"high": 0.4}),
+        ("out_of_order", {"difference_low": -0.9}),
+        ("out_of_order", {"difference": 0.5, "difference_high": 0.4}),
+    ],
+)
+def test_each_rule_on_figures(rule: str, changes: dict[str, Any]) -> None:
+    found = GreatExpectationsChecks().evaluation_results(figures(**changes))
+    assert {(f.index, f.rule) for f in found} >= {(1, rule)}
+    assert {f.index for f in found} == {1}
+
+
+def test_drift_fails_above_its_limits_alone() -> None:
+    limits = DriftLimits(max_response_length_ks=0.1, max_unsafe_rejected_change=0.2, max_category_psi=0.3)
+    checks = GreatExpectationsChecks()
+    assert checks.pair_drift(DriftFigures(0.1, 0.2, 0.3), limits) == []
+    found = checks.pair_drift(DriftFigures(0.11, 0.2, 0.5), limits)
+    assert [(f.observed, f.allowed) for f in found] == [("0.110", "at most 0.1"), ("0.500", "at most 0.3")]
 
 
 def test_a_column_that_cannot_be_checked_raises() -> None:

@@ -13,6 +13,7 @@ from bdpo.errors import UserError
 from bdpo.evaluation.stage import evaluate, load_benchmarks
 from bdpo.models.source import resolve_model
 from bdpo.progress import Silent
+from data_checks import GreatExpectationsChecks
 from tests.evaluation.report.artifacts import small_artifacts
 from tests.tiny import save_tiny
 
@@ -52,6 +53,7 @@ def inputs(tmp_path: Path) -> dict[str, Any]:
         "model": ModelSettings(path=str(tmp_path / "model"), dtype="float32", max_length=256, max_prompt_length=128),
         "source": resolve_model(str(tmp_path / "model")),
         "cache": tmp_path / "cache",
+        "checks": GreatExpectationsChecks(),
         "progress": Silent(),
         **folders,
     }

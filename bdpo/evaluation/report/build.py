@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,6 +120,11 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
         benchmarks=_benchmark_rows(evidence),
         seen=sum(row["same"] for row in evidence.contamination),
         run_words=RUN_WORDS,
+        data_docs={
+            name: (Path(os.path.relpath(folder, workdir)) / "data_docs" / "index.html").as_posix()
+            for name, folder in {"raw pairs": pairs, "scored pairs": scores, "this evaluation": workdir}.items()
+            if folder is not None
+        },
         lineage=[lineage_of(folder) for folder in (pairs, scores, trained) if folder is not None],
     )
     write_atomically(workdir / REPORT, html.lstrip())

@@ -172,6 +172,11 @@ as unscored, never as zero. Full precision: <code>tables/eval_summary.csv</code>
 <dt>file</dt><dd><code>sha256 {{ b.digest }}</code></dd></dl>
 {% endfor %}
 
+<h2>Checks</h2>
+<p>What was checked, rule by rule:
+{% for name, page in data_docs.items() %}<a href="{{ page }}">{{ name }}</a>{{ ", " if not loop.last else "." }}
+{% endfor %}</p>
+
 <h2>Lineage</h2>
 <p class="soft">The evaluation's own record is <code>manifest.json</code> beside this file.</p>
 {% for item in lineage %}
