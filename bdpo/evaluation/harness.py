@@ -90,7 +90,7 @@ def read_samples(task: str, folder: Path) -> dict[str, bool]:
     Raises:
         UserError: nothing was logged (a group has to be named by its tasks), or no metric is right or wrong.
     """
-    files = sorted(folder.rglob(f"samples_{task}_*.jsonl"))
+    files = sorted(folder.rglob(f"samples_{task}_[0-9]*.jsonl"))
     samples: list[dict[str, Any]] = [
         json.loads(line) for path in files for line in path.read_text(encoding="utf-8").splitlines()
     ]
