@@ -59,7 +59,7 @@ def read_blocks(file: DataFile) -> Iterator[Block]:
                 yield from collect_columns(path, file.name, _parquet_batches(path))
             case ".arrow":
                 yield from collect_columns(path, file.name, _arrow_batches(path))
-    except (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowException, OSError) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's fault; what gzip and pyarrow say of the content has no number
         reason = str(error).splitlines()[0]
