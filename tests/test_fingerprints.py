@@ -38,6 +38,8 @@ MODEL_FIELDS: dict[str, tuple[Stage, ...]] = {
 def base(tmp_path: Path) -> dict[str, Any]:
     for name in ("rows", "other", "deepspeed"):
         (tmp_path / name).write_text(name)
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier" / "pairs.parquet").write_text("earlier pairs")
     return {
         "name": "x",
         "artifacts": str(tmp_path / "artifacts"),
@@ -75,6 +77,9 @@ def changed_values(model: type[BaseModel], folder: Path) -> dict[str, Any]:
         "name": "other",
         "sources": None,
         "benchmarks": None,
+        "drift": {"previous": str(folder / "earlier")},
+        "evaluation_prompts": [{"path": str(folder / "other")}],
+        "near_duplicates": 0.9,
         "judge": {"url": "http://localhost/v1", "model": "m"},
         "lm_eval": ["arc_easy"],
     }
@@ -172,6 +177,17 @@ def test_the_model_is_what_its_files_hold(base: dict[str, Any]) -> None:
 
 def test_the_name_and_the_place_of_a_run_move_nothing(base: dict[str, Any], tmp_path: Path) -> None:
     assert moved(base, base | {"name": "y", "artifacts": str(tmp_path / "elsewhere")}) == ()
+
+
+def test_an_earlier_artifact_is_its_pairs_alone(base: dict[str, Any], tmp_path: Path) -> None:
+    base["ingest"]["drift"] = {"previous": str(tmp_path / "earlier")}
+    before = names(base)
+    (tmp_path / "earlier" / "quarantine.parquet").write_text("x")
+    (tmp_path / "earlier").rename(tmp_path / "moved")
+    base["ingest"]["drift"] = {"previous": str(tmp_path / "moved")}
+    assert names(base) == before
+    (tmp_path / "moved" / "pairs.parquet").write_text("other pairs")
+    assert names(base) != before
 
 
 def test_a_file_is_its_content_not_its_place(base: dict[str, Any], tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ from bdpo.config.methods import METHODS, Balance, Method, Scale, methods_with
 
 Dtype = Literal["float32", "bfloat16"]
 TrackerName = Literal["wandb", "mlflow"]
-DataFormat = Literal["hh", "pku", "preference", "sharegpt", "alpaca", "ultrafeedback", "beavertails"]
+DataFormat = Literal[
+    "hh", "pku", "pku_safer", "pku_better", "preference", "sharegpt", "alpaca", "ultrafeedback", "beavertails"
+]
 BenchmarkFormat = Literal[
     "xstest",
     "strongreject",
@@ -179,7 +181,9 @@ class SourceSettings(_Section):
     split: str = "train"
     """Split of the dataset, for `hub` only."""
     format: Literal["auto", DataFormat] = "auto"
-    """`hh`: whole transcripts; `pku`: PKU-SafeRLHF; `preference`: prompt/chosen/rejected, plain or
+    """`hh`: whole transcripts; `pku`: PKU-SafeRLHF, where the safe response is preferred, of two safe ones the better
+    and of two unsafe ones the safer; `pku_safer`, `pku_better`: the same rows by one of their two ids alone;
+    `preference`: prompt/chosen/rejected, plain or
     conversational; `sharegpt`, `alpaca`: as LLaMA-Factory reads them; `ultrafeedback`: binarized, with
     scores; `beavertails`: single labelled responses, paired within a prompt; `auto`: found by the columns."""
     columns: ColumnSettings | None = None

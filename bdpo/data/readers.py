@@ -56,11 +56,10 @@ def read_blocks(file: DataFile) -> Iterator[Block]:
             case ".csv":
                 yield from collect(_read_csv(file))
             case ".parquet":
-                with pq.ParquetFile(path) as parquet:
-                    yield from collect_columns(path, file.name, parquet.iter_batches(batch_size=_BATCH_ROWS))
+                yield from collect_columns(path, file.name, _parquet_batches(path))
             case ".arrow":
                 yield from collect_columns(path, file.name, _arrow_batches(path))
-    except (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowException, OSError) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's fault; what gzip and pyarrow say of the content has no number
         reason = str(error).splitlines()[0]
@@ -177,6 +176,16 @@ def _csv_value(header: list[str], fields: list[str]) -> dict[str, Any] | RowProb
     if len(fields) != len(header):
         return RowProblem("wrong_number_of_fields", f"{len(fields)} fields where the header has {len(header)}")
     return dict(zip(header, fields, strict=True))
+
+
+def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(path) as file:
+        num_rows = 0
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+            num_rows += batch.num_rows
+            yield batch
+        if num_rows != file.metadata.num_rows:
+            raise pa.ArrowInvalid(f"it says that it has {file.metadata.num_rows} rows, and {num_rows} can be read")
 
 
 def _arrow_batches(path: Path) -> Iterator[pa.RecordBatch]:

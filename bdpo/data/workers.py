@@ -15,7 +15,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from queue import SimpleQueue
 from typing import Any, Protocol, Self
 
@@ -114,7 +114,7 @@ class _Process:
 
     def end(self) -> None:
         self._process.kill()
-        with self._process:
+        with suppress(BrokenPipeError), self._process:
             pass  # closes its pipes and waits
 
 

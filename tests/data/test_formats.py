@@ -6,7 +6,7 @@ import pytest
 
 from bdpo.data.formats import detect_format
 from bdpo.data.formats.hh import parse_hh
-from bdpo.data.formats.pku import parse_pku
+from bdpo.data.formats.pku import parse_pku, parse_pku_better, parse_pku_safer
 from bdpo.data.formats.preference import parse_preference
 from bdpo.data.formats.turns import check_roles
 from bdpo.data.rows import Candidate, RowProblem
@@ -95,6 +95,15 @@ def test_pku_prefers_by_safety_first(changes: dict[str, Any], chosen: str) -> No
     pair = parse_pku(PKU | changes)
     assert pair.prompt == said("Q")
     assert (pair.chosen, pair.rejected) == ((chosen, "one") if chosen == "zero" else (chosen, "zero"))
+
+
+def test_pku_by_one_id_alone() -> None:
+    row = PKU | {"better_response_id": 0, "safer_response_id": 1, "is_response_0_safe": False}
+    safer, better = parse_pku_safer(row), parse_pku_better(row)
+    assert (safer.chosen, safer.rejected, safer.chosen_safe, safer.rejected_safe) == ("one", "zero", True, False)
+    assert (better.chosen, better.rejected, better.chosen_safe, better.rejected_safe) == ("zero", "one", False, True)
+    assert refused(parse_pku_safer, row | {"safer_response_id": 0}) == "contradictory_labels"
+    assert refused(parse_pku_better, row | {"better_response_id": 2}) == "wrong_type"
 
 
 def test_pku_keeps_the_safety_of_both_sides() -> None:

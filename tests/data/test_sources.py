@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bdpo.config import ColumnSettings
-from bdpo.data.rows import Candidate, Parsed, RawRow
+from bdpo.data.rows import Candidate, Parsed, RawRow, RowProblem
 from bdpo.errors import UserError
 from tests.data.parsed import read_source
 
@@ -63,3 +63,15 @@ def test_a_map_to_a_column_that_no_row_has_is_named() -> None:
 def test_unknown_columns_are_named_with_what_can_be_read() -> None:
     with pytest.raises(UserError, match=r"the columns `a`, `b` are those of no known format.*sharegpt.*beavertails"):
         read_source(rows({"a": 1}, {"b": 2}), origin="x")
+
+
+def test_responses_are_paired_wherever_they_lie() -> None:
+    apart = [answers(num)[side] for side in (1, 0) for num in range(50)]
+    found = read_source(rows(*apart, *answers(7), {"prompt": 1}), origin="x", format_name="beavertails")
+    assert [[raw.line for raw in parsed.rows] for parsed in found if isinstance(parsed.outcome, Candidate)] == [
+        [51 + num, 1 + num] for num in range(50)
+    ]
+    refused = [(p.rows[0].line, p.outcome.rule) for p in found if isinstance(p.outcome, RowProblem)]
+    assert refused == [(103, "wrong_type"), (101, "duplicate"), (102, "duplicate")]
+    (pair, *_) = [parsed.outcome for parsed in found if isinstance(parsed.outcome, Candidate)]
+    assert pair.meta == {"chosen": {"harms": []}, "rejected": {"harms": []}}

@@ -349,3 +349,19 @@ def test_duplicates_are_found_across_chunks_and_sources(tmp_path: Path) -> None:
     assert sorted((r["file"], r["line"]) for r in refused if r["rule"] != "duplicate") == [
         ("x.jsonl", 4), ("x.jsonl", 5), ("y.jsonl", 1), ("y.jsonl", 2)
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_all_cores_give_the_same_as_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[Any] = [*pair_rows(3000), *pair_rows(5), GOOD | {"chosen": ""}, [1], GOOD | {"chosen": "\x07"}]
+    write_jsonl(tmp_path / "x.jsonl", rows)
+    monkeypatch.setattr("bdpo.data.blocks.BLOCK_BYTES", 20_000)
+    summaries = []
+    for name, alone in (("one", 10**9), ("all", 1)):
+        monkeypatch.setattr("bdpo.data.preparation._ALONE_BLOCKS", alone)
+        monkeypatch.setattr("bdpo.data.preparation.num_cores", lambda: 2)
+        summaries.append(run(tmp_path / "x.jsonl", tmp_path / name, near_duplicates=0.9))
+    assert summaries[0] == summaries[1]
+    assert summaries[0]["by_rule"]["duplicate"] == 5
+    for name in ("pairs.parquet", "quarantine.parquet", "dataset/train.parquet", "README.md"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "all" / name).read_bytes(), name

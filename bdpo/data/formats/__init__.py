@@ -6,7 +6,7 @@ from typing import Any
 from bdpo.config.settings import DataFormat
 from bdpo.data.formats.alpaca import parse_alpaca
 from bdpo.data.formats.hh import is_transcript, parse_hh
-from bdpo.data.formats.pku import PKU_COLUMNS, parse_pku
+from bdpo.data.formats.pku import PKU_COLUMNS, parse_pku, parse_pku_better, parse_pku_safer
 from bdpo.data.formats.preference import parse_preference
 from bdpo.data.formats.sharegpt import parse_sharegpt
 from bdpo.data.formats.ultrafeedback import parse_ultrafeedback
@@ -15,6 +15,8 @@ from bdpo.data.rows import Candidate
 DESCRIPTIONS: Mapping[DataFormat, str] = {
     "hh": "`chosen` and `rejected` as whole '\\n\\nHuman: ... \\n\\nAssistant: ...' transcripts",
     "pku": ", ".join(PKU_COLUMNS),
+    "pku_safer": "as `pku`, the one of `safer_response_id` preferred",
+    "pku_better": "as `pku`, the one of `better_response_id` preferred",
     "preference": "`prompt`, `chosen`, `rejected` as strings or lists of messages",
     "sharegpt": "`conversations`, and `chosen` and `rejected` as one message of `from` and `value`",
     "alpaca": "`instruction`, `input`, `chosen`, `rejected` as strings",
@@ -25,6 +27,8 @@ DESCRIPTIONS: Mapping[DataFormat, str] = {
 PARSERS: Mapping[DataFormat, Callable[[Mapping[str, Any]], Candidate]] = {
     "hh": parse_hh,
     "pku": parse_pku,
+    "pku_safer": parse_pku_safer,
+    "pku_better": parse_pku_better,
     "preference": parse_preference,
     "sharegpt": parse_sharegpt,
     "alpaca": parse_alpaca,

@@ -27,11 +27,41 @@ def parse_pku(row: Mapping[str, Any]) -> Candidate:
     Raises:
         RowProblem: a field is missing or has another type.
     """
+    better, safer = _side(row, "better_response_id"), _side(row, "safer_response_id")
+    safe = _safe(row)
+    return _pair(row, safe.index(True) if safe[0] != safe[1] else better if safe[0] else safer)
+
+
+def parse_pku_safer(row: Mapping[str, Any]) -> Candidate:
+    """PKU-SafeRLHF by `safer_response_id` alone.
+
+    Raises:
+        RowProblem: a field is missing or has another type, or the safer response is the only one labelled
+            unsafe (`contradictory_labels`).
+    """
+    safer, safe = _side(row, "safer_response_id"), _safe(row)
+    if safe[1 - safer] and not safe[safer]:
+        raise RowProblem("contradictory_labels", "the safer response is labelled unsafe and the other one safe")
+    return _pair(row, safer)
+
+
+def parse_pku_better(row: Mapping[str, Any]) -> Candidate:
+    """PKU-SafeRLHF by `better_response_id` alone, whatever is safe.
+
+    Raises:
+        RowProblem: a field is missing or has another type.
+    """
+    return _pair(row, _side(row, "better_response_id"))
+
+
+def _safe(row: Mapping[str, Any]) -> tuple[bool, bool]:
+    return boolean(row, "is_response_0_safe"), boolean(row, "is_response_1_safe")
+
+
+def _pair(row: Mapping[str, Any], chosen: int) -> Candidate:
     prompt = text(row, "prompt")
     responses = text(row, "response_0"), text(row, "response_1")
-    safe = boolean(row, "is_response_0_safe"), boolean(row, "is_response_1_safe")
-    better, safer = _side(row, "better_response_id"), _side(row, "safer_response_id")
-    chosen = safe.index(True) if safe[0] != safe[1] else better if safe[0] else safer
+    safe = _safe(row)
     return Candidate(
         prompt=user(prompt),
         chosen=responses[chosen],

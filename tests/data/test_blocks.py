@@ -1,0 +1,142 @@
+"""Blocks hold all rows of a file once, wherever it is cut."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bdpo.data import readers
+from bdpo.data.blocks import LineBlock, as_object, collect, collect_columns, collect_lines, parse_line
+from bdpo.data.files import DataFile
+from bdpo.data.readers import read_blocks
+from bdpo.data.rows import RawRow, RowProblem
+from bdpo.errors import UserError
+
+PIECE = st.sampled_from([b"{}", b"[1", b"\n", b"\n\n", b" ", b"\r\n", b"\xff", b'{"a": "\xc3\xa9"}', b"\x0b"])
+CONTENT = st.lists(PIECE, max_size=12).map(b"".join)
+
+
+@settings(max_examples=200)
+@given(content=CONTENT, size=st.integers(1, 6), num=st.integers(0, 6))
+def test_lines_are_the_same_wherever_the_file_is_cut(content: bytes, size: int, num: int) -> None:
+    expected = [(line, raw.rstrip(b"\r")) for line, raw in enumerate(content.split(b"\n"), start=1) if raw.strip()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bdpo.data.blocks.BLOCK_BYTES", size)
+        blocks = list(collect_lines("x", io.BytesIO(content).read))
+    assert [(row.line, row.raw) for block in blocks for row in block.rows()] == expected
+    assert sum(map(len, blocks)) == len(expected)
+    whole = LineBlock("x", 1, content)
+    assert [(row.line, row.raw) for row in whole.first(num).rows()] == expected[:num]
+
+
+SCALAR = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.just(2**70)
+VALUE = st.recursive(SCALAR, lambda v: st.lists(v, max_size=2) | st.dictionaries(st.text(max_size=3), v, max_size=2))
+LINE = (
+    st.dictionaries(st.text(max_size=3), st.text(max_size=4) | VALUE, max_size=3).map(lambda v: json.dumps(v).encode())
+    | VALUE.map(lambda v: json.dumps(v, ensure_ascii=False).encode(errors="surrogatepass"))
+    | st.binary(max_size=12)
+    | st.sampled_from([
+        b'{"a": "x", "a": "y"}', b'{"a": 18446744073709551616}', b'{"a": NaN}', b'\xef\xbb\xbf{"a": "x"}',
+        b'{"a": "\\ud800"}', b'{"a": "\xed\xa0\x80"}', b'{"a": "\x01"}', b"[" * 1500 + b"]" * 1500, b'{"a": "x"}}',
+        b'{"a":' * 1010 + b"1" + b"}" * 1010, b'\x0c{"a": "x"}', b'{"a": "\x7f\\u0000"}', b'{"a": 1e999}',
+    ])
+)  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(raw=LINE)
+def test_a_line_is_what_the_json_module_makes_of_it(raw: bytes) -> None:
+    found = parse_line(raw)
+    try:
+        expected: Any = as_object(json.loads(raw.decode("utf-8-sig")))
+    except (ValueError, RecursionError):
+        assert isinstance(found, RowProblem)
+        assert found.rule in ("invalid_utf8", "broken_json")
+        return
+    if isinstance(expected, RowProblem):
+        assert isinstance(found, RowProblem)
+        assert (found.rule, found.reason) == (expected.rule, expected.reason)
+    else:
+        assert repr(found) == repr(expected)  # NaN is no NaN's equal, and 1 is no True
+
+
+LISTED: st.SearchStrategy[Any] = st.sampled_from([1, 12.5, -3, 'a"b', [1, [2]], {"a": []}, None, True, "é", 10**30])
+
+
+@settings(max_examples=300)
+@given(
+    values=st.lists(LISTED, max_size=4),
+    indent=st.sampled_from([None, 1]),
+    put=st.sampled_from(["", ",", "]", "[", "1", '"', " ", "e", "-", "\x0b", ".", "\\"]),
+    share=st.floats(0, 1),
+    chars=st.integers(3, 40),
+)
+def test_a_list_read_in_pieces_is_the_list(
+    values: list[Any], indent: int | None, put: str, share: float, chars: int
+) -> None:
+    text = json.dumps(values, indent=indent)
+    at = 1 + int(share * (len(text) - 1))
+    text = text[:at] + put + text[at:]
+    try:
+        expected = json.loads(text)
+    except ValueError:
+        expected = ValueError
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readers, "_READ_CHARS", chars)
+        try:
+            found: Any = list(readers._items(io.StringIO(text)))
+        except ValueError:
+            found = ValueError
+    assert found == expected
+
+
+def test_a_broken_list_is_not_read_to_its_end(tmp_path: Path) -> None:
+    file = io.StringIO("[1, 2 3, " + "4, " * 2_000_000 + "5]")
+    with pytest.raises(ValueError, match="delimiter"):
+        list(readers._items(file))
+    assert file.tell() <= readers._READ_CHARS
+    (tmp_path / "x.json").write_text('[{"a": 1}, {"a": 2}, nonsense]')
+    with pytest.raises(UserError, match=r"x\.json: not valid JSON after 2 elements: Expecting value;"):
+        list(read_blocks(DataFile(tmp_path / "x.json", "x.json")))
+
+
+def test_rows_and_columns_are_collected_up_to_the_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("bdpo.data.blocks.BLOCK_ROWS", 4)
+    rows = [RawRow("x", line, b"{}", {}) for line in range(1, 11)]
+    assert [len(block) for block in collect(rows)] == [4, 4, 2]
+    monkeypatch.setattr("bdpo.data.blocks.BLOCK_BYTES", 5)
+    assert [len(block) for block in collect(rows)] == [3, 3, 3, 1]
+    table = pa.table({"n": list(range(10))})
+    blocks = list(collect_columns(tmp_path, "x", table.to_batches(max_chunksize=3)))
+    assert [(row.line, row.value) for block in blocks for row in block.rows()] == [(i + 1, {"n": i}) for i in range(10)]
+    assert [row.line for row in blocks[-1].first(0).rows()] == []
+    monkeypatch.setattr("bdpo.data.blocks.BLOCK_BYTES", 10**9)
+    first, *_ = collect_columns(tmp_path, "x", table.to_batches(max_chunksize=3))
+    assert [row.value for row in first.first(5).rows()] == [{"n": i} for i in range(5)]
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(st.binary(max_size=4), min_size=1, max_size=12))
+def test_rows_of_a_column_that_is_no_utf8_are_refused_alone(tmp_path: Path, texts: list[bytes]) -> None:
+    column = _as_string(texts)
+    pq.write_table(pa.table({"prompt": column}), tmp_path / "x.parquet")
+    rows = [row for block in read_blocks(DataFile(tmp_path / "x.parquet", "x")) for row in block.rows()]
+    assert [row.line for row in rows] == list(range(1, len(texts) + 1))
+    for row, text in zip(rows, texts, strict=True):
+        try:
+            assert row.value == {"prompt": text.decode()}
+        except UnicodeDecodeError:
+            assert isinstance(row.value, RowProblem)
+            assert (row.value.rule, row.raw) == ("invalid_utf8", text)
+
+
+def _as_string(texts: list[bytes]) -> pa.Array:
+    """A column of strings that holds any bytes."""
+    held = pa.array(texts, pa.binary())
+    return pa.Array.from_buffers(pa.string(), len(held), held.buffers())
