@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from tests.tiny_run import pair_rows
 
-KINDS = (".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet")
+KINDS = (".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet", ".arrow")
 ODD: tuple[Any, ...] = (
     None, True, 0, 1, -1, 2**70, 1.5, float("nan"), float("inf"), "", " ", "\x00", "\ud800", "é\u3000", "true", [], {},
     [None], [[]], {"role": "user"}, [{"role": "user", "content": 3}], [{"role": "assistant", "content": "a"}],
@@ -68,7 +68,7 @@ def broken_value(value: Any, chance: random.Random) -> Any:
 
 
 def written(rows: list[Any], kind: str) -> bytes:
-    """Rows as a file of a kind; for CSV and Parquet, whatever of them such a file can hold."""
+    """Rows as a file of a kind; for CSV, Parquet and Arrow, whatever of them such a file can hold."""
     match kind:
         case ".json":
             return json.dumps(rows).encode()
@@ -78,18 +78,24 @@ def written(rows: list[Any], kind: str) -> bytes:
             out.writerow(rows[0] if isinstance(rows[0], dict) and rows[0] else ["prompt", "chosen", "rejected"])
             out.writerows(list(row.values()) if isinstance(row, dict) else [row] for row in rows)
             return text.getvalue().encode(errors="surrogatepass")
-        case ".parquet":
-            sink = pa.BufferOutputStream()
+        case ".parquet" | ".arrow":
             try:
-                table = pa.Table.from_pylist([row for row in rows if isinstance(row, dict)])
-                pq.write_table(table, sink)
-            except (pa.ArrowException, UnicodeError, OverflowError):  # no Parquet file can hold such rows
+                return _columnar(pa.Table.from_pylist([row for row in rows if isinstance(row, dict)]), kind)
+            except (pa.ArrowException, UnicodeError, OverflowError):  # no such file can hold such rows
                 text = pa.array([json.dumps(row) for row in rows])
-                sink = pa.BufferOutputStream()
-                pq.write_table(pa.table({"prompt": text, "chosen": text, "rejected": text}), sink)
-            return bytes(sink.getvalue())
+                return _columnar(pa.table({"prompt": text, "chosen": text, "rejected": text}), kind)
         case _:
             return b"\n".join(json.dumps(row).encode() for row in rows) + b"\n"
+
+
+def _columnar(table: pa.Table, kind: str) -> bytes:
+    sink = pa.BufferOutputStream()
+    if kind == ".parquet":
+        pq.write_table(table, sink)
+    else:
+        with pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+    return bytes(sink.getvalue())
 
 
 def _nested(data: bytes, chance: random.Random) -> bytes:
