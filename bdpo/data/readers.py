@@ -209,18 +209,20 @@ def _valid(batch: pa.RecordBatch) -> pa.RecordBatch:
         pa.ArrowInvalid: it cannot.
     """
     for column in batch.columns:
-        column.view(_as_bytes(column.type)).validate(full=True)
+        _validate(column)
     return batch
 
 
-def _as_bytes(kind: pa.DataType) -> pa.DataType:
-    """A type with bytes in the place of strings."""
-    if pa.types.is_string(kind):
-        return pa.binary()
-    if pa.types.is_large_string(kind):
-        return pa.large_binary()
-    if pa.types.is_list(kind):
-        return pa.list_(kind.value_field.with_type(_as_bytes(kind.value_type)))
-    if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(_as_bytes(field.type)) for field in kind])
-    return kind
+def _validate(array: pa.Array) -> None:
+    array.validate()  # the sizes of its buffers and of what lies in it
+    kind = array.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        array.view(pa.binary() if pa.types.is_string(kind) else pa.large_binary()).validate(full=True)
+    elif pa.types.is_list(kind):
+        pa.ListArray.from_arrays(array.offsets, pa.nulls(len(array.values))).validate(full=True)
+        _validate(array.values)
+    elif pa.types.is_struct(kind):
+        for i in range(kind.num_fields):
+            _validate(array.field(i))
+    else:
+        array.validate(full=True)
