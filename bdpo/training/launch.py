@@ -15,7 +15,7 @@ from typing import Any
 
 from bdpo.errors import UserError
 from bdpo.lifetime import kill_group
-from bdpo.training.worker_files import ERROR_FILE, METRICS_FILE
+from bdpo.training.worker_files import DONE_FILE, ERROR_FILE, METRICS_FILE
 
 _LOG_FILE = "train.log"
 _PERIOD_S = 0.2
@@ -78,8 +78,8 @@ def launch(
         RuntimeError: it failed otherwise; the message ends with the log's last lines.
     """
     folder = job.parent
-    (folder / ERROR_FILE).unlink(missing_ok=True)
-    (folder / METRICS_FILE).unlink(missing_ok=True)
+    for name in (ERROR_FILE, METRICS_FILE, DONE_FILE):
+        (folder / name).unlink(missing_ok=True)
     command = launch_command(job, processes=processes, hostfile=hostfile, launcher_args=launcher_args)
     with (folder / _LOG_FILE).open("ab") as log:
         child = subprocess.Popen(
@@ -97,7 +97,8 @@ def launch(
             # Also after an interrupt: nobody may go on writing into this workspace.
             kill_group(child.pid)
             child.wait()
-    if child.returncode != 0:
+    # DeepSpeed's launcher ends with code 0 where the process that it started was killed by a signal.
+    if child.returncode != 0 or not (folder / DONE_FILE).exists():
         raise _failure(folder, child.returncode)
 
 
@@ -147,6 +148,11 @@ def _failure(folder: Path, code: int) -> Exception:
             "Training was killed, most likely for want of memory; lower train.token_budget, set "
             "train.gradient_checkpointing=true, train.lora, or a ZeRO stage 2 or 3 config in train.deepspeed, or free "
             f"memory, then run again; the log is {folder / _LOG_FILE}."
+        )
+    if code == 0:
+        return UserError(
+            "Training ended before it was done: something killed its launcher; run the same command again, and it "
+            f"goes on from its last checkpoint; the log is {folder / _LOG_FILE}."
         )
     return RuntimeError(
         f"the training process ended with code {code}; its log {folder / _LOG_FILE} ends:\n" + "\n".join(tail)

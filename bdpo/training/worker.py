@@ -42,6 +42,7 @@ from bdpo.training.watch import best_step, gaps, patience_is_over
 from bdpo.training.worker_files import (
     ADAPTER_FOLDER,
     CHECKPOINTS_FOLDER,
+    DONE_FILE,
     ERROR_FILE,
     METRICS_FILE,
     POLICY_FOLDER,
@@ -267,6 +268,7 @@ class _Trainer:
                     attention=job.attention,
                     trust_remote_code=job.trust_remote_code,
                 )
+            write_atomically(self.folder / DONE_FILE, "")
         barrier()
 
 

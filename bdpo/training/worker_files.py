@@ -12,6 +12,8 @@ from bdpo.training.schedule import Schedule
 PREPARED_FILE = "prepared.parquet"
 METRICS_FILE = "metrics.jsonl"
 ERROR_FILE = "error.txt"
+DONE_FILE = "done"
+"""Written last: the policy and all metrics are there."""
 POLICY_FOLDER = "policy"
 ADAPTER_FOLDER = "adapter"
 CHECKPOINTS_FOLDER = "checkpoints"

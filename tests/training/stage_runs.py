@@ -122,4 +122,5 @@ class Run:
         self.parent.wait(timeout=_PATIENCE_S)
         _, alive = psutil.wait_procs(list(self.tree.values()), timeout=_PATIENCE_S)
         assert not alive, f"{alive} outlived the kill of the {who}"
-        assert self.parent.returncode != 0
+        # A worker that is near its end may be done before its launcher is missed.
+        assert self.parent.returncode != 0 or who == "launch"

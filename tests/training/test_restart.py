@@ -35,6 +35,8 @@ def test_whoever_is_killed_whenever(run: Any, config: Path, undisturbed: StageRe
     once = run()
     once.wait_for(lambda: once.steps() >= step, f"step {step}")
     once.kill(who)
+    if who == "launch" and once.parent.returncode != 0:
+        assert "something killed its launcher; run the same command again" in once.errors.read_text()
     assert same(train(config), undisturbed)
 
 
