@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from bdpo.config import Config
 from bdpo.config.methods import Method
-from bdpo.config.settings import ValidationMetric
+from bdpo.config.train import ValidationMetric
 from bdpo.errors import UserError
 from bdpo.evaluation.comparison import Outcomes, load_run
 from bdpo.evaluation.seeds import judged_by_all, seeded_difference, seeded_rate

@@ -163,7 +163,7 @@ def judge(
     artifacts: Annotated[Path, typer.Option(help="Where a model's answers are kept.")] = Path("artifacts"),
 ) -> None:
     """Judge the completions of a file: refusal or compliance, and why."""
-    from bdpo.config.settings import ClassifierSettings, EndpointSettings
+    from bdpo.config.evaluate import ClassifierSettings, EndpointSettings
     from bdpo.evaluation.judge_file import judge_file
     from bdpo.evaluation.judging import make_judge
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from bdpo import versions
 from bdpo.artifacts.digest import digest_file, digest_value
 from bdpo.config import Config, DriftSettings, SourceSettings
+from bdpo.config.evaluate import BenchmarkSettings, ClassifierSettings
 from bdpo.config.methods import METHODS, Method
-from bdpo.config.settings import BenchmarkSettings, ClassifierSettings
 from bdpo.data.files import data_files
 from bdpo.data.hub import resolve_commit
 from bdpo.errors import UserError

@@ -8,7 +8,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, Tag, ValidationError
 
-from bdpo.config.settings import Config, LocatedStr
+from bdpo.config.section import LocatedStr
+from bdpo.config.settings import Config
 from bdpo.errors import UserError
 
 _PLAIN_TAGS = (

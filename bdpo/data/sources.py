@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 
-from bdpo.config.settings import DataFormat
+from bdpo.config.ingest import DataFormat
 from bdpo.data.blocks import Block
 from bdpo.data.formats import DESCRIPTIONS, PARSERS, detect_format
 from bdpo.data.formats.beavertails import Response, parse_beavertails

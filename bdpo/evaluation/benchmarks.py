@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from bdpo.config.settings import BenchmarkFormat
+from bdpo.config.evaluate import BenchmarkFormat
 from bdpo.errors import UserError
 from bdpo.evaluation.formats import FORMATS, Label, Prompt, read_items
 

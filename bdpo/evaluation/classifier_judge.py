@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bdpo.artifacts.digest import digest_value
-from bdpo.config.settings import ClassifierSettings
+from bdpo.config.evaluate import ClassifierSettings
 from bdpo.errors import UserError
 from bdpo.evaluation.classifiers import CLASSIFIERS, GRADES, question, templates
 from bdpo.evaluation.generation import Completion, CompletionStore, complete

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from bdpo.config.settings import ClassifierKind
+from bdpo.config.evaluate import ClassifierKind
 from bdpo.evaluation.judges import Judgement
 
 _TEMPLATES = Path(__file__).with_name("judge_templates.json")

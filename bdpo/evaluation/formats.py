@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from bdpo.config.settings import BenchmarkFormat
+from bdpo.config.evaluate import BenchmarkFormat
 from bdpo.errors import UserError
 from bdpo.evaluation.tables import read_rows, read_text
 

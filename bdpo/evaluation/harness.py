@@ -17,7 +17,7 @@ from typing import Any
 from bdpo.artifacts.digest import digest_file, digest_value
 from bdpo.artifacts.store import write_atomically
 from bdpo.config import ModelSettings
-from bdpo.config.settings import LmEvalSettings
+from bdpo.config.evaluate import LmEvalSettings
 from bdpo.errors import UserError
 from bdpo.models.source import ModelSource
 from bdpo.progress import Progress

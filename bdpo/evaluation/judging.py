@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bdpo.config.settings import ClassifierSettings, EndpointSettings
+from bdpo.config.evaluate import ClassifierSettings, EndpointSettings
 from bdpo.evaluation.chat_endpoint import ChatEndpoint
 from bdpo.evaluation.endpoint import EndpointJudge
 from bdpo.evaluation.judges import Judgement, judge_refusal

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from filelock import FileLock
 
 from bdpo.artifacts.store import write_atomically
-from bdpo.config.settings import BenchmarkFormat, BenchmarkSettings, PublishedBenchmark
+from bdpo.config.evaluate import BenchmarkFormat, BenchmarkSettings, PublishedBenchmark
 from bdpo.errors import UserError
 from bdpo.models.embedded import cache_folder
 

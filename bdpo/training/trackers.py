@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from bdpo.config.settings import TrackerName
+from bdpo.config.train import TrackerName
 from bdpo.errors import UserError
 
 _MODULES: dict[TrackerName, str] = {

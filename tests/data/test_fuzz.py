@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from bdpo.config.settings import DataFormat
+from bdpo.config.ingest import DataFormat
 from bdpo.data.files import DataFile
 from bdpo.data.readers import read_blocks
 from bdpo.data.rows import Candidate, RowProblem

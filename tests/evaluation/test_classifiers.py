@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from bdpo.config.settings import ClassifierKind, ClassifierSettings
+from bdpo.config.evaluate import ClassifierKind, ClassifierSettings
 from bdpo.errors import UserError
 from bdpo.evaluation.classifier_judge import ClassifierJudge
 from bdpo.evaluation.classifiers import CLASSIFIERS, question, templates

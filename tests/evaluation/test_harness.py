@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bdpo.config import EvaluateSettings, ModelSettings
-from bdpo.config.settings import LmEvalSettings
+from bdpo.config.evaluate import LmEvalSettings
 from bdpo.errors import UserError
 from bdpo.evaluation.harness import harness_outcomes, read_samples
 from bdpo.models.source import resolve_model

@@ -12,7 +12,7 @@ from typing import get_args
 
 import pytest
 
-from bdpo.config.settings import BenchmarkSettings, PublishedBenchmark
+from bdpo.config.evaluate import BenchmarkSettings, PublishedBenchmark
 from bdpo.errors import UserError
 from bdpo.evaluation import published
 from bdpo.evaluation.benchmarks import load_benchmark

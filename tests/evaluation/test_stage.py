@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bdpo.config import EvaluateSettings, ModelSettings
-from bdpo.config.settings import BenchmarkSettings
+from bdpo.config.evaluate import BenchmarkSettings
 from bdpo.errors import UserError
 from bdpo.evaluation.stage import evaluate, load_benchmarks
 from bdpo.models.source import resolve_model

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bdpo.config.settings import DataFormat
+from bdpo.config.ingest import DataFormat
 from bdpo.data.formats.alpaca import parse_alpaca
 from bdpo.data.formats.hh import is_transcript, parse_hh
 from bdpo.data.formats.pku import PKU_COLUMNS, parse_pku, parse_pku_better, parse_pku_safer

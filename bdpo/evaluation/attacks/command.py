@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bdpo.config.settings import Dtype
+from bdpo.config.section import Dtype
 from bdpo.evaluation.attacks.gcg import gcg_prompt
 from bdpo.evaluation.attacks.goals import Attempt, Goal, attack_all, read_goals
 from bdpo.evaluation.attacks.pair import pair

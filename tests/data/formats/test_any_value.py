@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bdpo.config import ColumnSettings
-from bdpo.config.settings import DataFormat
+from bdpo.config.ingest import DataFormat
 from bdpo.data.formats import DESCRIPTIONS, PARSERS
 from bdpo.data.rows import Candidate, RawRow, RowProblem
 from tests.data.parsed import read_source

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from bdpo.config import EvaluateSettings
-from bdpo.config.settings import BenchmarkSettings
+from bdpo.config.evaluate import BenchmarkSettings
 from bdpo.evaluation.benchmarks import Benchmark
 from bdpo.evaluation.formats import Label, Prompt
 from bdpo.evaluation.judging import RULES

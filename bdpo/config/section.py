@@ -1,0 +1,53 @@
+"""What every section of the settings is made of: strict models, and paths that know their YAML file."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+Dtype = Literal["float32", "bfloat16"]
+
+
+class LocatedStr(str):
+    """A string that knows the folder of the YAML file it stands in."""
+
+    folder: Path
+
+    def __new__(cls, text: str, folder: Path) -> "LocatedStr":
+        """`text`, found in a file of `folder`."""
+        located = super().__new__(cls, text)
+        located.folder = folder
+        return located
+
+
+def _resolve(value: object) -> object:
+    """Resolve a path against the YAML file it came from, else the working folder."""
+    if not isinstance(value, (str, Path)) or not str(value):
+        return value
+    path = Path(value).expanduser()
+    folder = value.folder if isinstance(value, LocatedStr) else Path.cwd()
+    return Path(folder, path).resolve()
+
+
+ConfigPath = Annotated[Path, BeforeValidator(_resolve)]
+"""A path; a relative one is relative to the YAML file that names it, or to the
+working folder when it comes from `--set`."""
+
+
+def _resolve_model(value: object) -> object:
+    """Resolve a model's folder likewise; a name of the hub stays."""
+    if isinstance(value, LocatedStr):
+        folder = Path(value.folder, Path(value).expanduser())
+        if folder.is_dir() or str(value).startswith((".", "/", "~")):
+            return str(folder.resolve())
+    return value
+
+
+ModelPath = Annotated[str, BeforeValidator(_resolve_model)]
+"""A folder, relative to the YAML file that names it, or a hub name."""
+
+
+class Section(BaseModel):
+    """Immutable; an unknown key raises; a field's meaning is its docstring."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
