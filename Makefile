@@ -1,6 +1,6 @@
 # make setup   the virtual environment .venv with bdpo in it, and the embedded model
 # make demo    the four stages on the embedded model and the project's own data
-# make test    the fast suite
+# make test    the fast suite, two tests at a time
 # make check   ruff and mypy
 # make ablation HH=FILE   all methods on the same pairs, compared; one to two hours
 
@@ -31,7 +31,7 @@ ablation: setup
 	$(BIN)/bdpo ablate configs/ablation.yaml
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 slow-test: setup
 	$(BIN)/python -m pytest -m slow

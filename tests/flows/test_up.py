@@ -169,7 +169,7 @@ def test_interrupted_it_leaves_no_process(up: Up) -> None:
     assert children
     started = time.monotonic()
     up.process.send_signal(signal.SIGINT)
-    assert up.process.wait(timeout=30) == 130
+    assert up.process.wait(timeout=90) == 130
     assert not psutil.wait_procs(children, timeout=5)[1]
     assert time.monotonic() - started < 25
     assert "Interrupted." in up.log.read_text()
