@@ -3,6 +3,7 @@
     python -m benchmarks.scoring                         # both dtypes
     python -m benchmarks.scoring --json                  # a line a dtype
     python -m benchmarks.scoring --pairs 24 --dtype float32
+    python -m benchmarks.scoring --pairs 96 --pairs-a-prompt 4   # prompts shared as in PKU-SafeRLHF
 
 Both sides score the embedded model on the same rows, in the same dtype, with the same `max_length`, each in
 a process of its own, one after the other, on all cores.  Rows are the first of HH-RLHF that fit `max_length`
@@ -15,6 +16,8 @@ matrix product in the same process.  Needed are, of every prompt token once and 
 last: two operations a weight of the decoder's linear layers, and in attention four a channel and a key that
 the token sees; and the output layer for each response token.  Padding, softmax, norms and activations count
 as nothing.  `speedup_vs_trl` compares the two rates without the unconditional pass.
+
+With `--pairs-a-prompt N`, N successive pairs get one of their prompts, the shortest, so that nothing is cut.
 
 In bfloat16, `mean_deviation` and `largest_deviation` are those of token log-probs from float32, in nats.
 """
@@ -86,6 +89,16 @@ def measure(dtype: str, pairs: list[dict[str, Any]], scratch: Path, token_budget
     return figures
 
 
+def share_prompts(pairs: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
+    """`number` successive pairs get the shortest of their prompts."""
+    shared = []
+    for start in range(0, len(pairs), number):
+        group = pairs[start : start + number]
+        prompt = min((pair["prompt"] for pair in group), key=lambda said: sum(len(turn["content"]) for turn in said))
+        shared += [pair | {"prompt": prompt} for pair in group]
+    return shared
+
+
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description="Reference scoring beside TRL's precompute_ref_log_probs.")
@@ -93,6 +106,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=256, help="pairs scored (default 256)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), action="append", help="both by default")
     parser.add_argument("--data", type=Path, default=DATA, help="HH-RLHF, harmless-base, test split")
+    parser.add_argument("--pairs-a-prompt", type=int, default=1, help="successive pairs that share a prompt")
     budget = ScoreSettings().token_budget
     parser.add_argument("--token-budget", type=int, default=budget, help=f"score.token_budget (default {budget})")
     options = parser.parse_args()
@@ -100,9 +114,11 @@ def main() -> None:
         require_trl()
         if options.pairs < 1:
             raise UserError(f"--pairs {options.pairs} is too few: at least 1.")
+        if options.pairs_a_prompt < 1:
+            raise UserError(f"--pairs-a-prompt {options.pairs_a_prompt} is too few: at least 1.")
         # One token less, for TRL also scores the newline that the template writes after a response.
         rows = islice(usable_rows(options.data, _MAX_LENGTH - 1), options.pairs)
-        pairs = enough(list(rows), options.pairs, options.data)
+        pairs = share_prompts(enough(list(rows), options.pairs, options.data), options.pairs_a_prompt)
         with tempfile.TemporaryDirectory() as scratch:
             for dtype in options.dtype or ("float32", "bfloat16"):
                 figures = measure(dtype, pairs, Path(scratch), options.token_budget)
