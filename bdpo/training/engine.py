@@ -8,13 +8,12 @@ from typing import Any
 
 import deepspeed
 import torch
-import torch.utils.cpp_extension
-from filelock import FileLock
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from bdpo.layout.rows import Batch
 from bdpo.logprobs.forward import response_logps, sum_logps
+from bdpo.training.extension import build_extension
 
 
 class _Policy(nn.Module):
@@ -88,7 +87,9 @@ class Engine:
         if dtype == "bfloat16":
             config["bf16"] = {"enabled": True}
             config["data_types"] = {"grad_accum_dtype": "fp32"}
-        _build_extension()
+        accelerator = deepspeed.get_accelerator()
+        if accelerator.device_name() == "cpu":
+            build_extension(accelerator.create_op_builder("ShareMemCommBuilder"))
         self._engine, wrapped, _, _ = deepspeed.initialize(model=_Policy(model), optimizer=optimizer, config=config)
         _unlink_shared_memory()
         self._wrapper = wrapped
@@ -152,22 +153,6 @@ class Engine:
         tensor = torch.tensor(list(values), dtype=torch.float64, device=self._engine.device)
         torch.distributed.all_reduce(tensor)
         return [float(value) for value in tensor]
-
-
-def _build_extension() -> None:
-    """Build, or load, what DeepSpeed communicates with on a CPU, and let no killed process stand in the way.
-
-    PyTorch marks a build under way by a file named `lock`, which a process that is killed then leaves behind,
-    and for which every later one would wait for ever.  Here the system frees the lock; who has it knows that
-    the mark is nobody's.
-    """
-    builder = deepspeed.get_accelerator().create_op_builder("ShareMemCommBuilder")
-    if builder is None or deepspeed.get_accelerator().device_name() != "cpu":
-        return
-    folder = Path(torch.utils.cpp_extension._get_build_directory(builder.name, verbose=False))
-    with FileLock(folder.with_suffix(".bdpo-lock")):
-        (folder / "lock").unlink(missing_ok=True)
-        builder.load(verbose=False)
 
 
 def _unlink_shared_memory() -> None:
