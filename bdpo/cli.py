@@ -110,7 +110,7 @@ def run(
 
 @app.command()
 def plan(config: ConfigArgument, overrides: SetOption = None) -> None:
-    """Say for each stage whether it is cached, partial, stale or not needed, and why."""
+    """Say for each stage whether it is cached, remote, partial, stale or not needed, and why."""
     from bdpo.config import load_config
     from bdpo.pipeline import Pipeline
     from data_checks import GreatExpectationsChecks
@@ -327,7 +327,7 @@ def _prefect_environment(verbose: bool) -> None:
 
 def _show_results(console: Console, results: "list[StageResult]", artifacts: Path) -> None:
     for result in results:
-        how = "cached" if result.cached else f"computed in {result.seconds:.0f} s"
+        how = "fetched" if result.fetched_from else "cached" if result.cached else f"computed in {result.seconds:.0f} s"
         console.print(f"{result.stage:<9} {how:<20} {result.artifact}", markup=False, highlight=False, soft_wrap=True)
     rows = results[-1].summary.get("table") if results else None
     if rows:

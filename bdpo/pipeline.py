@@ -22,6 +22,7 @@ from bdpo import fingerprints as graph
 from bdpo.artifacts.catalogue import new_run_id, note_run, rebuild_catalogue
 from bdpo.artifacts.disk import explain_disk_error
 from bdpo.artifacts.manifest import Manifest
+from bdpo.artifacts.remote import DamagedCopy, RemoteStore
 from bdpo.artifacts.store import ArtifactStore, Identity, Inspection, State, describe_progress
 from bdpo.balance import method_forms, weights_sql
 from bdpo.config import Config
@@ -38,8 +39,9 @@ class StagePlan:
     """What a run would do with one stage."""
 
     stage: Stage
-    state: Literal["cached", "partial", "stale", "not needed"]
-    """`partial`: begun and not finished; `stale`: to be computed; `not needed`: no other stage reads it."""
+    state: Literal["cached", "remote", "partial", "stale", "not needed"]
+    """`remote`: to be fetched from the remote store; `partial`: begun and not finished; `stale`: to be computed;
+    `not needed`: no other stage reads it."""
     reasons: list[str]
     """Why it is not cached, one phrase each; empty when it is."""
     fingerprint: str
@@ -57,6 +59,8 @@ class StageResult:
     """Why it was computed; empty when cached."""
     summary: dict[str, Any]
     seconds: float
+    fetched_from: str | None = None
+    """Where in the remote store it was cached, if it was not here."""
 
 
 @dataclass
@@ -75,6 +79,7 @@ class Pipeline:
         self.config = config
         self._checks = checks
         self._store = ArtifactStore(config.artifacts)
+        self._remote = RemoteStore(config.remote_artifacts) if config.remote_artifacts is not None else None
         self._run = _Run(new_run_id(config.name), datetime.now(UTC).isoformat())
 
     @cached_property
@@ -107,14 +112,17 @@ class Pipeline:
         plans: dict[Stage, StagePlan] = {}
         for stage in STAGES:
             inspection = self._inspect(stage)
-            waiting = [above for above in self._inputs[stage] if plans[above].state != "cached"]
+            waiting = [above for above in self._inputs[stage] if plans[above].state not in ("cached", "remote")]
             reasons = self._reasons(stage, inspection)
-            state: Literal["cached", "partial", "stale", "not needed"]
+            state: Literal["cached", "remote", "partial", "stale", "not needed"]
             if stage not in self.stages:
                 state = "not needed"
                 reasons = [f"the method {self.config.train.method} has no reference model: nothing reads {stage}"]
             elif inspection.state is State.WHOLE and not reasons:
                 state = "cached"
+            elif self._elsewhere(stage) is not None and self._remote is not None:
+                state = "remote"
+                reasons = [f"to be fetched from {self._remote.folder(stage, self.fingerprints[stage])}"]
             else:
                 workspace = self._store.workspace(stage, self.fingerprints[stage])
                 state = "partial" if workspace.is_dir() else "stale"
@@ -167,8 +175,8 @@ class Pipeline:
         return result
 
     def missing_inputs(self, stage: Stage) -> list[Stage]:
-        """The stages before `stage` whose artifacts are not whole, in the order to run them."""
-        return [above for above in self._inputs[stage] if self._is_missing(above)]
+        """The stages before `stage` whose artifacts are whole neither here nor remotely, in the order to run them."""
+        return [above for above in self._inputs[stage] if self._is_missing(above) and self._elsewhere(above) is None]
 
     def _is_missing(self, stage: Stage) -> bool:
         inspection = self._inspect(stage)
@@ -186,15 +194,24 @@ class Pipeline:
             inspection = self._inspect(stage)
             reasons = self._reasons(stage, inspection)
             if inspection.manifest is not None and not reasons and not force:
+                self._push(stage, inspection.manifest, progress)
                 summary = inspection.manifest.summary
                 return StageResult(stage, inspection.folder, True, [], summary, time.monotonic() - started)
-            missing = self.missing_inputs(stage)
+            damage: str | None = None
+            if not force:
+                fetched, damage = self._fetch(stage, progress)
+                if fetched is not None and self._remote is not None:
+                    place, took = self._remote.folder(stage, fingerprint), time.monotonic() - started
+                    return StageResult(stage, inspection.folder, True, [], fetched.summary, took, fetched_from=place)
+            missing = self._bring_inputs(stage, progress)
             if missing:
                 raise UserError(
                     f"Stage {stage} needs the artifact of {missing[0]}, which is not there for these settings: "
                     f"run {missing[0]} first, or ask for the missing stages to be run too."
                 )
-            reasons = reasons or ["forced"]
+            if self._remote is not None:
+                self._remote.require_writable()
+            reasons = [*reasons, *([damage] if damage is not None else [])] or ["forced"]
             progress.say(f"{stage}: computing, because {'; '.join(reasons)}")
             identity = Identity(
                 stage=stage,
@@ -206,7 +223,51 @@ class Pipeline:
             workdir = self._store.begin(identity, afresh=force)
             summary = self._compute(stage, workdir, progress)
             manifest = self._store.commit(identity, summary, started)
+            self._push(stage, manifest, progress, mend=damage is not None)
             return StageResult(stage, inspection.folder, False, reasons, manifest.summary, manifest.seconds)
+
+    def _elsewhere(self, stage: Stage) -> Manifest | None:
+        """The manifest of the remote store's artifact, if it has one that fits the inputs."""
+        manifest = self._remote_manifest(stage)
+        return None if manifest is None or self._rebuilt_inputs(stage, manifest) else manifest
+
+    def _fetch(self, stage: Stage, progress: Progress) -> tuple[Manifest | None, str | None]:
+        """Bring an artifact here from the remote store, under its lock; its manifest, or the damage that was found."""
+        if self._remote is None:
+            return None, None
+        fingerprint = self.fingerprints[stage]
+        place = self._remote.folder(stage, fingerprint)
+        damage = self._remote.look(stage, fingerprint).damage
+        manifest = self._elsewhere(stage)
+        if manifest is not None:
+            progress.say(f"{stage}: fetching the artifact from {place}")
+            try:
+                self._remote.fetch(manifest, self._store.incoming(stage, fingerprint), progress)
+                self._store.accept(stage, fingerprint)
+                return manifest, None
+            except DamagedCopy as found:
+                damage = str(found)
+        return None, None if damage is None else f"the artifact in {place} is damaged: {damage}"
+
+    def _bring_inputs(self, stage: Stage, progress: Progress) -> list[Stage]:
+        """Fetch the inputs that are not here; those that are not there either."""
+        missing: list[Stage] = []
+        for above in self._inputs[stage]:
+            if self._is_missing(above):
+                with self._store.lock(above, self.fingerprints[above], lambda: None):
+                    if self._is_missing(above) and self._fetch(above, progress)[0] is None:
+                        missing.append(above)
+        return missing
+
+    def _push(self, stage: Stage, manifest: Manifest, progress: Progress, *, mend: bool = False) -> None:
+        """Put a finished artifact into the remote store, unless an equal one is there that needs no mending."""
+        if self._remote is None:
+            return
+        there = self._remote_manifest(stage)
+        if there is None or there.content != manifest.content or there.inputs != manifest.inputs or mend:
+            folder = self._store.folder(stage, self.fingerprints[stage])
+            progress.say(f"{stage}: pushing the artifact to {self._remote.folder(stage, self.fingerprints[stage])}")
+            self._remote.push(folder, manifest, progress)
 
     def _compute(self, stage: Stage, workdir: Path, progress: Progress) -> dict[str, Any]:
         # Stages import torch and more, which takes seconds that a cached run should not spend.
@@ -306,10 +367,13 @@ class Pipeline:
         """Inputs that were computed again since, with another content."""
         rebuilt = []
         for above in self._inputs[stage]:
-            now = self._inspect(above).manifest
+            now = self._inspect(above).manifest or self._remote_manifest(above)
             if now is not None and manifest.inputs.get(above) != now.content:
                 rebuilt.append(f"its input from {above} was computed again and differs")
         return rebuilt
+
+    def _remote_manifest(self, stage: Stage) -> Manifest | None:
+        return None if self._remote is None else self._remote.look(stage, self.fingerprints[stage]).manifest
 
     def _nearest(self, stage: Stage) -> Manifest | None:
         """The artifact to explain against: the last of the same run name, else the last of all."""

@@ -35,7 +35,8 @@ def _run(pipeline: Pipeline, stage: Stage, force: bool, shown: Progress | None) 
     progress.finish()
     _publish(result)
     if result.cached:
-        return Completed(name="Cached", message=f"cached: {result.artifact}", data=result)
+        origin = f", fetched from {result.fetched_from}" if result.fetched_from else ""
+        return Completed(name="Cached", message=f"cached: {result.artifact}{origin}", data=result)
     return Completed(message=f"computed, because {'; '.join(result.reasons)}: {result.artifact}", data=result)
 
 

@@ -2,6 +2,7 @@
 
 <root>/<stage>/<fingerprint>/           whole: manifest.json was written last
 <root>/<stage>/<fingerprint>.partial/   work so far; a killed stage carries on here
+<root>/<stage>/<fingerprint>.fetched/   what came so far from a remote store
 <root>/<stage>/<fingerprint>.lock       held by the process that works on it
 """
 
@@ -78,6 +79,12 @@ class ArtifactStore:
     def workspace(self, stage: str, fingerprint: str) -> Path:
         """Where an artifact is worked on."""
         return self.root / stage / f"{fingerprint}.partial"
+
+    def incoming(self, stage: str, fingerprint: str) -> Path:
+        """Where an artifact is fetched to; what an earlier attempt left there is kept."""
+        folder = self.root / stage / f"{fingerprint}.fetched"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def cache(self, name: str) -> Path:
         """A folder for pieces of work that several artifacts share; their names are their content."""
@@ -165,8 +172,16 @@ class ArtifactStore:
         for name in files:
             sync(workspace / name)
         write_atomically(workspace / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
-        self._put_in_place(identity.stage, identity.fingerprint)
+        self._put_in_place(workspace, identity.stage, identity.fingerprint)
         return manifest
+
+    def accept(self, stage: str, fingerprint: str) -> None:
+        """Put an artifact that was fetched whole in place; work that was begun on it here is not needed any more."""
+        incoming = self.incoming(stage, fingerprint)
+        for path in incoming.rglob("*"):
+            sync(path)
+        self._put_in_place(incoming, stage, fingerprint)
+        shutil.rmtree(self.workspace(stage, fingerprint), ignore_errors=True)
 
     def recover(self, stage: str, fingerprint: str) -> bool:
         """Finish a `commit` that was killed after it wrote the manifest; whether there was one."""
@@ -177,11 +192,11 @@ class ArtifactStore:
         if find_damage(workspace, manifest) is not None:
             (workspace / MANIFEST).unlink()
             return False
-        self._put_in_place(stage, fingerprint)
+        self._put_in_place(workspace, stage, fingerprint)
         return True
 
-    def _put_in_place(self, stage: str, fingerprint: str) -> None:
-        workspace, folder = self.workspace(stage, fingerprint), self.folder(stage, fingerprint)
+    def _put_in_place(self, workspace: Path, stage: str, fingerprint: str) -> None:
+        folder = self.folder(stage, fingerprint)
         shutil.rmtree(workspace / SCRATCH, ignore_errors=True)
         discarded = folder.with_name(f"{folder.name}.discarded")
         shutil.rmtree(discarded, ignore_errors=True)

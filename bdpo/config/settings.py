@@ -4,10 +4,11 @@ Every field has a docstring; unknown keys raise; a stage's section holds only
 what that stage reads, because each of its fields is part of its fingerprint.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bdpo.config.evaluate import EvaluateSettings
 from bdpo.config.ingest import IngestSettings
@@ -32,12 +33,17 @@ class AblationSettings(Section):
 
 
 class Config(Section):
-    """A whole run.  `name`, `artifacts` and `ablation` are read by no stage and recompute nothing."""
+    """A whole run.  `name`, the places of artifacts and `ablation` are read by no stage and recompute nothing."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run in tables and reports: letters, digits, `.`, `_` and `-`."""
     artifacts: ConfigPath = Field(default=Path("artifacts"), validate_default=True)
     """Folder of artifacts and of the catalogue `bdpo.duckdb`; `artifacts` in the working folder by default."""
+    remote_artifacts: str | None = None
+    """Where finished artifacts are kept for other machines too, such as `s3://bucket/prefix` (`pip install s3fs`), or
+    another address that `fsspec` has a package for.  A run fetches from there what is missing here in place of
+    computing it, and pushes what is missing there.  Credentials and endpoints are read from the environment
+    (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, ...), and never stand in the address."""
     model: ModelSettings = ModelSettings()
     ingest: IngestSettings
     score: ScoreSettings = ScoreSettings()
@@ -45,6 +51,17 @@ class Config(Section):
     evaluate: EvaluateSettings
     ablation: AblationSettings | None = None
     """For `bdpo ablate` alone."""
+
+    @field_validator("remote_artifacts")
+    @classmethod
+    def _address_without_secrets(cls, address: str | None) -> str | None:
+        if address is not None and re.fullmatch(r"[a-z][a-z0-9+.-]*://[^@:?#\s]+", address) is None:
+            # What is wrong may be that it holds a password, so the value is not repeated.
+            raise ValueError(
+                "what is given is no plain address such as `s3://bucket/prefix`; credentials and endpoints come from "
+                "the environment"
+            )
+        return address
 
     @model_validator(mode="after")
     def _quantized_weights_stay(self) -> "Config":

@@ -168,3 +168,12 @@ CONFIGS = sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "configs" / "pape
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_the_projects_own_configs_load(path: Path) -> None:
     assert isinstance(load_config(path), Config)
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://key:password@bucket", "bucket/prefix", "/mnt/shared", "s3://b?secret=password"]
+)
+def test_an_address_with_a_secret_is_refused_and_not_repeated(tmp_path: Path, address: str) -> None:
+    message = refusal(write(tmp_path, f"{MINIMAL}remote_artifacts: {address}\n"))
+    assert "config.yaml:8: field `remote_artifacts`: what is given is no plain address" in message
+    assert "password" not in message

@@ -1,0 +1,77 @@
+"""Job templates and deployments of Docker and Kubernetes, as far as they can be checked without either."""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.server.schemas.actions import WorkPoolCreate
+
+from tests.paths import ROOT
+
+DEPLOY = ROOT / "deploy"
+VERSION = "0.1.0"
+
+
+def template(kind: str) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((DEPLOY / f"{kind}-pool.json").read_text())
+    return read
+
+
+@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
+def test_a_pool_takes_its_template_and_every_variable_is_used(kind: str) -> None:
+    read = template(kind)
+    WorkPoolCreate(name="bdpo", type=kind, base_job_template=read)  # refuses a placeholder without a variable
+    used = set(re.findall(r"\{\{ (\w+) \}\}", json.dumps(read["job_configuration"])))
+    assert used == read["variables"]["properties"].keys()
+
+
+def test_gpus_are_limited_and_the_image_is_that_of_this_version() -> None:
+    assert f'version = "{VERSION}"' in (ROOT / "pyproject.toml").read_text()
+    for kind in ("docker", "kubernetes"):
+        variables = template(kind)["variables"]["properties"]
+        assert variables["gpu_limit"]["default"] == 1
+        assert variables["image"]["default"] == f"bdpo:{VERSION}"
+    (container,) = template("kubernetes")["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "{{ gpu_limit }}"
+
+
+def test_a_kubernetes_job_is_one_that_the_cluster_takes() -> None:
+    worker = pytest.importorskip("prefect_kubernetes.worker", reason="pip install prefect-kubernetes")
+    validate = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate")
+    made = asyncio.run(
+        worker.KubernetesWorkerJobConfiguration.from_template_and_values(
+            template("kubernetes"), {"gpu_limit": 8, "command": "prefect flow-run execute", "name": "bdpo"}
+        )
+    )
+    (container,) = made.job_manifest["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 8
+    # Prefect fills the rest in when it submits the job, as lists and strings.
+    container |= {"args": ["prefect", "flow-run", "execute"], "env": []}
+    container["resources"]["limits"]["nvidia.com/gpu"] = "8"
+    validate.validate(made.job_manifest, "1.30", strict=True)
+
+
+def test_a_docker_container_gets_its_gpus() -> None:
+    worker = pytest.importorskip("prefect_docker.worker", reason="pip install prefect-docker")
+    made = asyncio.run(
+        worker.DockerWorkerJobConfiguration.from_template_and_values(template("docker"), {"gpu_limit": 2})
+    )
+    assert made.container_create_kwargs == {
+        "shm_size": "8g",
+        "device_requests": [{"driver": "nvidia", "count": 2, "capabilities": [["gpu"]]}],
+    }
+
+
+def test_the_image_has_the_locked_versions_and_the_deployments_their_pools() -> None:
+    lines = (DEPLOY / "Dockerfile").read_text()
+    assert "--requirement requirements.lock" in lines
+    assert re.search(r"^USER bdpo$", lines, re.MULTILINE)
+    read = yaml.safe_load((DEPLOY / "prefect.yaml").read_text())
+    assert [entry["work_pool"]["name"] for entry in read["deployments"]] == ["bdpo-docker", "bdpo-kubernetes"]
+    for entry in read["deployments"]:
+        file, _, flow = entry["entrypoint"].partition(":")
+        assert f"def {flow}(" in (ROOT / Path(file)).read_text()
