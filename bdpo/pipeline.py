@@ -32,6 +32,7 @@ from bdpo.models.allocator import release_memory
 from bdpo.models.source import ModelSource, resolve_model
 from bdpo.progress import Progress, Silent
 from bdpo.schemas import Checks
+from bdpo.stages import StageContext, compute
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,16 @@ class Pipeline:
                 inputs={above: self._whole(above).content for above in self._inputs[stage]},
             )
             workdir = self._store.begin(identity, afresh=force)
-            summary = self._compute(stage, workdir, progress)
+            context = StageContext(
+                config=self.config,
+                source=self.source,
+                inputs={above: self._store.folder(above, self.fingerprints[above]) for above in self._inputs[stage]},
+                cache=self._store.cache,
+                workdir=workdir,
+                checks=self._checks,
+                progress=progress,
+            )
+            summary = compute(stage, context)
             manifest = self._store.commit(identity, summary, started)
             self._push(stage, manifest, progress, mend=damage is not None)
             return StageResult(stage, inspection.folder, False, reasons, manifest.summary, manifest.seconds)
@@ -268,76 +278,6 @@ class Pipeline:
             folder = self._store.folder(stage, self.fingerprints[stage])
             progress.say(f"{stage}: pushing the artifact to {self._remote.folder(stage, self.fingerprints[stage])}")
             self._remote.push(folder, manifest, progress)
-
-    def _compute(self, stage: Stage, workdir: Path, progress: Progress) -> dict[str, Any]:
-        # Stages import torch and more, which takes seconds that a cached run should not spend.
-        config, source = self.config, self.source
-        folder = {above: self._store.folder(above, self.fingerprints[above]) for above in self._inputs[stage]}
-        match stage:
-            case "ingest":
-                from bdpo.data.overlap import EvaluationPrompt
-                from bdpo.data.stage import ingest
-                from bdpo.evaluation.benchmarks import load_benchmark
-                from bdpo.models.loading import load_tokenizer
-
-                benchmarks = [
-                    load_benchmark(file.path, format_name=None if file.format == "auto" else file.format)
-                    for file in config.ingest.evaluation_prompts
-                ]
-
-                return ingest(
-                    settings=config.ingest,
-                    model=config.model,
-                    tokenizer=load_tokenizer(source.folder, trust_remote_code=config.model.trust_remote_code),
-                    workdir=workdir,
-                    checks=self._checks,
-                    progress=progress,
-                    evaluation_prompts=[
-                        EvaluationPrompt(f"{prompt.prompt_id} of {benchmark.name}", prompt.text)
-                        for benchmark in benchmarks
-                        for prompt in benchmark.prompts
-                    ],
-                )
-            case "score":
-                from bdpo.scoring.stage import score
-
-                return score(
-                    settings=config.score,
-                    model=config.model,
-                    source=source,
-                    pairs=folder["ingest"],
-                    cache=self._store.cache("sequences"),
-                    workdir=workdir,
-                    checks=self._checks,
-                    progress=progress,
-                )
-            case "train":
-                from bdpo.training.stage import train
-
-                return train(
-                    settings=config.train,
-                    model=config.model,
-                    source=source,
-                    pairs=folder["ingest"],
-                    scores=folder.get("score"),
-                    workdir=workdir,
-                    progress=progress,
-                )
-            case "evaluate":
-                from bdpo.evaluation.stage import evaluate
-
-                return evaluate(
-                    settings=config.evaluate,
-                    model=config.model,
-                    source=source,
-                    pairs=folder["ingest"],
-                    scores=folder.get("score"),
-                    trained=folder["train"],
-                    cache=self._store.cache("generations"),
-                    workdir=workdir,
-                    checks=self._checks,
-                    progress=progress,
-                )
 
     def _inspect(self, stage: Stage) -> Inspection:
         return self._store.inspect(stage, self.fingerprints[stage])

@@ -16,6 +16,7 @@ LAYERS = (
     {"balance", "losses"},
     {"data", "scoring", "training", "evaluation"},
     {"fingerprints"},
+    {"stages"},
     {"pipeline"},
     {"ablation"},
     {"terminal"},

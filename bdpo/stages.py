@@ -1,0 +1,108 @@
+"""What the graph calls to compute a stage: each stage's own function, and the part of a run that it reads."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bdpo.config import Config
+from bdpo.fingerprints import Stage
+from bdpo.models.source import ModelSource
+from bdpo.progress import Progress
+from bdpo.schemas import Checks
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageContext:
+    """What a run has for a stage."""
+
+    config: Config
+    source: ModelSource
+    """The reference model's own files."""
+    inputs: Mapping[Stage, Path]
+    """Folders of the artifacts that the stage reads."""
+    cache: Callable[[str], Path]
+    """Folder of pieces that outlive an artifact, by name."""
+    workdir: Path
+    """Where the stage's files go."""
+    checks: Checks
+    progress: Progress
+
+
+def compute(stage: Stage, context: StageContext) -> dict[str, Any]:
+    """Compute a stage; its files are then in `workdir`.
+
+    Returns:
+        The summary for its manifest.
+
+    Raises:
+        UserError: the user's data, settings or disk are at fault.
+    """
+    # Stages import torch and more, which takes seconds that a cached run should not spend.
+    match stage:
+        case "ingest":
+            from bdpo.data.overlap import EvaluationPrompt
+            from bdpo.data.stage import ingest
+            from bdpo.evaluation.benchmarks import load_benchmark
+            from bdpo.models.loading import load_tokenizer
+
+            benchmarks = [
+                load_benchmark(file.path, format_name=None if file.format == "auto" else file.format)
+                for file in context.config.ingest.evaluation_prompts
+            ]
+
+            return ingest(
+                settings=context.config.ingest,
+                model=context.config.model,
+                tokenizer=load_tokenizer(
+                    context.source.folder, trust_remote_code=context.config.model.trust_remote_code
+                ),
+                workdir=context.workdir,
+                checks=context.checks,
+                progress=context.progress,
+                evaluation_prompts=[
+                    EvaluationPrompt(f"{prompt.prompt_id} of {benchmark.name}", prompt.text)
+                    for benchmark in benchmarks
+                    for prompt in benchmark.prompts
+                ],
+            )
+        case "score":
+            from bdpo.scoring.stage import score
+
+            return score(
+                settings=context.config.score,
+                model=context.config.model,
+                source=context.source,
+                pairs=context.inputs["ingest"],
+                cache=context.cache("sequences"),
+                workdir=context.workdir,
+                checks=context.checks,
+                progress=context.progress,
+            )
+        case "train":
+            from bdpo.training.stage import train
+
+            return train(
+                settings=context.config.train,
+                model=context.config.model,
+                source=context.source,
+                pairs=context.inputs["ingest"],
+                scores=context.inputs.get("score"),
+                workdir=context.workdir,
+                progress=context.progress,
+            )
+        case "evaluate":
+            from bdpo.evaluation.stage import evaluate
+
+            return evaluate(
+                settings=context.config.evaluate,
+                model=context.config.model,
+                source=context.source,
+                pairs=context.inputs["ingest"],
+                scores=context.inputs.get("score"),
+                trained=context.inputs["train"],
+                cache=context.cache("generations"),
+                workdir=context.workdir,
+                checks=context.checks,
+                progress=context.progress,
+            )
