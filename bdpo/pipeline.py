@@ -99,6 +99,10 @@ class Pipeline:
         read = {above for inputs in self._inputs.values() for above in inputs}
         return tuple(stage for stage in STAGES if stage in read or stage == STAGES[-1])
 
+    def inputs(self, stage: Stage) -> tuple[Stage, ...]:
+        """The stages whose artifacts a stage reads."""
+        return self._inputs[stage]
+
     @cached_property
     def _reads(self) -> dict[Stage, dict[str, Any]]:
         return {stage: graph.stage_reads(stage, self.config, self.source) for stage in STAGES}

@@ -7,12 +7,15 @@ This file must not be named like a package that it imports: a worker loads it un
 its bare name, and a `bdpo.py` would hide the package `bdpo`.
 """
 
+import re
 from typing import Any, Literal
 
 from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.assets import Asset, materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.flow_runs import suspend_flow_run
 from prefect.states import Completed, Failed
 
 from bdpo.config import load_config
@@ -65,6 +68,36 @@ def evaluate(pipeline: Pipeline, force: bool, shown: Progress | None) -> State[A
 
 
 _TASKS = {"ingest": ingest, "score": score, "train": train, "evaluate": evaluate}
+_MADE = {"ingest": "pairs", "score": "scores", "train": "policy", "evaluate": "report"}
+"""What each stage makes: the last part of its asset's key."""
+
+
+def _asset(pipeline: Pipeline, stage: str) -> Asset:
+    return Asset(key=f"bdpo://{pipeline.config.name}/{_MADE[stage]}")
+
+
+def _raw_assets(pipeline: Pipeline) -> list[Asset]:
+    """The outside data that ingestion reads."""
+    sources = pipeline.config.ingest.sources
+    places = [f"hf://datasets/{source.hub}" if source.path is None else f"file://{source.path}" for source in sources]
+    # Prefect refuses other characters in a key, and keys that are longer.
+    keys = [re.sub(r"[^\w.~:/@+=,*-]", "_", place)[:512] for place in places]
+    return [Asset(key=key) for key in dict.fromkeys(keys)]
+
+
+def _materializing(pipeline: Pipeline, stage: Stage) -> Any:
+    """The stage's task, which tells Prefect what it makes and from what: lineage from raw data to report."""
+    above = [_asset(pipeline, name) for name in pipeline.inputs(stage)] or _raw_assets(pipeline)
+    chosen = _TASKS[stage]
+    made = materialize(
+        _asset(pipeline, stage),
+        by="bdpo",
+        name=chosen.name,
+        asset_deps=list(above),
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
+    return made(chosen.fn)
 
 
 def run_stages(
@@ -73,6 +106,7 @@ def run_stages(
     only: Stage | None,
     force: list[Stage],
     with_inputs: bool,
+    pause_before_train: bool,
     shown: Progress | None,
 ) -> list[StageResult]:
     """Run the stages as tasks of the current flow run.
@@ -83,6 +117,7 @@ def run_stages(
         only: one stage instead of all.
         force: stages to compute though they are cached.
         with_inputs: with `only`: run the stages first whose artifacts it lacks.
+        pause_before_train: let a person look at pairs and scores first; only in a deployment's run.
         shown: a second place to show progress.
 
     Raises:
@@ -101,8 +136,12 @@ def run_stages(
         stages = [*missing, only]
     results: list[StageResult] = []
     for stage in stages:
+        if stage == "train" and pause_before_train and (stage in force or stage in pipeline.missing_inputs("evaluate")):
+            # The process ends and frees its place; resumed, the flow finds ingest and score cached and does not wait
+            # for the same key a second time.
+            suspend_flow_run(key="before-train")
         # The pipeline is no plain value: nothing of it is hashed, sent or stored.
-        state: State[Any] = _TASKS[stage](pipeline, stage in force, shown, return_state=True)
+        state: State[Any] = _materializing(pipeline, stage)(pipeline, stage in force, shown, return_state=True)
         result: Any = state.result(raise_on_failure=False)
         if isinstance(result, BaseException):
             raise result
@@ -117,6 +156,7 @@ def bdpo(
     only: Stage | None = None,
     force: list[Stage] | None = None,
     with_inputs: bool = False,
+    pause_before_train: bool = False,
 ) -> State[Any]:
     """Preference data to an aligned model with evidence.
 
@@ -126,9 +166,12 @@ def bdpo(
         only: run this stage alone.
         force: stages to compute though they are cached.
         with_inputs: with `only`: run the stages first whose artifacts it lacks.
+        pause_before_train: suspend the run before training, until it is resumed in the UI or through the API.
     """
     try:
-        results = run_stages(config, overrides or [], only, force or [], with_inputs, SHOWN.get("terminal"))
+        results = run_stages(
+            config, overrides or [], only, force or [], with_inputs, pause_before_train, SHOWN.get("terminal")
+        )
     except UserError as error:
         return Failed(message=str(error), data=error)
     cached = [result.stage for result in results if result.cached]
@@ -149,6 +192,10 @@ def _publish(result: StageResult) -> None:
     )
     docs = result.artifact / "data_docs" / "index.html"
     checked = f"[what was checked]({docs.resolve().as_uri()})\n\n" if docs.is_file() else ""
+    for page, name in ((docs, "data-docs"), (result.artifact / "report.html", "report")):
+        if page.is_file():
+            link = page.resolve().as_uri()
+            create_link_artifact(link=link, link_text=name, key=f"bdpo-{result.stage}-{name}", description=str(page))
     create_markdown_artifact(
         key=f"bdpo-{result.stage}",
         description=f"{result.stage}: {'cached' if result.cached else 'computed'}",

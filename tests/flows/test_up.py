@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,6 +81,18 @@ class Up:
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             return json.load(answer)
 
+    def lineage(self) -> dict[str, set[str]]:
+        """Asset to the assets it was made from, by the events of their making."""
+        found = self.post("events/filter", filter={"event": {"prefix": ["prefect.asset.materialization.succeeded"]}})
+        return {
+            event["resource"]["prefect.resource.id"]: {
+                related["prefect.resource.id"]
+                for related in event["related"]
+                if related["prefect.resource.role"] == "asset"
+            }
+            for event in found["events"]
+        }
+
     def states(self, run: dict[str, Any]) -> dict[str, str]:
         """Name of the state of each task of a flow run."""
         tasks = self.ask("task_runs", flow_runs={"id": {"any_": [run["id"]]}})
@@ -129,6 +142,18 @@ def test_deployments_run_cache_and_explain(up: Up, config: str) -> None:
     assert ("table", "bdpo-evaluation") in kinds
     assert {("markdown", f"bdpo-{stage}") for stage in ("ingest", "score", "train", "evaluate")} <= kinds
     assert any(kind == "progress" for kind, _ in kinds)
+    assert {
+        ("markdown", "bdpo-ingest-data-docs"),
+        ("markdown", "bdpo-evaluate-report"),
+    } <= kinds  # as Prefect stores links
+    until(lambda: len(up.lineage()) == 4)
+    data = (Path(config).parent / "pairs.jsonl").as_uri()
+    assert up.lineage() == {
+        "bdpo://tiny/pairs": {data},
+        "bdpo://tiny/scores": {"bdpo://tiny/pairs"},
+        "bdpo://tiny/policy": {"bdpo://tiny/pairs", "bdpo://tiny/scores"},
+        "bdpo://tiny/report": {"bdpo://tiny/pairs", "bdpo://tiny/scores", "bdpo://tiny/policy"},
+    }
 
     train = up.run("train", config=config, overrides=["train.beta=0.2"])
     assert train.returncode == 0, train.stdout + train.stderr
@@ -161,6 +186,53 @@ def test_a_cancelled_run_ends_its_training_and_the_next_goes_on(up: Up, tmp_path
     until(lambda: any("going on from the checkpoint of step" in message for message in up.messages(second)))
     up.cancel(second)
     until(lambda: up.read(second)["state_type"] == "CANCELLED")
+
+
+@pytest.mark.slow
+def test_a_run_waits_for_a_person_before_training_and_goes_on_when_resumed(up: Up, tmp_path: Path) -> None:
+    config = str(tiny_run(tmp_path, num_pairs=20))
+    run = up.start("full", config=config, pause_before_train=True)
+    until(lambda: up.read(run)["state_name"] == "Suspended")
+    assert up.states(up.read(run)) == {"ingest": "Completed", "score": "Completed"}
+    assert not (tmp_path / "artifacts" / "train").exists()
+    up.post(f"flow_runs/{run}/resume")
+    until(lambda: up.read(run)["state_type"] == "COMPLETED")
+    assert up.states(up.read(run)) | {"ingest": "Cached", "score": "Cached"} == {
+        "ingest": "Cached",
+        "score": "Cached",
+        "train": "Completed",
+        "evaluate": "Completed",
+    }
+    # What is cached is not waited for.
+    again = up.run("full", config=config, pause_before_train=True)
+    assert again.returncode == 0
+    assert set(up.states(up.last_run()).values()) == {"Cached"}
+
+
+@pytest.mark.slow
+def test_a_second_run_waits_until_the_first_has_ended(up: Up, tmp_path: Path) -> None:
+    first_config = tiny_run(tmp_path, num_pairs=20, train={"epochs": 2000, "eval_every": 10_000})
+    first = up.start("full", config=str(first_config))
+    until(lambda: list((tmp_path / "artifacts").glob("train/*.partial/scratch/metrics.jsonl")))
+    second = up.start("ingest", config=str(first_config))
+    time.sleep(15)  # the worker asks for work every ten seconds
+    assert up.read(first)["state_type"] == "RUNNING"
+    assert up.read(second)["state_type"] != "RUNNING"
+    up.cancel(first)
+    until(lambda: up.read(second)["state_type"] == "COMPLETED")
+    assert up.read(first)["state_type"] == "CANCELLED"
+
+
+def test_a_value_of_the_wrong_type_is_refused_before_a_run_is_made(up: Up) -> None:
+    (full,) = up.ask("deployments", deployments={"name": {"any_": ["full"]}})
+    properties = full["parameter_openapi_schema"]["properties"]
+    assert {name: field["title"] for name, field in properties.items()}.keys() == {
+        "config", "overrides", "only", "force", "with_inputs", "pause_before_train",
+    }  # fmt: skip
+    for wrong in ({"only": "trian"}, {"with_inputs": "perhaps"}, {"force": ["everything"]}, {"overrides": "beta=1"}):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            up.start("full", **wrong)
+        assert refused.value.code in (409, 422), wrong
 
 
 def test_interrupted_it_leaves_no_process(up: Up) -> None:
