@@ -112,8 +112,8 @@ class _Process:
             code = self._process.wait()
             if code in (-signal.SIGKILL, -signal.SIGTERM):
                 raise UserError(
-                    f"A process that checks rows was ended by {signal.Signals(-code).name}, perhaps for want of memory; "
-                    "free some, then run the same command again."
+                    f"A process that checks rows was ended by {signal.Signals(-code).name}, perhaps for want of "
+                    "memory; free some, then run the same command again."
                 ) from error
             raise RuntimeError(f"a process that checks rows ended with code {code}") from error
         if is_error:

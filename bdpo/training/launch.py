@@ -155,8 +155,8 @@ def _failure(folder: Path, code: int) -> Exception:
         )
     if code == 0 or code in _ENDED_BY or any(sign in line.lower() for sign in _SIGNAL_SIGNS for line in tail):
         return UserError(
-            "Training ended before it was done: something killed it or its launcher; run the same command again, and it "
-            f"goes on from its last checkpoint; the log is {folder / _LOG_FILE}."
+            "Training ended before it was done: something killed it or its launcher; run the same command again, and "
+            f"it goes on from its last checkpoint; the log is {folder / _LOG_FILE}."
         )
     return RuntimeError(
         f"the training process ended with code {code}; its log {folder / _LOG_FILE} ends:\n" + "\n".join(tail)
