@@ -84,6 +84,9 @@ def new_run_id(name: str) -> str:
 def rebuild_catalogue(root: Path, current: Mapping[Any, str], select: Mapping[str, str]) -> Path:
     """Build the catalogue from what lies below `root` and rename it into place.
 
+    A file that is damaged is left out, for one of them would make a view fail for all; the stage that needs
+    its artifact finds the damage and is computed again.
+
     Args:
         root: the folder of artifacts.
         current: stage to the fingerprint that the plain views show (`scored_pairs`); the views `all_*`
@@ -101,7 +104,8 @@ def rebuild_catalogue(root: Path, current: Mapping[Any, str], select: Mapping[st
             for view in VIEWS:
                 columns = select.get(view.name, view.select)
                 whole = sorted(p.parent for p in (root / view.stage).glob(f"*/{MANIFEST}") if p.parent.suffix == "")
-                files = [folder / view.file for folder in whole if (folder / view.file).is_file()]
+                candidates = [folder / view.file for folder in whole if (folder / view.file).is_file()]
+                files = [file for file in candidates if _is_readable(connection, file, columns)]
                 shown = root / view.stage / current.get(view.stage, "-") / view.file
                 if shown in files:
                     source = f"read_parquet({_list([shown])})"
@@ -113,7 +117,7 @@ def rebuild_catalogue(root: Path, current: Mapping[Any, str], select: Mapping[st
                     hidden = "" if columns != "*" else " exclude (filename)"
                     source = f"read_parquet({_list(files)}, union_by_name = true, filename = true)"
                     connection.execute(f"create view all_{view.name} as select {artifact}{hidden} from {source}")
-            runs = sorted((root / _RUNS).glob("*.json"))
+            runs = [path for path in sorted((root / _RUNS).glob("*.json")) if _is_json(path)]
             if runs:
                 columns = ", ".join(f"{name}: '{kind}'" for name, kind in _RUN_COLUMNS.items())
                 source = f"read_json({_list(runs)}, columns = {{{columns}}})"
@@ -139,6 +143,23 @@ _RUN_COLUMNS = {
     "error": "VARCHAR",
     "config": "JSON",
 }
+
+
+def _is_readable(connection: duckdb.DuckDBPyConnection, file: Path, columns: str) -> bool:
+    """Whether a Parquet file has the columns that a view selects; its rows are not read."""
+    try:
+        connection.execute(f"select {columns} from read_parquet({_list([file])}) limit 0")
+    except duckdb.Error:
+        return False
+    return True
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return True
 
 
 def _list(files: list[Path]) -> str:

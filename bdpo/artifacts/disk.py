@@ -1,6 +1,7 @@
 """Telling a disk that cannot be written to from a bug."""
 
 import errno
+import shutil
 from pathlib import Path
 
 from bdpo.errors import UserError
@@ -18,6 +19,15 @@ _PHRASES = {
     "read-only file system": errno.EROFS,
     "permission denied": errno.EACCES,
 }
+
+
+_SMALLEST_ROOM = 64 * 1024
+"""Bytes; a disk with less is full."""
+
+
+def is_full(folder: Path) -> bool:
+    """Whether next to nothing can be written to the disk of a folder."""
+    return shutil.disk_usage(folder).free < _SMALLEST_ROOM
 
 
 def explain_disk_error(error: BaseException, root: Path) -> UserError | None:

@@ -217,7 +217,8 @@ def describe_progress(workdir: Path) -> str:
     try:
         noted = json.loads((workdir / _PROGRESS).read_text(encoding="utf-8"))
         return f"{noted['done']} of {noted['total']} {noted['unit']} done"
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        # It is for people alone: where it is damaged, the stage finds out by itself how far it had come.
         return "begun"
 
 

@@ -19,6 +19,8 @@ from contextlib import ExitStack, suppress
 from queue import SimpleQueue
 from typing import Any, Protocol, Self
 
+from bdpo.errors import UserError
+
 _WAITING = 2
 """Tasks that are read ahead of those that are worked on."""
 
@@ -107,7 +109,13 @@ class _Process:
             self._process.stdin.flush()
             is_error, result = pickle.load(self._process.stdout)  # noqa: S301 - of our own process
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
-            raise RuntimeError(f"a process that checks rows ended with code {self._process.wait()}") from error
+            code = self._process.wait()
+            if code in (-signal.SIGKILL, -signal.SIGTERM):
+                raise UserError(
+                    f"A process that checks rows was ended by {signal.Signals(-code).name}, perhaps for want of "
+                    "memory; free some, then run the same command again."
+                ) from error
+            raise RuntimeError(f"a process that checks rows ended with code {code}") from error
         if is_error:
             raise result
         return result

@@ -5,8 +5,10 @@ rows are the same however many processes there are.  This module is the parent's
 `bdpo.scoring.worker` is a child's.
 """
 
+import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ import psutil
 import pyarrow as pa
 import torch
 
+from bdpo.artifacts.disk import is_full
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.artifacts.store import write_atomically
 from bdpo.errors import UserError
@@ -165,16 +168,21 @@ def _result(folder: Path, number: int) -> dict[str, Any]:
 
 
 def _failure(folder: Path, number: int, code: int) -> Exception:
-    if result_file(folder, number).exists():
-        result = _result(folder, number)
-        if "keys" in result:
-            return BadLogprob(result["keys"], result["value"])
+    result = _result(folder, number) if result_file(folder, number).exists() else {}
+    if "keys" in result:
+        return BadLogprob(result["keys"], result["value"])
+    if "error" in result:
         return UserError(result["error"])
-    if code == -9:
+    if is_full(folder):
+        # It may not have been able to write even why it ended.
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+    if code == -signal.SIGKILL:
         return UserError(
             "A scoring process was killed, most likely for want of memory; lower score.token_budget or "
             "score.processes, then run again: what is scored is kept."
         )
+    if code == -signal.SIGTERM:
+        return UserError("Something ended a scoring process by SIGTERM; run again: what is scored is kept.")
     log = (folder / f"{number}.log").read_text(encoding="utf-8", errors="replace")
     return RuntimeError(
         f"a scoring process ended with code {code}; its log ends:\n" + "\n".join(log.splitlines()[-_TAIL_LINES:])

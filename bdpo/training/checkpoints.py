@@ -1,11 +1,15 @@
 """Checkpoints that are there whole or not at all."""
 
+import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bdpo.artifacts.digest import digest_file
 from bdpo.artifacts.store import sync, write_atomically
 from bdpo.errors import UserError
 
@@ -54,24 +58,53 @@ def finish_checkpoint(
     """
     folder = root / f"{_name(step)}.tmp"
     files = sorted(p for p in folder.rglob("*") if p.is_file())
+    with ThreadPoolExecutor() as pool:
+        digests = list(pool.map(digest_file, files))
     record = {
         "step": step,
         "processes": world,
         "made_with": made_with,
-        "files": {str(path.relative_to(folder)): path.stat().st_size for path in files},
+        "files": {
+            str(path.relative_to(folder)): {"sha256": digest, "size": path.stat().st_size}
+            for path, digest in zip(files, digests, strict=True)
+        },
         "metrics": metrics,
     }
     for path in files:
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    write_atomically(folder / _COMPLETE, json.dumps(record))
+    write_atomically(folder / _COMPLETE, json.dumps({"sha256": _digest(record), "record": record}))
     final = root / _name(step)
     shutil.rmtree(final, ignore_errors=True)
     folder.rename(final)
     sync(root)
-    for old in sorted(p for p in root.glob("step-*") if p.suffix == "")[:-keep]:
+    for old in _folders(root)[:-keep]:
         if best is None or old.name != _name(best):
             shutil.rmtree(old)
+
+
+def drop_damaged(root: Path, best: Callable[[Sequence[dict[str, Any]]], int | None]) -> list[int]:
+    """Delete checkpoints that were altered, and those that need one of them; call while nobody trains.
+
+    Args:
+        root: the folder of checkpoints.
+        best: given metric rows, the step of the evaluation whose checkpoint will be needed too, or None.
+
+    Returns:
+        The steps of what was deleted.
+    """
+    whole: set[int] = set()
+    dropped: list[int] = []
+    for folder in _folders(root):
+        step = int(folder.name.removeprefix("step-"))
+        record = _record(folder)
+        needed = None if record is None else best(record["metrics"])
+        if record is not None and needed in {None, step, *whole} and not _altered(folder, record):
+            whole.add(step)
+        else:
+            shutil.rmtree(folder)
+            dropped.append(step)
+    return dropped
 
 
 def latest_checkpoint(root: Path, *, world: int, made_with: dict[str, Any]) -> Checkpoint | None:
@@ -80,7 +113,7 @@ def latest_checkpoint(root: Path, *, world: int, made_with: dict[str, Any]) -> C
     Raises:
         UserError: it was made by another number of processes, or with other settings or data.
     """
-    for folder in sorted((p for p in root.glob("step-*") if p.suffix == ""), reverse=True):
+    for folder in reversed(_folders(root)):
         checkpoint = _read(folder, world=world, made_with=made_with)
         if checkpoint is not None:
             return checkpoint
@@ -93,11 +126,8 @@ def checkpoint_of(root: Path, step: int, *, world: int, made_with: dict[str, Any
 
 
 def _read(folder: Path, *, world: int, made_with: dict[str, Any]) -> Checkpoint | None:
-    try:
-        record = json.loads((folder / _COMPLETE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    if not all(_has_size(folder / name, size) for name, size in record["files"].items()):
+    record = _record(folder)
+    if record is None or not all(_has_size(folder / name, entry["size"]) for name, entry in record["files"].items()):
         return None  # its deletion was cut short
     if record["processes"] != world:
         raise UserError(
@@ -118,6 +148,32 @@ def _read(folder: Path, *, world: int, made_with: dict[str, Any]) -> Checkpoint 
             "put them back, or train anew with `--force train`."
         )
     return Checkpoint(folder, record["step"], record["metrics"])
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    """What `finish_checkpoint` wrote last; None where that is not there, or not what it was."""
+    try:
+        written = json.loads((folder / _COMPLETE).read_bytes())
+        record: dict[str, Any] = written["record"]
+        return record if written["sha256"] == _digest(record) else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _digest(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _altered(folder: Path, record: dict[str, Any]) -> bool:
+    return any(
+        not _has_size(folder / name, entry["size"]) or digest_file(folder / name) != entry["sha256"]
+        for name, entry in record["files"].items()
+    )
+
+
+def _folders(root: Path) -> list[Path]:
+    """Those that were renamed into place, by step."""
+    return sorted(path for path in root.glob("step-*") if path.suffix == "")
 
 
 def _has_size(path: Path, size: int) -> bool:

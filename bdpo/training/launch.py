@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import re
-import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from bdpo.artifacts.disk import is_full
 from bdpo.errors import UserError
 from bdpo.lifetime import kill_group
 from bdpo.training.worker_files import DONE_FILE, ERROR_FILE, METRICS_FILE
@@ -20,8 +21,6 @@ from bdpo.training.worker_files import DONE_FILE, ERROR_FILE, METRICS_FILE
 _LOG_FILE = "train.log"
 _PERIOD_S = 0.2
 _TAIL_LINES = 20
-_SMALLEST_ROOM = 64 * 1024
-"""Bytes; a disk with less is full."""
 _MEMORY_SIGNS = (
     "out of memory",
     "can't allocate memory",
@@ -31,6 +30,11 @@ _MEMORY_SIGNS = (
     "exits with return code = -9",
 )
 """What torch on either device, Python and C++ say, and what the launcher says of a worker that the system killed."""
+
+
+_SIGNAL_SIGNS = ("exits with return code = -15", "main process received sig")
+"""What the launcher says of a worker that SIGTERM ended, and of itself."""
+_ENDED_BY = (-signal.SIGHUP, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL)
 
 
 def count_hosts(hostfile: Path | None) -> int:
@@ -135,7 +139,7 @@ def _follow(path: Path, child: subprocess.Popen[bytes]) -> Iterator[dict[str, An
 
 
 def _failure(folder: Path, code: int) -> Exception:
-    if shutil.disk_usage(folder).free < _SMALLEST_ROOM:
+    if is_full(folder):
         # The worker may not have been able to write even why it ended.
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
     error = folder / ERROR_FILE
@@ -149,10 +153,10 @@ def _failure(folder: Path, code: int) -> Exception:
             "train.gradient_checkpointing=true, train.lora, or a ZeRO stage 2 or 3 config in train.deepspeed, or free "
             f"memory, then run again; the log is {folder / _LOG_FILE}."
         )
-    if code == 0:
+    if code == 0 or code in _ENDED_BY or any(sign in line.lower() for sign in _SIGNAL_SIGNS for line in tail):
         return UserError(
-            "Training ended before it was done: something killed its launcher; run the same command again, and it "
-            f"goes on from its last checkpoint; the log is {folder / _LOG_FILE}."
+            "Training ended before it was done: something killed it or its launcher; run the same command again, and "
+            f"it goes on from its last checkpoint; the log is {folder / _LOG_FILE}."
         )
     return RuntimeError(
         f"the training process ended with code {code}; its log {folder / _LOG_FILE} ends:\n" + "\n".join(tail)

@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,7 +33,7 @@ from bdpo.losses import Hyperparameters
 from bdpo.models.loading import load_for_inference, load_tokenizer
 from bdpo.models.source import ModelSource
 from bdpo.progress import Progress
-from bdpo.training.checkpoints import latest_checkpoint
+from bdpo.training.checkpoints import drop_damaged, latest_checkpoint
 from bdpo.training.deepspeed_config import read_deepspeed_config
 from bdpo.training.event_file import EventFile
 from bdpo.training.launch import count_hosts, launch
@@ -131,6 +132,9 @@ def train(
     total_steps = settings.epochs * math.ceil(num_pairs / settings.batch_size)
     total_steps = min(total_steps, settings.max_steps or total_steps)
     job = _job(settings, model, source, scratch, deepspeed=deepspeed, world=world, total_steps=total_steps)
+    dropped = drop_damaged(scratch / CHECKPOINTS_FOLDER, lambda rows: _kept_step(rows, settings))
+    if dropped:
+        progress.say(f"train: damaged checkpoints deleted: step {', '.join(map(str, dropped))}")
     checkpoint = latest_checkpoint(scratch / CHECKPOINTS_FOLDER, world=world, made_with=job.made_with)
     resumed_from = checkpoint.step if checkpoint is not None else 0
     if facts.needs_reference:
@@ -249,7 +253,7 @@ def _job(
     )
 
 
-def _kept_step(rows: list[dict[str, Any]], settings: TrainSettings) -> int | None:
+def _kept_step(rows: Sequence[dict[str, Any]], settings: TrainSettings) -> int | None:
     """The step whose weights the policy has: with early stopping the best evaluation's, else the last."""
     return None if settings.early_stopping is None else best_step(rows, settings.early_stopping.metric)
 

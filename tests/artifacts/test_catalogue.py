@@ -79,6 +79,19 @@ def test_a_damaged_catalogue_is_replaced(tmp_path: Path) -> None:
     assert query(tmp_path, "select * from quarantine") == [("x",)]
 
 
+def test_what_is_damaged_is_left_out_and_hides_nothing_else(tmp_path: Path) -> None:
+    for name in ("aa", "bb", "cc"):
+        add(tmp_path, name, [name])
+    (cut, renamed) = (tmp_path / "ingest" / name / "quarantine.parquet" for name in ("aa", "cc"))
+    cut.write_bytes(cut.read_bytes()[:-5])
+    renamed.write_bytes(renamed.read_bytes().replace(b"reason", b"rea3on"))
+    note_run(tmp_path, "first", {"name": "demo"})
+    (tmp_path / "runs" / "second.json").write_text('{"name": "demo"')
+    rebuild_catalogue(tmp_path, {"ingest": "aa"}, {"quarantine": "reason"})
+    assert query(tmp_path, "select * from all_quarantine") == [("bb", "bb")]
+    assert query(tmp_path, "select run_id from runs") == [("first",)]
+
+
 def test_who_cannot_get_in_is_told_so_after_a_second(tmp_path: Path) -> None:
     path = tmp_path / CATALOGUE
     duckdb.connect(str(path)).close()

@@ -86,6 +86,8 @@ def test_work_in_progress_is_partial_and_says_how_far(tmp_path: Path) -> None:
     assert state(store) == (State.PARTIAL, "begun")
     note_progress(workspace, 3, 8, "shards")
     assert state(store) == (State.PARTIAL, "3 of 8 shards done")
+    (workspace / "progress.json").write_text('{"done": 3, "total" 8}')
+    assert state(store) == (State.PARTIAL, "begun")
     (workspace / SCRATCH / "piece").write_text("x")
     (workspace / ".half.tmp").write_text("x")
     (workspace / ".spilled.tmp").mkdir()

@@ -24,6 +24,8 @@ class Doubling:
 
     def start(self) -> Callable[[int], tuple[int, int]]:
         def double(number: int) -> tuple[int, int]:
+            if number < -2:
+                os.kill(os.getpid(), signal.SIGKILL)
             if number < -1:
                 os._exit(7)
             if number < 0:
@@ -56,6 +58,11 @@ def test_an_error_comes_back_as_it_is_and_the_others_go_on() -> None:
 def test_a_process_that_ends_is_an_error() -> None:
     with Workers(Doubling(), 1) as workers, pytest.raises(RuntimeError, match="ended with code 7"):
         list(workers.map([1, -2, 2]))
+
+
+def test_a_process_that_is_killed_is_said_in_a_sentence() -> None:
+    with Workers(Doubling(), 1) as workers, pytest.raises(UserError, match="was ended by SIGKILL, perhaps for want of"):
+        list(workers.map([1, -3, 2]))
 
 
 def test_processes_end_with_the_one_that_started_them() -> None:

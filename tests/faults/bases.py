@@ -30,7 +30,7 @@ def make_bases(work: Path) -> dict[str, Scale]:
     scales = work / "scales.json"
     if scales.exists():
         return {stage: Scale(**values) for stage, values in json.loads(scales.read_text()).items()}
-    shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(work / "bases", ignore_errors=True)
     here = work / "bases" / STAGES[0]
     run = fork(lambda: _write(here), work / "write.log")
     assert run.wait().means == "completed", run.log.read_text()

@@ -41,12 +41,14 @@ def committed(root: Path) -> Committed:
 
 
 def _is_whole(complete: Path) -> bool:
-    """By size; what was flipped in a checkpoint is left to the one who flipped it."""
     try:
-        files = json.loads(complete.read_text())["files"]
-    except (ValueError, KeyError):
+        files = json.loads(complete.read_text())["record"]["files"]
+        return all(
+            hashlib.sha256((complete.parent / name).read_bytes()).hexdigest() == entry["sha256"]
+            for name, entry in files.items()
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return False
-    return all((complete.parent / name).is_file() for name in files)
 
 
 def lost(before: Committed, root: Path) -> list[str]:

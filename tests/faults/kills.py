@@ -34,6 +34,10 @@ def kill(number: signal.Signals) -> Callable[[Trial], None]:
         process.send_signal(number)
         struck = time.monotonic()
         ended = run.wait()
+        if target == "parent" and ended.means == "completed" and number is not signal.SIGINT:
+            trial.report.moment += "; it ended by itself at that very moment"
+            trial.carry_on()
+            return
         trial.report.moment += f"; the run ended {time.monotonic() - struck:.1f} s later"
         allowed = ("killed",) if target == "parent" and number is not signal.SIGINT else ("completed", "sentence")
         if number is signal.SIGINT:

@@ -115,6 +115,8 @@ def fork(work: Callable[[], None], log: Path) -> Run:
     code = 2
     try:
         os.setsid()
+        # A campaign that a shell runs in the background ignores Ctrl-C, and its children would too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         for place, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
             os.dup2(os.open(os.devnull if place == 0 else log, flags | (os.O_CREAT | os.O_APPEND) * (place > 0)), place)
         try:

@@ -1,6 +1,7 @@
 """Checkpoints: whole or not there, and never the last one gone."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from bdpo.training.checkpoints import (
     Checkpoint,
     begin_checkpoint,
     checkpoint_of,
+    drop_damaged,
     finish_checkpoint,
     latest_checkpoint,
 )
@@ -104,5 +106,22 @@ def test_another_configs_is_refused_with_the_difference(tmp_path: Path) -> None:
 
 
 def test_the_marker_lists_every_file(tmp_path: Path) -> None:
-    record = json.loads((save(tmp_path, 1) / "complete.json").read_text())
-    assert list(record["files"]) == ["state/weights"]
+    written = json.loads((save(tmp_path, 1) / "complete.json").read_text())
+    assert list(written["record"]["files"]) == ["state/weights"]
+
+
+@pytest.mark.parametrize("name", ["state/weights", "complete.json"])
+def test_a_flipped_bit_is_seen_and_what_stands_on_it_goes_too(tmp_path: Path, name: str) -> None:
+    for step in (1, 2, 3, 4):
+        save(tmp_path, step, keep=4)
+    path = tmp_path / "step-00000002" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    whole = tmp_path / "untouched"
+    shutil.copytree(tmp_path, whole)
+    assert drop_damaged(whole, lambda rows: None) == [2]
+    assert latest_step(whole) == 4
+    # With early stopping, 3 will need the checkpoint of step 2, its best; 4 is its own best.
+    assert drop_damaged(tmp_path, lambda rows: 2 if rows[-1]["step"] == 3 else rows[-1]["step"]) == [2, 3]
+    assert latest_step(tmp_path) == 4

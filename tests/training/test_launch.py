@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bdpo.errors import UserError
-from bdpo.training.launch import count_hosts, launch_command
+from bdpo.training.launch import _failure, count_hosts, launch_command
 
 
 def hostfile(folder: Path, text: str) -> Path:
@@ -43,3 +43,24 @@ def test_hostfile_and_further_arguments_are_passed_through(tmp_path: Path) -> No
     assert command[command.index("--hostfile") + 1] == str(hosts)
     assert "127.0.0.1" not in command
     assert command.index("--launcher=slurm") < command.index("--module")
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        (241, "[launch.py:259:sigkill_handler] ['python', 'job.json'] exits with return code = -15"),
+        (1, "[launch.py:262:sigkill_handler] Main process received SIGTERM, exiting"),
+        (-15, ""),
+        (0, ""),
+    ],
+)
+def test_a_training_that_a_signal_ended_can_be_run_again(tmp_path: Path, code: int, line: str) -> None:
+    (tmp_path / "train.log").write_text(line)
+    failure = _failure(tmp_path, code)
+    assert isinstance(failure, UserError)
+    assert "something killed it or its launcher; run the same command again" in str(failure)
+
+
+def test_what_is_a_bug_keeps_its_log(tmp_path: Path) -> None:
+    (tmp_path / "train.log").write_text("KeyError: 'x'\n")
+    assert isinstance(_failure(tmp_path, 1), RuntimeError)
