@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -12,7 +13,20 @@ _PERIOD_S = 0.5
 _PATIENCE_S = 30.0
 
 
-def die_with(pid: int, started: float) -> None:
+def start_ticks(pid: int) -> int:
+    """When a process started, in the system's clock ticks since it was booted.
+
+    psutil gives the same as a time of day, which changes for one and the same process when the clock is set.
+
+    Raises:
+        FileNotFoundError, ProcessLookupError: there is no such process.
+    """
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    # The second field is the program's name in parentheses, and may hold anything; the 22nd is the start.
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def die_with(pid: int, started: int) -> None:
     """Kill this process as soon as another one is gone, watching from a thread.
 
     A launched training that went on without its parent would write into a
@@ -21,7 +35,7 @@ def die_with(pid: int, started: float) -> None:
 
     Args:
         pid: the process to watch.
-        started: its creation time, by which it is told from a later process of that number.
+        started: its `start_ticks`, by which it is told from a later process of that number.
     """
 
     def watch() -> None:
@@ -61,9 +75,8 @@ def _members(leader: int) -> list[int]:
     return found
 
 
-def _is_alive(pid: int, started: float) -> bool:
+def _is_alive(pid: int, started: int) -> bool:
     try:
-        process = psutil.Process(pid)
-        return bool(process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
+        return start_ticks(pid) == started and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except (FileNotFoundError, ProcessLookupError, psutil.NoSuchProcess):
         return False

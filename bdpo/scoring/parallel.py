@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow as pa
 import torch
 
@@ -25,7 +24,7 @@ from bdpo.artifacts.disk import is_full
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.artifacts.store import write_atomically
 from bdpo.errors import UserError
-from bdpo.lifetime import kill_group
+from bdpo.lifetime import kill_group, start_ticks
 from bdpo.scoring.sequences import TokenSequence
 
 _PERIOD_S = 0.2
@@ -58,7 +57,7 @@ class ScoreJob:
     shard_sequences: int
     processes: int
     parent_pid: int
-    parent_started: float
+    parent_started: int
 
     @classmethod
     def read(cls, path: Path) -> "ScoreJob":
@@ -103,9 +102,11 @@ def score_in_processes(
         for key, sequence in missing.items()
     ]
     write_parquet(pa.Table.from_pylist(rows, SEQUENCES), folder / "sequences.parquet")
-    me = psutil.Process()
     job = ScoreJob(
-        sequences=str(folder / "sequences.parquet"), parent_pid=me.pid, parent_started=me.create_time(), **settings
+        sequences=str(folder / "sequences.parquet"),
+        parent_pid=os.getpid(),
+        parent_started=start_ticks(os.getpid()),
+        **settings,
     )
     write_atomically(folder / "job.json", json.dumps(asdict(job)))
     children = [_start(folder, number, processes, gpus) for number in range(processes)]

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from bdpo.layout.rows import Batch
 from bdpo.logprobs.forward import response_logps, sum_logps
 from bdpo.training.extension import build_extension
+from bdpo.training.shared_memory import unlink_orphans, unlink_own
 
 
 class _Policy(nn.Module):
@@ -90,8 +91,10 @@ class Engine:
         accelerator = deepspeed.get_accelerator()
         if accelerator.device_name() == "cpu":
             build_extension(accelerator.create_op_builder("ShareMemCommBuilder"))
+        unlink_orphans()
         self._engine, wrapped, _, _ = deepspeed.initialize(model=_Policy(model), optimizer=optimizer, config=config)
-        _unlink_shared_memory()
+        barrier()
+        unlink_own()
         self._wrapper = wrapped
         self._optimizer = getattr(wrapped, "optimizer", wrapped)
         self._optimizer.state.clear()
@@ -153,17 +156,6 @@ class Engine:
         tensor = torch.tensor(list(values), dtype=torch.float64, device=self._engine.device)
         torch.distributed.all_reduce(tensor)
         return [float(value) for value in tensor]
-
-
-def _unlink_shared_memory() -> None:
-    """Leave DeepSpeed's shared memory to the processes that have it open, so that it goes when they do.
-
-    On a CPU it makes 66 MiB a process under /dev/shm and removes none of it, however the process ends.
-    """
-    barrier()
-    name = f"deepspeed_allreduce_buffer_{os.getuid()}_*_{os.environ['MASTER_PORT']}_{os.environ['RANK']}"
-    for path in Path("/dev/shm").glob(name):  # noqa: S108 - where POSIX shared memory is on Linux
-        path.unlink()
 
 
 def rank_and_world() -> tuple[int, int]:

@@ -15,7 +15,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow as pa
 import torch
 
@@ -26,6 +25,7 @@ from bdpo.balance import method_forms
 from bdpo.config import EarlyStoppingSettings, ModelSettings, TrainSettings
 from bdpo.config.methods import METHODS
 from bdpo.errors import UserError
+from bdpo.lifetime import start_ticks
 from bdpo.logprobs.keys import Scorer
 from bdpo.logprobs.proof import choose_layout
 from bdpo.logprobs.score import score_rows
@@ -219,7 +219,7 @@ def _job(
         folder=str(scratch),
         parent_host=socket.gethostname(),
         parent_pid=os.getpid(),
-        parent_started=psutil.Process().create_time(),
+        parent_started=start_ticks(os.getpid()),
         world=world,
         data=digest_file(scratch / PREPARED_FILE),
         model_name=source.name,

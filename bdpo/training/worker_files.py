@@ -26,9 +26,9 @@ class Job:
     folder: str
     """Where the worker reads the prepared rows and writes everything."""
     parent_host: str
-    """The process that wants this work: its machine, number and creation time."""
+    """The process that wants this work: its machine, number and `bdpo.lifetime.start_ticks`."""
     parent_pid: int
-    parent_started: float
+    parent_started: int
     world: int
     """Processes on all machines."""
     data: str
