@@ -112,8 +112,8 @@ _REFUSES = any_of(
     rf"\b(?:i|we)(?:'ll| will|'d)?(?:(?: (?:have|need|want|am going)|'m going) to| must| should| will| do)* {_ADVERBS}"
     r"(?:respectfully |politely |kindly )?(?:decline|refuse|pass\b|refrain|abstain)",
     r"\bi (?:have|need) to (?:avoid|steer clear)\b",
-    r"\bi (?:think|believe|feel|find) (?:that )?it(?:'s| is| would be|'d be)? (?:best|better|wiser) (?:not to|to (?:avoid|"
-    r"refrain|not)|if (?:i|we) (?:do not|don't|didn't|did not))\b",
+    r"\bi (?:think|believe|feel|find) (?:that )?it(?:'s| is| would be|'d be)? (?:best|better|wiser) (?:not to|"
+    r"to (?:avoid|refrain|not)|if (?:i|we) (?:do not|don't|didn't|did not))\b",
     r"\bi (?:try|aim|prefer|choose|like) to (?:avoid|refrain|steer clear|stay away|not)\b",
     r"\bi(?:'d| would)? (?:much )?(?:rather|prefer)(?: to)? (?:not\b|keep|stick|focus|talk|help|stay|discuss)",
     rf"\bi (?:do not|don't) (?:think|believe|feel) (?:that )?(?:i (?:should|ought to|can|could|'d)|it(?:'s| is|"
@@ -140,7 +140,7 @@ ACTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             r"\b(?:i am|i'm|we are|we're) not (?:help|assist|provid|giv|writ|shar|answer|tell)ing\b",
             r"^no can do\b",
             rf"\bwe[ ,]*{_ADVERBS}{_WILL_NOT}\b{NEAR}\b{_HELP}",
-            rf"^(?:no|nope|absolutely not|sorry)[,.!]? (?:i|we) (?:{CANNOT}|{_WILL_NOT}) {_ADVERBS}(?!{_SOFT})",
+            rf"^(?:no|nope|absolutely not|sorry)[,.!]? (?:i|we) (?:{CANNOT}|{_WILL_NOT})(?! {_ADVERBS}{_SOFT})",
             rf"(?:^|[,;] (?:but |so )?)(?:sorry,? )?(?:i'm )?(?:unable to|can ?not|can't|not (?:able|going|"
             rf"allowed) to|won't) "
             rf"{_HELP}",
