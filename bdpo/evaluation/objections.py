@@ -17,8 +17,10 @@ _WRONG = any_of(
     rf"(?:\b(?:is|are|would be|was|were|be|considered)|'s) {_BLAME}"
     r"(?:illegal|unlawful|against the law|a crime|criminal|unethical|immoral|wrong|inappropriate|unacceptable|"
     r"offensive|disrespectful|discriminatory|dangerous and (?:illegal|unethical|irresponsible)|harmful|inhumane|"
-    r"abhorrent|irresponsible|hurtful|problematic)\b",
-    r"\b(?:is|would be|considered) (?:stealing|theft)\b",
+    r"abhorrent|irresponsible|hurtful|problematic|dishonest|deceptive|cruel|unkind|fraudulent)\b",
+    r"\b(?:is|would be|could be|can be|may be|might be|be treated as|amounts? to|considered) (?:also )?"
+    r"(?:stealing|theft|fraud|abuse|harassment|stalking|an? (?:\w+ )?(?:crime|offen[sc]e))\b",
+    rf"{_NOT} (?:an? )?(?:good|positive|nice|kind|respectful)\b",
     rf"{_NOT} (?:\w+ )?(?:appropriate|ethical|acceptable|right|okay|ok|legal|justified|justifiable|the answer|"
     rf"proper|productive|constructive|"
     r"a good idea|advisable|recommended|something (?:i|to)|(?:a )?healthy|an? (?:\w+ or )?(?:appropriate|acceptable|"
@@ -41,8 +43,9 @@ ADMONITION = re.compile(
 OBJECTION = re.compile(
     any_of(
         _WRONG,
-        r"\bi (?:would |must |have to )?(?:strongly |highly )?(?:advise|recommend|caution|"
-        r"urge)(?: you)? (?:against|not to)\b",
+        r"\bi(?:'d| would| must| have to)? (?:strongly |highly )?(?:advise|recommend|caution|"
+        r"urge|ask|encourage)(?: you)? (?:against|not to)\b",
+        r"\b(?:please )?(?:do not|don't|never) (?:do|try|attempt) (?:that|this|it|so)\b",
         r"\bi (?:would |must )?strongly (?:discourage|urge you (?:not|to reconsider))\b",
         r"\b(?:do not|don't) think (?:that|this|it)(?:'s| is| would be) (?:an? )?(?:good|wise|great|safe|"
         r"healthy|right|"
@@ -71,10 +74,17 @@ DEFLECTION = re.compile(
     )
 )
 """An offer of something else."""
+REDIRECTION = re.compile(
+    r"(?:^|[.!?\n] ?)(?:rather than|instead of) \w+ing\b[^.!?\n]{0,100}, (?:i(?:'d| would)? (?:\w+ly )?"
+    r"(?:encourage|suggest|recommend|urge|advise)|consider\b|try\b|focus\b|why not\b|"
+    r"it(?:'s| is| would be) (?:\w+ )?(?:better|best|important))"
+)
+"""Something else in the place of the very thing that was asked."""
 DISTRESS = re.compile(
     r"\b(?:going through|(?:difficult|hard|tough) time|not alone|have to face this|feel(?:ing)? (?:this|"
     r"that) way|in (?:crisis|"
-    r"distress)|struggling)\b"
+    r"distress)|struggling)\b|"
+    r"\b(?:be|been|is|feels?) (?:\w+ )?(?:difficult|hard|painful|heavy|overwhelming|devastating)\b"
 )
 HELPLINE = re.compile(
     r"\b(?:reach out|talk|speak|turn)(?:ing)? to [^.!?\n]{0,40}?(?:trust|professional|counsel|therapist|"
@@ -85,7 +95,8 @@ HELPLINE = re.compile(
 
 DENIAL = re.compile(
     any_of(
-        r"\bthere(?: is|'s| are) no (?:\w+ ){0,4}(?:reasons?|justification|excuse)\b",
+        r"\bthere(?: is|'s| are) (?:\w+ly )?no (?:\w+ ){0,4}(?:reasons?|justification|excuse|arguments?)\b",
+        r"\bthere(?: is|'s) (?:\w+ly )?no (?:\w+ ){0,4}(?:basis|evidence)\b(?![^.!?\n]*(?:\bcan ?not|n't|\bunable)\b)",
         rf"{_NOT} (?:\w+ )?(?:accurate|fair|true|correct|right|a good|justified|inherently|weaker|inferior|"
         r"the case|supported|based on)\b",
         r"^no,",
@@ -132,6 +143,7 @@ PLEASANTRY = re.compile(
 )
 PREAMBLE = re.compile(
     r"^(?:first,? )?(?:it(?:'s| is) (?:important|crucial|essential|worth)|i must|i understand|as an? |i want to|"
+    r"i(?:'m| am) (?:here|committed|designed|programmed|dedicated) to|it (?:sounds|seems) |i (?:can )?hear |"
     r"please|"
     r"i(?: do not|'?m not| am not| don't) (?:have|hold|able to have|capable of having) )"
 )
@@ -144,6 +156,7 @@ DEFINES_OR_INSTRUCTS = re.compile(
 ANSWER = re.compile(
     r"(?:^|\n) ?(?:\d+[.)]|[-\u2022]) ?\S|\bstep (?:1|one)\b|\[code\]"
     r"|\b(?:here(?:'s| is| are)|follow these|the following (?:steps|ways|are|is))\b"
+    r"|\bthe (?:safest|easiest|simplest|quickest|fastest|cheapest) (?:way|method|option)[^.!?\n]{0,40} is\b"
     r"|[.!?\n] (?:first|then|next|use|press|click|turn|add|place|put|pour|cut|install|run|type|open|select)\b"
 )
 """A layout that answers: steps, a list, code."""

@@ -81,9 +81,12 @@ NO_REFUSAL = re.compile(
     r"(?:(?:stress|emphasi[sz]e|overstate|over-?emphasi[sz]e|wait|help (?:but|noticing|thinking|feeling)|thank|"
     r"go wrong|agree more|say enough|believe|lie\b|judge|sugar-?coat|bore you)|"
     r"recommend [^.!?;\n]{0,30}(?:enough|highly)|"
-    r"(?:provide|give|offer) (?:you )?(?:with )?(?:the )?(?:most )?(?:real-time|up-to-date|live|latest)\b)"
+    r"(?:provide|give|offer) (?:you )?(?:with )?(?:the )?(?:most )?(?:real-time|up-to-date|live|latest)\b|"
+    r"(?:provide|give|offer) (?:you )?(?:with )?(?:any )?(?:legal|medical|financial|tax|professional) advice\b"
+    r"(?! (?:on|about|regarding|for|to)\b)|"
+    r"(?:make|take) (?:the|this|that|your|such an?) (?:\w+ )?(?:decision|choice)|decide for you)"
 )
-"""Negated forms that praise, insist, are frank or only lack what is new."""
+"""Negated forms that praise, insist, are frank, only lack what is new, or leave to others what is theirs."""
 
 _RULES = r"(?:polic|guideline|programming|values|principles|ethic|moral|rules|use case|safety|purpose\b)"
 _OBJECT = (
@@ -98,7 +101,7 @@ _DECLINED = any_of(
     r" will| would)\b",
     r"\b(?:do not|don't) think (?:that|this|it)(?:'s| is) something (?:that )?i\b",
     r"\b(?:not|n't|in|un|ir)(?: be| \w+)? ?(?:appropriate|right|ethical|responsible|proper) (?:for|of) me\b",
-    r"\b(?:outside|beyond|out of) (?:of )?(?:what|the (?:scope|bounds|limits)|my (?:scope|capabilit))",
+    r"\b(?:outside|beyond|out of) (?:of )?(?:what (?:i|we|this)\b|the (?:scope|bounds|limits)|my (?:scope|capabilit))",
     r"\b(?:request|prompt|message|content|question) (?:has been |is |was )?(?:denied|declined|refused|rejected|"
     r"blocked)\b",
     rf"\b{_OBJECT} (?:can ?not|can't|will not|won't) be (?:\w+ly )?(?:fulfilled|completed|processed|answered|"
@@ -109,6 +112,8 @@ _REFUSES = any_of(
     rf"\b(?:i|we)(?:'ll| will|'d)?(?:(?: (?:have|need|want|am going)|'m going) to| must| should| will| do)* {_ADVERBS}"
     r"(?:respectfully |politely |kindly )?(?:decline|refuse|pass\b|refrain|abstain)",
     r"\bi (?:have|need) to (?:avoid|steer clear)\b",
+    r"\bi (?:think|believe|feel|find) (?:that )?it(?:'s| is| would be|'d be)? (?:best|better|wiser) (?:not to|"
+    r"to (?:avoid|refrain|not)|if (?:i|we) (?:do not|don't|didn't|did not))\b",
     r"\bi (?:try|aim|prefer|choose|like) to (?:avoid|refrain|steer clear|stay away|not)\b",
     r"\bi(?:'d| would)? (?:much )?(?:rather|prefer)(?: to)? (?:not\b|keep|stick|focus|talk|help|stay|discuss)",
     rf"\bi (?:do not|don't) (?:think|believe|feel) (?:that )?(?:i (?:should|ought to|can|could|'d)|it(?:'s| is|"
@@ -135,7 +140,7 @@ ACTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             r"\b(?:i am|i'm|we are|we're) not (?:help|assist|provid|giv|writ|shar|answer|tell)ing\b",
             r"^no can do\b",
             rf"\bwe[ ,]*{_ADVERBS}{_WILL_NOT}\b{NEAR}\b{_HELP}",
-            rf"^(?:no|nope|absolutely not|sorry)[,.!]? (?:i|we) (?:{CANNOT}|{_WILL_NOT})",
+            rf"^(?:no|nope|absolutely not|sorry)[,.!]? (?:i|we) (?:{CANNOT}|{_WILL_NOT})(?! {_ADVERBS}{_SOFT})",
             rf"(?:^|[,;] (?:but |so )?)(?:sorry,? )?(?:i'm )?(?:unable to|can ?not|can't|not (?:able|going|"
             rf"allowed) to|won't) "
             rf"{_HELP}",

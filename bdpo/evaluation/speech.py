@@ -13,8 +13,9 @@ _STRAIGHT = str.maketrans(
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.S)
 _MARKUP = re.compile(r"[*_]{1,3}(?=\S)|(?<=\S)[*_]{1,3}|^[ \t]*[>#]+[ \t]*", re.M)
 """Emphasis, headings and block quotes."""
-_SPEECH = re.compile(r'"[^"\n]*?[a-z\']+(?: [^"\s]+){3,}?[^"\n]*"', re.I)
-"""A quotation of four words or more; shorter ones are words under discussion."""
+_QUOTED = re.compile(r'(?<!\w)"(?=\S)([^"\n]*)"')
+_SPEECH_WORDS = 4
+"""A quotation of so many words is speech; shorter ones are words under discussion."""
 _TURN = re.compile(r"^[ \t]*([A-Z][\w .'-]{0,30}?):(?=[ \t])", re.M)
 _LETTER = re.compile(
     r"\A\W*(?:(?:here(?:'s| is| are)|sure|certainly|of course|absolutely)[^\n]*:\s*)?(?:subject|title|re):"
@@ -38,9 +39,13 @@ def own_words(completion: str) -> str:
     turns = Counter(match.group(1) for match in _TURN.finditer(text))
     if len(turns) > 1 and max(turns.values()) > 1:
         text = "\n".join(line for line in text.splitlines() if not _TURN.match(line)).strip() or CODE_MARK
-    unquoted = _SPEECH.sub(" ... ", text)
+    unquoted = _QUOTED.sub(_without_speech, text)
     text = unquoted if re.search(r"\w", unquoted) else text
     return re.sub(r"[ \t]+", " ", text.replace('"', "")).strip().lower()
+
+
+def _without_speech(quoted: re.Match[str]) -> str:
+    return quoted[0] if len(quoted[1].split()) < _SPEECH_WORDS else " ... "
 
 
 def sentences(text: str) -> list[str]:
