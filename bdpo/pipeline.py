@@ -242,7 +242,9 @@ class Pipeline:
 
     def _elsewhere(self, stage: Stage) -> Manifest | None:
         """The manifest of the remote store's artifact, if it has one that fits the inputs."""
-        manifest = self._remote_manifest(stage)
+        return self._fitting(stage, self._remote_manifest(stage))
+
+    def _fitting(self, stage: Stage, manifest: Manifest | None) -> Manifest | None:
         return None if manifest is None or self._rebuilt_inputs(stage, manifest) else manifest
 
     def _fetch(self, stage: Stage, progress: Progress) -> tuple[Manifest | None, str | None]:
@@ -251,8 +253,8 @@ class Pipeline:
             return None, None
         fingerprint = self.fingerprints[stage]
         place = self._remote.folder(stage, fingerprint)
-        damage = self._remote.look(stage, fingerprint).damage
-        manifest = self._elsewhere(stage)
+        copy = self._remote.look(stage, fingerprint)
+        manifest, damage = self._fitting(stage, copy.manifest), copy.damage
         if manifest is not None:
             progress.say(f"{stage}: fetching the artifact from {place}")
             try:

@@ -10,7 +10,7 @@ its bare name, and a `bdpo.py` would hide the package `bdpo`.
 import re
 from typing import Any, Literal
 
-from prefect import flow, task
+from prefect import flow
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.assets import Asset, materialize
 from prefect.cache_policies import NO_CACHE
@@ -43,31 +43,27 @@ def _run(pipeline: Pipeline, stage: Stage, force: bool, shown: Progress | None) 
     return Completed(message=f"computed, because {'; '.join(result.reasons)}: {result.artifact}", data=result)
 
 
-@task(name="ingest", cache_policy=NO_CACHE, persist_result=False)
 def ingest(pipeline: Pipeline, force: bool, shown: Progress | None) -> State[Any]:
     """Raw rows to validated pairs."""
     return _run(pipeline, "ingest", force, shown)
 
 
-@task(name="score", cache_policy=NO_CACHE, persist_result=False)
 def score(pipeline: Pipeline, force: bool, shown: Progress | None) -> State[Any]:
     """Pairs to log-probs under the reference model."""
     return _run(pipeline, "score", force, shown)
 
 
-@task(name="train", cache_policy=NO_CACHE, persist_result=False)
 def train(pipeline: Pipeline, force: bool, shown: Progress | None) -> State[Any]:
     """Pairs and scores to an aligned model."""
     return _run(pipeline, "train", force, shown)
 
 
-@task(name="evaluate", cache_policy=NO_CACHE, persist_result=False)
 def evaluate(pipeline: Pipeline, force: bool, shown: Progress | None) -> State[Any]:
     """Base model against aligned model."""
     return _run(pipeline, "evaluate", force, shown)
 
 
-_TASKS = {"ingest": ingest, "score": score, "train": train, "evaluate": evaluate}
+_WORK = {"ingest": ingest, "score": score, "train": train, "evaluate": evaluate}
 _MADE = {"ingest": "pairs", "score": "scores", "train": "policy", "evaluate": "report"}
 """What each stage makes: the last part of its asset's key."""
 
@@ -88,16 +84,15 @@ def _raw_assets(pipeline: Pipeline) -> list[Asset]:
 def _materializing(pipeline: Pipeline, stage: Stage) -> Any:
     """The stage's task, which tells Prefect what it makes and from what: lineage from raw data to report."""
     above = [_asset(pipeline, name) for name in pipeline.inputs(stage)] or _raw_assets(pipeline)
-    chosen = _TASKS[stage]
     made = materialize(
         _asset(pipeline, stage),
         by="bdpo",
-        name=chosen.name,
+        name=stage,
         asset_deps=list(above),
         cache_policy=NO_CACHE,
         persist_result=False,
     )
-    return made(chosen.fn)
+    return made(_WORK[stage])
 
 
 def run_stages(

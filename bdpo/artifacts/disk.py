@@ -1,6 +1,7 @@
 """Telling a disk that cannot be written to from a bug."""
 
 import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -25,9 +26,14 @@ _SMALLEST_ROOM = 64 * 1024
 """Bytes; a disk with less is full."""
 
 
-def is_full(folder: Path) -> bool:
-    """Whether next to nothing can be written to the disk of a folder."""
-    return shutil.disk_usage(folder).free < _SMALLEST_ROOM
+def full_disk_error(folder: Path) -> OSError | None:
+    """The error of a folder's disk to which next to nothing can be written, else None.
+
+    A child process may not have been able to write even that it ended for it.
+    """
+    if shutil.disk_usage(folder).free >= _SMALLEST_ROOM:
+        return None
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def explain_disk_error(error: BaseException, root: Path) -> UserError | None:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,15 @@ class Manifest(BaseModel):
     """Time of the attempt that finished it."""
 
 
-def list_files(folder: Path, *, without: str) -> dict[str, FileEntry]:
+def list_files(folder: Path, *, without: str | None = None) -> dict[str, FileEntry]:
     """Size and digest of every file below a folder, the manifest and the subfolder `without` apart."""
     names = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
     kept = sorted(name for name in names if str(name) != MANIFEST and name.parts[0] != without)
+    with ThreadPoolExecutor() as pool:
+        digests = list(pool.map(lambda name: digest_file(folder / name), kept))
     return {
-        str(name): FileEntry(sha256=digest_file(folder / name), size=(folder / name).stat().st_size) for name in kept
+        str(name): FileEntry(sha256=digest, size=(folder / name).stat().st_size)
+        for name, digest in zip(kept, digests, strict=True)
     }
 
 
@@ -75,17 +79,27 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
 
 
+def manifest_text(manifest: Manifest) -> str:
+    """What `manifest.json` holds."""
+    return manifest.model_dump_json(indent=2) + "\n"
+
+
 def find_damage(folder: Path, manifest: Manifest) -> str | None:
     """Compare a folder with its manifest; what is wrong in words, or None."""
-    for name, entry in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        size = path.stat().st_size
-        if size != entry.size:
-            return f"{name} has {size} bytes where the manifest says {entry.size}"
-        if digest_file(path) != entry.sha256:
-            return f"{name} was altered: its digest is not the manifest's"
+    damages = (file_damage(folder, name, entry) for name, entry in manifest.files.items())
+    return next((damage for damage in damages if damage is not None), None)
+
+
+def file_damage(folder: Path, name: str, entry: FileEntry) -> str | None:
+    """Compare one file with what was noted of it; what is wrong in words, or None."""
+    path = folder / name
+    if not path.is_file():
+        return f"{name} is missing"
+    size = path.stat().st_size
+    if size != entry.size:
+        return f"{name} has {size} bytes where the manifest says {entry.size}"
+    if digest_file(path) != entry.sha256:
+        return f"{name} was altered: its digest is not the manifest's"
     return None
 
 

@@ -21,8 +21,7 @@ from typing import Any
 import fsspec
 from pydantic import ValidationError
 
-from bdpo.artifacts.digest import digest_file
-from bdpo.artifacts.manifest import MANIFEST, Manifest, content_digest
+from bdpo.artifacts.manifest import MANIFEST, Manifest, content_digest, file_damage, manifest_text
 from bdpo.errors import UserError
 from bdpo.progress import Progress
 
@@ -54,7 +53,6 @@ class DamagedCopy(Exception):  # noqa: N818 (named for what was found)
 class RemoteCopy:
     """What the remote store has of one artifact."""
 
-    url: str
     manifest: Manifest | None
     """None where there is no whole artifact."""
     damage: str | None
@@ -87,23 +85,22 @@ class RemoteStore:
         Raises:
             UserError: the store cannot be read.
         """
-        url = self.folder(stage, fingerprint)
         text = self._read(stage, fingerprint, MANIFEST)
         if text is None:
-            return RemoteCopy(url, None, None)
+            return RemoteCopy(None, None)
         damage = f"{MANIFEST} was altered"
         try:
             manifest = Manifest.model_validate_json(text)
         except ValidationError:
-            return RemoteCopy(url, None, damage)
+            return RemoteCopy(None, damage)
         digest = self._read(stage, fingerprint, _MANIFEST_DIGEST)
         as_pushed = digest == hashlib.sha256(text).hexdigest().encode()
         if not as_pushed or (manifest.stage, manifest.fingerprint) != (stage, fingerprint):
-            return RemoteCopy(url, None, damage)
+            return RemoteCopy(None, damage)
         outside = next((name for name in manifest.files if not _stays_inside(name)), None)
         if outside is not None or manifest.content != content_digest(manifest.files):
-            return RemoteCopy(url, None, f"{MANIFEST} names {outside!r}" if outside is not None else damage)
-        return RemoteCopy(url, manifest, None)
+            return RemoteCopy(None, f"{MANIFEST} names {outside!r}" if outside is not None else damage)
+        return RemoteCopy(manifest, None)
 
     def fetch(self, manifest: Manifest, folder: Path, progress: Progress) -> None:
         """Bring an artifact's files into a folder, its manifest last; files that a killed fetch left are kept.
@@ -121,16 +118,14 @@ class RemoteStore:
         progress.begin(f"fetch {manifest.stage}", len(manifest.files), "files")
         for name, entry in manifest.files.items():
             target = folder / name
-            if not (target.is_file() and digest_file(target) == entry.sha256):
+            if file_damage(folder, name, entry) is not None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self._fetch_file(manifest, name, target)
-                size = target.stat().st_size
-                if size != entry.size:
-                    raise DamagedCopy(f"{name} has {size} bytes where the manifest says {entry.size}")
-                if digest_file(target) != entry.sha256:
-                    raise DamagedCopy(f"{name} was altered: its digest is not the manifest's")
+                damage = file_damage(folder, name, entry)
+                if damage is not None:
+                    raise DamagedCopy(damage)
             progress.advance()
-        (folder / MANIFEST).write_text(_text(manifest), encoding="utf-8")
+        (folder / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
 
     def push(self, folder: Path, manifest: Manifest, progress: Progress) -> None:
         """Put a whole artifact there, in place of one that may be there; killed half-way, there is none.
@@ -152,7 +147,7 @@ class RemoteStore:
             with self._asked(f"{self.folder(stage, fingerprint)}/{name}", "written"):
                 self._system.put_file(str(folder / name), self._path(stage, fingerprint, name))
             progress.advance()
-        text = _text(manifest).encode()
+        text = manifest_text(manifest).encode()
         for name, data in ((_MANIFEST_DIGEST, hashlib.sha256(text).hexdigest().encode()), (MANIFEST, text)):
             with self._asked(f"{self.folder(stage, fingerprint)}/{name}", "written"):
                 self._system.pipe_file(self._path(stage, fingerprint, name), data)
@@ -234,7 +229,3 @@ def _remedy(error: Exception) -> str:
 def _stays_inside(name: str) -> bool:
     path = PurePosixPath(name)
     return bool(name) and not path.is_absolute() and ".." not in path.parts and "\\" not in name and name != MANIFEST
-
-
-def _text(manifest: Manifest) -> str:
-    return manifest.model_dump_json(indent=2) + "\n"

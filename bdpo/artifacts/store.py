@@ -27,6 +27,7 @@ from bdpo.artifacts.manifest import (
     describe_machine,
     find_damage,
     list_files,
+    manifest_text,
     package_versions,
     read_manifest,
 )
@@ -171,7 +172,7 @@ class ArtifactStore:
         )
         for name in files:
             sync(workspace / name)
-        write_atomically(workspace / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+        write_atomically(workspace / MANIFEST, manifest_text(manifest))
         self._put_in_place(workspace, identity.stage, identity.fingerprint)
         return manifest
 

@@ -5,7 +5,6 @@ rows are the same however many processes there are.  This module is the parent's
 `bdpo.scoring.worker` is a child's.
 """
 
-import errno
 import json
 import os
 import signal
@@ -20,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from bdpo.artifacts.disk import is_full
+from bdpo.artifacts.disk import full_disk_error
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.artifacts.store import write_atomically
 from bdpo.errors import UserError
@@ -174,9 +173,9 @@ def _failure(folder: Path, number: int, code: int) -> Exception:
         return BadLogprob(result["keys"], result["value"])
     if "error" in result:
         return UserError(result["error"])
-    if is_full(folder):
-        # It may not have been able to write even why it ended.
-        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+    full = full_disk_error(folder)
+    if full is not None:
+        return full
     if code == -signal.SIGKILL:
         return UserError(
             "A scoring process was killed, most likely for want of memory; lower score.token_budget or "

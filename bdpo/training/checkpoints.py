@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bdpo.artifacts.digest import digest_file
+from bdpo.artifacts.manifest import FileEntry, file_damage, list_files
 from bdpo.artifacts.store import sync, write_atomically
 from bdpo.errors import UserError
 
@@ -57,22 +55,16 @@ def finish_checkpoint(
         best: step of the best evaluation, whose checkpoint stays too if there is one.
     """
     folder = root / f"{_name(step)}.tmp"
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    with ThreadPoolExecutor() as pool:
-        digests = list(pool.map(digest_file, files))
+    files = list_files(folder)
     record = {
         "step": step,
         "processes": world,
         "made_with": made_with,
-        "files": {
-            str(path.relative_to(folder)): {"sha256": digest, "size": path.stat().st_size}
-            for path, digest in zip(files, digests, strict=True)
-        },
+        "files": {name: entry.model_dump() for name, entry in files.items()},
         "metrics": metrics,
     }
-    for path in files:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+    for name in files:
+        sync(folder / name)
     write_atomically(folder / _COMPLETE, json.dumps({"sha256": _digest(record), "record": record}))
     final = root / _name(step)
     shutil.rmtree(final, ignore_errors=True)
@@ -165,10 +157,8 @@ def _digest(record: dict[str, Any]) -> str:
 
 
 def _altered(folder: Path, record: dict[str, Any]) -> bool:
-    return any(
-        not _has_size(folder / name, entry["size"]) or digest_file(folder / name) != entry["sha256"]
-        for name, entry in record["files"].items()
-    )
+    files = record["files"].items()
+    return any(file_damage(folder, name, FileEntry.model_validate(entry)) is not None for name, entry in files)
 
 
 def _folders(root: Path) -> list[Path]:

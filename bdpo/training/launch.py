@@ -1,6 +1,5 @@
 """Starting the worker by DeepSpeed's launcher, and following it."""
 
-import errno
 import json
 import os
 import re
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bdpo.artifacts.disk import is_full
+from bdpo.artifacts.disk import full_disk_error
 from bdpo.errors import UserError
 from bdpo.lifetime import kill_group
 from bdpo.training.worker_files import DONE_FILE, ERROR_FILE, METRICS_FILE
@@ -139,9 +138,9 @@ def _follow(path: Path, child: subprocess.Popen[bytes]) -> Iterator[dict[str, An
 
 
 def _failure(folder: Path, code: int) -> Exception:
-    if is_full(folder):
-        # The worker may not have been able to write even why it ended.
-        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+    full = full_disk_error(folder)
+    if full is not None:
+        return full
     error = folder / ERROR_FILE
     if error.exists():
         return UserError(error.read_text(encoding="utf-8"))
