@@ -2,10 +2,14 @@
 
 import os
 import signal
+import subprocess
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import psutil
 
@@ -44,6 +48,55 @@ def die_with(pid: int, started: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True, name="watch-parent").start()
+
+
+@contextmanager
+def child_groups(starts: Sequence[Callable[[], subprocess.Popen[bytes]]]) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Children of which, however the block ends, nothing is left: neither they nor what they started.
+
+    Args:
+        starts: each starts one child as the first of a process group of its own (`start_new_session=True`).
+    """
+    children: list[subprocess.Popen[bytes]] = []
+    try:
+        with _uninterrupted():
+            # Interrupted between its start and its return, Popen would leave a child that nobody knows of.
+            children.extend(start() for start in starts)
+        yield children
+    finally:
+        with _uninterrupted():
+            for child in children:
+                kill_group(child.pid)
+                child.wait()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back; what came meanwhile acts when the block ends.
+
+    Python's handlers run in the main thread only, so no other thread has need of it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+
+    before: dict[signal.Signals, Any] = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            # One that is ignored or was not set from Python stays: children inherit that a signal is ignored.
+            if handler not in (signal.SIG_IGN, None):
+                before[number] = signal.signal(number, note)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for noted in dict.fromkeys(came):
+        signal.raise_signal(noted)
 
 
 def kill_group(leader: int) -> None:

@@ -1,13 +1,16 @@
 """Children end with whoever wants their work, and with nobody else."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
+import psutil
 import pytest
 
-from bdpo.lifetime import start_ticks
+from bdpo.lifetime import child_groups, start_ticks
 from tests.paths import ROOT
 
 _CHILD = """
@@ -41,3 +44,67 @@ def test_a_child_ends_with_its_parent_or_where_the_number_is_another_ones(later:
             parent.wait()
         assert child.wait(timeout=20) == -9
         parent.kill()
+
+
+_SLEEP = [sys.executable, "-c", "import subprocess; subprocess.run(['sleep', '60'])"]
+
+
+class _InterruptedAtItsEnd:
+    def __init__(self, child: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+        self.pid = child.pid
+        self._child = child
+        self._number = number
+
+    def wait(self) -> None:
+        signal.raise_signal(self._number)
+        self._child.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("when", ["start", "end"])
+def test_an_interrupt_at_a_childs_start_or_end_leaves_nothing_running(number: signal.Signals, when: str) -> None:
+    """The signal comes when the child is there and its number is known to nobody yet, or while it is being ended."""
+    started: list[psutil.Process] = []
+
+    def start() -> Any:
+        child = subprocess.Popen(_SLEEP, start_new_session=True)
+        started.append(psutil.Process(child.pid))
+        if when == "start":
+            signal.raise_signal(number)
+        return _InterruptedAtItsEnd(child, number)
+
+    def act(number: int, _frame: object) -> None:
+        raise InterruptedError(number)
+
+    before = signal.signal(number, act)
+    try:
+        with pytest.raises(InterruptedError), child_groups([start, start]):
+            assert when == "end"
+    finally:
+        assert signal.signal(number, before) is act
+    assert len(started) == 2
+    assert not psutil.wait_procs(started, timeout=0)[1]
+
+
+def test_a_childs_end_takes_all_that_it_started() -> None:
+    with child_groups([lambda: subprocess.Popen(_SLEEP, start_new_session=True)]) as (child,):
+        leader = psutil.Process(child.pid)
+        deadline = time.monotonic() + 60
+        while not (below := leader.children()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        child.kill()
+    assert not leader.is_running()
+    # Whoever inherits an orphan may leave it a zombie for a while.
+    assert all(not process.is_running() or process.status() == psutil.STATUS_ZOMBIE for process in below)
+
+
+def test_an_ignored_interrupt_stays_ignored_in_a_child() -> None:
+    """As `nohup` and shells in the background have it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        code = "import signal, sys; sys.exit(signal.getsignal(signal.SIGINT) is not signal.SIG_IGN)"
+        with child_groups([lambda: subprocess.Popen([sys.executable, "-c", code], start_new_session=True)]) as (child,):
+            assert child.wait(timeout=60) == 0
+    finally:
+        signal.signal(signal.SIGINT, before)

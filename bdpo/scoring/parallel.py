@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from bdpo.artifacts.disk import full_disk_error
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.artifacts.store import write_atomically
 from bdpo.errors import UserError
-from bdpo.lifetime import kill_group, start_ticks
+from bdpo.lifetime import child_groups, start_ticks
 from bdpo.scoring.sequences import TokenSequence
 
 _PERIOD_S = 0.2
@@ -108,9 +109,9 @@ def score_in_processes(
         **settings,
     )
     write_atomically(folder / "job.json", json.dumps(asdict(job)))
-    children = [_start(folder, number, processes, gpus) for number in range(processes)]
+    starts = [partial(_start, folder, number, processes, gpus) for number in range(processes)]
     done = 0
-    try:
+    with child_groups(starts) as children:
         while True:
             running = [child for child in children if child.poll() is None]
             for number, child in enumerate(children):
@@ -123,10 +124,6 @@ def score_in_processes(
             if not running:
                 break
             time.sleep(_PERIOD_S)
-    finally:
-        for child in children:
-            kill_group(child.pid)
-            child.wait()
     said = [line for number in range(processes) for line in _result(folder, number)["said"]]
     return list(dict.fromkeys(said))
 

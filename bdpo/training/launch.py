@@ -14,7 +14,7 @@ from typing import Any
 
 from bdpo.artifacts.disk import full_disk_error
 from bdpo.errors import UserError
-from bdpo.lifetime import kill_group
+from bdpo.lifetime import child_groups
 from bdpo.training.worker_files import DONE_FILE, ERROR_FILE, METRICS_FILE
 
 _LOG_FILE = "train.log"
@@ -85,21 +85,21 @@ def launch(
         (folder / name).unlink(missing_ok=True)
     command = launch_command(job, processes=processes, hostfile=hostfile, launcher_args=launcher_args)
     with (folder / _LOG_FILE).open("ab") as log:
-        child = subprocess.Popen(
-            command,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=_environment(),
-            cwd=folder,
-            start_new_session=True,
-        )
-        try:
+
+        def start() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=_environment(),
+                cwd=folder,
+                start_new_session=True,
+            )
+
+        # Also after an interrupt: nobody may go on writing into this workspace.
+        with child_groups([start]) as (child,):
             for row in _follow(folder / METRICS_FILE, child):
                 on_row(row)
-        finally:
-            # Also after an interrupt: nobody may go on writing into this workspace.
-            kill_group(child.pid)
-            child.wait()
     # DeepSpeed's launcher ends with code 0 where the process that it started was killed by a signal.
     if child.returncode != 0 or not (folder / DONE_FILE).exists():
         raise _failure(folder, child.returncode)

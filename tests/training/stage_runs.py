@@ -19,7 +19,7 @@ from bdpo.pipeline import Pipeline, StageResult
 from data_checks import GreatExpectationsChecks
 from tests.paths import ROOT
 
-TRAIN = {"epochs": 4, "batch_size": 4, "eval_every": 8, "checkpoint_every": 4, "learning_rate": 5e-4}
+TRAIN = {"epochs": 8, "batch_size": 4, "eval_every": 8, "checkpoint_every": 4, "learning_rate": 5e-4}
 
 
 def pipeline(config: Path, *overrides: str) -> Pipeline:

@@ -16,7 +16,8 @@ from tests.training.stage_runs import same, train
 def test_killed_again_and_again_it_ends_as_if_undisturbed(run: Any, config: Path, undisturbed: StageResult) -> None:
     """The parent killed while a checkpoint is written, then the worker between two of them."""
     first = run()
-    first.wait_for(lambda: first.steps() >= 5 and first.checkpoints("*.tmp"), "a checkpoint in the making")
+    # The folder first: it is there for milliseconds.
+    first.wait_for(lambda: first.checkpoints("*.tmp") and first.steps() >= 5, "a checkpoint in the making")
     first.kill("parent")
     second = run()
     second.wait_for(lambda: second.steps() >= 14, "step 14")

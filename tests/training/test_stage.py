@@ -52,7 +52,7 @@ def test_tensorboard_reads_the_same_curves(undisturbed: StageResult, split: str)
         for value in event.summary.value:
             found.setdefault(value.tag, []).append(value.tensor.float_val[0])
     epochs = found.pop("epoch")
-    assert epochs[-1] == 4
+    assert epochs[-1] == 8
     names = {name for _, _, of, name, _ in curve(undisturbed) if of == split}
     assert found.keys() == {name.removeprefix("eval_") for name in names}
     for name in names:
