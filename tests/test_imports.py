@@ -104,7 +104,7 @@ def test_every_part_has_its_layer() -> None:
         ("bdpo/losses.py", "bdpo.training.stage"),
         ("bdpo/pipeline.py", "data_checks"),
         ("bdpo/training/stage.py", "deepspeed"),
-        ("bdpo/cli.py", "prefect"),
+        ("bdpo/cli/run.py", "prefect"),
         ("data_checks/suites.py", "bdpo.data.rows"),
     ],
 )

@@ -1,0 +1,44 @@
+"""The commands of `bdpo`."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from bdpo.cli.comparison import ablate, compare
+from bdpo.cli.models import attack, judge
+from bdpo.cli.query import query
+from bdpo.cli.run import plan, run, up
+from bdpo.errors import UserError
+
+app = typer.Typer(
+    help="Balanced DPO: preference rows to a safety-aligned model with evidence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _command in (run, plan, query, judge, attack, compare, ablate, up):
+    app.command()(_command)
+
+
+def main() -> None:
+    """Entry point: one sentence and exit code 1 for a user's mistake."""
+    sys.exit(_guarded(app))
+
+
+def _guarded(command: Callable[[], Any]) -> int | str | None:
+    try:
+        command()
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            sys.stderr.write("Interrupted. What was finished is kept; the same command goes on from there.\n")
+        return ended.code
+    return 0
+
+
+_INTERRUPTED = 130
+"""What typer makes of Ctrl-C: 128 and the number of SIGINT."""

@@ -1,0 +1,5 @@
+"""`python -m bdpo.cli`."""
+
+from bdpo.cli import main
+
+main()

@@ -1,0 +1,48 @@
+"""`bdpo query`."""
+
+import csv
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bdpo.cli.arguments import ArtifactsOption
+
+
+class Format(StrEnum):
+    """How `bdpo query` prints."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+def query(
+    sql: Annotated[str, typer.Argument(help="SQL over the views of the catalogue.")],
+    output: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.table,
+    artifacts: ArtifactsOption = Path("artifacts"),
+) -> None:
+    """Run SQL on the catalogue."""
+    from bdpo.artifacts.catalogue import query_catalogue
+
+    names, rows = query_catalogue(artifacts, sql)
+    if output is Format.json:
+        records = (dict(zip(names, row, strict=True)) for row in rows)
+        typer.echo("[" + ",\n ".join(json.dumps(r, default=str, ensure_ascii=False) for r in records) + "]")
+    elif output is Format.csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows(rows)
+    else:
+        table = Table()
+        for name in names:
+            # Nothing of a value is cut off on a narrow terminal.
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            table.add_row(*("" if value is None else str(value) for value in row))
+        Console(markup=False, emoji=False, highlight=False).print(table)

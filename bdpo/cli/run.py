@@ -1,0 +1,116 @@
+"""`bdpo run`, `plan` and `up`."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bdpo.cli.arguments import ConfigArgument, SetOption
+
+if TYPE_CHECKING:
+    from bdpo.pipeline import StageResult
+
+
+class StageName(StrEnum):
+    """The stages, in their order."""
+
+    ingest = "ingest"
+    score = "score"
+    train = "train"
+    evaluate = "evaluate"
+
+
+def run(
+    config: ConfigArgument,
+    only: Annotated[StageName | None, typer.Option(help="Run this stage alone.")] = None,
+    force: Annotated[list[StageName] | None, typer.Option(help="Compute this stage though it is cached.")] = None,
+    overrides: SetOption = None,
+    with_inputs: Annotated[bool, typer.Option("--with-inputs", help="With --only: run missing inputs first.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's own log.")] = False,
+) -> None:
+    """Run the stages; those whose artifact is there are skipped."""
+    from bdpo.config import load_config
+
+    # Settings are checked before anything is started.
+    artifacts = load_config(config, overrides or []).artifacts
+    _prefect_environment(verbose)
+    from bdpo.terminal import TerminalProgress
+    from flows.flow import SHOWN, bdpo
+
+    console = Console(stderr=False)
+    with TerminalProgress(console).shown() as progress:
+        SHOWN["terminal"] = progress
+        state: Any = bdpo(
+            config=str(config),
+            overrides=overrides or [],
+            only=only.value if only else None,
+            force=[stage.value for stage in force or []],
+            with_inputs=with_inputs,
+            return_state=True,
+        )
+    results: Any = state.result(raise_on_failure=False)
+    if isinstance(results, BaseException):
+        raise results
+    _show_results(console, results, artifacts)
+
+
+def plan(config: ConfigArgument, overrides: SetOption = None) -> None:
+    """Say for each stage whether it is cached, remote, partial, stale or not needed, and why."""
+    from bdpo.config import load_config
+    from bdpo.pipeline import Pipeline
+    from data_checks import GreatExpectationsChecks
+
+    pipeline = Pipeline(load_config(config, overrides or []), checks=GreatExpectationsChecks())
+    table = Table("stage", "state", "why", "artifact")
+    for planned in pipeline.plan():
+        table.add_row(planned.stage, planned.state, "\n".join(planned.reasons), str(planned.folder.name))
+    Console().print(table)
+
+
+def up(
+    port: Annotated[int, typer.Option(help="Port of the Prefect server, on 127.0.0.1.")] = 4200,
+    project: Annotated[Path, typer.Option(help="Folder that holds prefect.yaml.")] = Path(),
+) -> None:
+    """Start a Prefect server, a process worker and the deployments of prefect.yaml; Ctrl-C ends them."""
+    _prefect_environment(verbose=True)
+    from flows.up import serve
+
+    serve(port, project)
+
+
+def _prefect_environment(verbose: bool) -> None:
+    """Settings that Prefect reads when it is imported; what the user has set stays."""
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_CLI_PROMPT", "false")
+    # A busy machine starts the temporary server slowly; Prefect would give up after 20 seconds, with a traceback.
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    if not verbose:
+        # The terminal shows our own progress and one sentence for a mistake; the server still gets every line.
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+        os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+
+
+def _show_results(console: Console, results: "list[StageResult]", artifacts: Path) -> None:
+    for result in results:
+        how = "fetched" if result.fetched_from else "cached" if result.cached else f"computed in {result.seconds:.0f} s"
+        console.print(f"{result.stage:<9} {how:<20} {result.artifact}", markup=False, highlight=False, soft_wrap=True)
+    rows = results[-1].summary.get("table") if results else None
+    if rows:
+        table = Table(*rows[0], title="base against aligned model")
+        for row in rows:
+            table.add_row(*map(str, row.values()))
+        console.print(table)
+    policy = next((r.artifact / "policy" for r in results if r.stage == "train"), None)
+    if policy is not None:
+        console.print(f"model     {policy}", markup=False, highlight=False, soft_wrap=True)
+    evaluated = next((r for r in results if r.stage == "evaluate"), None)
+    if evaluated is not None:
+        console.print(evaluated.summary["verdict"], markup=False, highlight=False)
+        report = evaluated.artifact / evaluated.summary["report"]
+        console.print(f"report    {report}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"catalogue {artifacts / 'bdpo.duckdb'}", markup=False, highlight=False, soft_wrap=True)
