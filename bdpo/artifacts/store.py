@@ -35,6 +35,8 @@ from bdpo.artifacts.manifest import (
 SCRATCH = "scratch"
 """Folder in a workspace for what a restart needs and the finished artifact does not."""
 _PROGRESS = "progress.json"
+_INPUTS = "inputs.json"
+"""In the scratch folder: the content of the artifacts that the work reads."""
 
 
 class State(Enum):
@@ -133,11 +135,19 @@ class ArtifactStore:
             lock.release()
 
     def begin(self, identity: Identity, *, afresh: bool) -> Path:
-        """The workspace of an artifact; what an earlier attempt left there is kept unless `afresh`."""
+        """The workspace of an artifact.
+
+        What an earlier attempt left there is kept, unless `afresh` or it came of inputs that were computed
+        again since, with another content.
+        """
         workspace = self.workspace(identity.stage, identity.fingerprint)
-        if afresh and workspace.exists():
-            shutil.rmtree(workspace)
-        (workspace / SCRATCH).mkdir(parents=True, exist_ok=True)
+        noted = workspace / SCRATCH / _INPUTS
+        inputs = json.dumps(identity.inputs, sort_keys=True)
+        if not noted.exists() or noted.read_bytes() != inputs.encode() or afresh:
+            if workspace.exists():
+                shutil.rmtree(workspace)
+            noted.parent.mkdir(parents=True)
+            write_atomically(noted, inputs)
         for stray in workspace.glob(".*.tmp"):
             if stray.is_dir():
                 shutil.rmtree(stray)

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -94,6 +95,18 @@ def test_work_in_progress_is_partial_and_says_how_far(tmp_path: Path) -> None:
     assert (store.begin(IDENTITY, afresh=False) / SCRATCH / "piece").is_file()
     assert not list(workspace.glob(".*.tmp"))
     assert not (store.begin(IDENTITY, afresh=True) / SCRATCH / "piece").exists()
+
+
+def test_work_begun_on_inputs_that_were_computed_again_is_not_carried_on(tmp_path: Path) -> None:
+    """A forced training gives other weights: what a killed evaluation had of the old ones is of no use."""
+    store = ArtifactStore(tmp_path)
+    before, after = (replace(IDENTITY, inputs={"train": content}) for content in ("old", "new"))
+    (store.begin(before, afresh=False) / SCRATCH / "piece").write_text("x")
+    assert (store.begin(before, afresh=False) / SCRATCH / "piece").is_file()
+    workspace = store.begin(after, afresh=False)
+    assert not (workspace / SCRATCH / "piece").exists()
+    (workspace / SCRATCH / "piece").write_text("y")
+    assert (store.begin(after, afresh=False) / SCRATCH / "piece").read_text() == "y"
 
 
 def test_a_commit_killed_before_its_renaming_is_finished_later(tmp_path: Path) -> None:
