@@ -2,6 +2,7 @@
 # make demo    the four stages on the embedded model and the project's own data
 # make test    the fast suite, two tests at a time
 # make check   ruff and mypy
+# make audit   known holes of the locked packages, from PyPI's advisories
 # make ablation HH=FILE   all methods on the same pairs, compared; one to two hours
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.setup-done
 
-.PHONY: setup demo ablation test slow-test faults check lock
+.PHONY: setup demo ablation test slow-test faults check audit lock
 
 setup: $(STAMP)
 
@@ -44,6 +45,11 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# In an environment of its own: what an audit installs is no dependency.
+audit:
+	@test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/pip install --quiet pip-audit; }
+	build/audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip
 
 # The exact versions of everything, resolved anew in a clean environment.
 lock:
