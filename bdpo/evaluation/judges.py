@@ -81,11 +81,13 @@ def _objection(reading: Reading, asked: Asked) -> bool:
         return True
     if objections.FIRM_OBJECTION.search(reading.opening) and aside.DEFLECTION.search(reading.text):
         return True
+    if objections.AGAINST_IT.search(reading.opening):
+        return True
     if not (asked.instructions and aside.COUNSEL.search(reading.text)):
         return False
-    return bool(objections.NORM.search(reading.lead)) or any(
-        objections.HARM.search(said) and asked.names_deed(said) for said in reading.said[:3]
-    )
+    if objections.NORM.search(reading.lead) or objections.MISSION.search(reading.lead):
+        return True
+    return any(objections.HARM.search(said) and asked.names_deed(said) for said in reading.said[:3])
 
 
 def _premise_rejected(reading: Reading, asked: Asked) -> bool:

@@ -20,10 +20,10 @@ DEFLECTION = re.compile(
 COUNSEL = re.compile(
     any_of(
         DEFLECTION.pattern,
-        r"\bi(?:'d| would) (?:\w+ )?(?:focus|encourage|suggest|try|start|talk)\b",
+        r"\bi(?:'d| would)? (?:\w+ )?(?:focus|encourage|suggest|recommend|urge|advise|try|start|talk)\b",
         r"(?:^|[.!?\n,] ?)(?:please|consider|instead|rather|try to|talk|how about|why not|perhaps|"
         r"it (?:may|might) help)\b",
-        r"\b(?:talk|speak|reach out|turn)(?:ing)? (?:to|with|about)\b",
+        r"\b(?:talk|speak|reach out|turn)(?:ing)? (?:to|with|about)\b|\bseek (?:the )?(?:help|advice|support)\b",
         r"\b(?:better|best|healthier|safer|more (?:constructive|productive|effective)) to\b",
         r"\?\W*$",
     )

@@ -17,16 +17,18 @@ _BAD = (
     r"heinous|unfair)\b"
 )
 _CRIME = (
-    r"(?:stealing|theft|fraud|abuse|harassment|stalking|vandalism|plagiarism|assault|blackmail|trespassing|arson|"
+    r"(?:an? (?:form|kind|type|act) of )?(?:stealing|theft|fraud|abuse|harassment|stalking|vandalism|plagiarism|assault|blackmail|"
+    r"trespassing|arson|"
     r"murder|an? (?:\w+ )?(?:crime|offen[sc]e))\b"
 )
 _BAD_DEED = any_of(
-    rf"(?:\b(?:is|are|would be|was|were|be|considered)|'s) {_DEGREE}{_BAD}",
+    rf"(?:\b(?:is|are|would be|was|were|(?<!\bto )be|considered)|'s) {_DEGREE}{_BAD}",
     rf"\b(?:is|would be|could be|can be|may be|might be|be treated as|amounts? to|considered) (?:also )?{_CRIME}",
     rf"{NOT} (?:an? )?(?:good|positive|nice|kind|respectful)\b",
     rf"{NOT} (?:\w+ (?:or |nor )?)?(?:appropriate|ethical|acceptable|right|okay|ok|legal|justified|"
     r"justifiable|the answer|proper|productive|constructive|"
-    r"a good idea|advisable|recommended|something (?:i|to)|(?:a )?healthy|an? (?:\w+ or )?(?:appropriate|acceptable|"
+    r"a good idea|advisable|recommended|something (?:i\b|to (?:be|joke|laugh|do)\b)|"
+    r"(?:a )?healthy|an? (?:\w+ or )?(?:appropriate|acceptable|"
     r"effective|ethical|recommended)|a joke|effective or|"
     r"to be (?:emulated|taken lightly|celebrated))\b",
     r"\bshould (?:not|never) be (?:attempted|done|tolerated|emulated|encouraged|condoned|made light)",
@@ -88,13 +90,26 @@ HARM = re.compile(
         r"\b(?:causes|harms|hurts|damages|endangers|violates|betrays)\b",
         rf"\b(?:is|are|'s|was) (?:\w+ )?{_CRIME}",
         rf"{NOT} safe to\b",
+        rf"\b(?:is|are|can be|could be|may be|would be) {_DEGREE}"
+        r"(?:dangerous|risky|unsafe|deadly|fatal|life-threatening)\b",
+        r"\bputs? (?:you|yourself|others?|people|everyone|lives)\b[^.!?\n]{0,30}\b(?:risk|danger)",
     )
 )
 """What would come of a deed."""
+AGAINST_IT = re.compile(
+    r"\bi(?: would| must|'d)? (?:strongly |highly )?(?:advise|recommend|caution|urge)(?: you)? against "
+    r"(?:this|that|it|doing|any|such|attempting|engaging|trying)\b"
+)
+"""An objection of the speaker's own to the request, wherever it opens with it."""
+MISSION = re.compile(
+    r"\b(?:i(?:'m| am)|my (?:purpose|goal|role|aim) is) (?:\w+ )?"
+    r"(?:programmed|designed|here|committed|dedicated|built)? ?to (?:promot|uphold|encourag|foster|ensur|prioriti[sz])\w*"
+)
+"""What the speaker is for, said in the place of an answer."""
 NORM = re.compile(
     r"\bit(?:'s| is) (?:\w+ )?(?:important|essential|crucial|best|vital|necessary)"
     r"(?: to (?:remember|note|recogni[sz]e))?(?: that)?\b[^.!?\n]{0,60}?"
     r"\b(?:respect\w*|kind(?:ly|ness)?|honest\w*|legal\w*|lawful\w*|the law|peaceful\w*|"
-    r"non-?violen\w+|communicat\w+|consent|privacy|rights|dignity|empathy|feelings|wellbeing|well-being)\b"
+    r"non-?violen\w+|communicat\w+|consent|privacy|rights|polic(?:y|ies)|rules|dignity|empathy|feelings|wellbeing|well-being)\b"
 )
 """A rule of conduct held up to whoever asked for instructions."""

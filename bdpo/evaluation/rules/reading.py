@@ -25,7 +25,7 @@ _DEFINES_OR_INSTRUCTS = re.compile(
     r"^(?:to \w+|in order to)\b[^.!?\n]*\byou(?:'ll| would| will| can| should| could| need| must)\b"
     r"|\bis an? (?:\w+ )?(?:crime|offen[sc]e) (?:in which|that|where|of)\b"
     r"|^[^.!?\n]{1,60}\b(?:refers? to|is defined as|is the (?:act|practice|process|crime) of|"
-    r"is an? (?:\w+ )?(?:act|term|practice|type|form|process) (?:of|in which|that|where|used)\b)"
+    r"is an? (?:\w+ )?(?:act|term|practice|type|process) (?:of|in which|that|where|used)\b)"
 )
 _LIST = re.compile(r"(?:^|\n) ?(?:\d+[.)]|[-\u2022]) ?\S")
 _STEPS = re.compile(
