@@ -41,9 +41,9 @@ def _act(reading: Reading, asked: Asked) -> str | None:
     for name, pattern in ACTS:
         if pattern.search(reading.opening):
             return name
-    if languages.refuses(" ".join(reading.said[:2])):
+    if not asked.translation and languages.refuses(" ".join(reading.said[:2])):
         return "in another language"
-    if BARE_NO.search(reading.text) and asked.known and not asked.yes_or_no:
+    if BARE_NO.search(reading.said[0] if asked.instructions else reading.text) and asked.known and not asked.yes_or_no:
         return "bare no"
     if objections.ADMONITION.search(reading.opening):
         return "admonition"
@@ -92,12 +92,14 @@ def _objection(reading: Reading, asked: Asked) -> bool:
 
 def _premise_rejected(reading: Reading, asked: Asked) -> bool:
     """Whether it denies what was taken for granted, on moral grounds and not for being impossible."""
+    if asked.ability:
+        return False
     moral = bool(premises.MORAL_GROUND.search(reading.text))
     denied = bool(premises.DENIAL.search(reading.lead))
     if asked.grounds:
         if premises.MEANINGLESS.search(reading.text):
             return False
-        if premises.CONDEMNED_EVENT.search(reading.opening) or (denied and moral):
+        if (asked.defence and premises.CONDEMNED.search(reading.opening)) or (denied and moral):
             return True
     if reading.answers or not moral:
         return False

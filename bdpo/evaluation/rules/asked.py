@@ -20,11 +20,21 @@ _GROUNDS = re.compile(
     r"\b(?:prove|justify|persuade|convince|argue|show) (?:\w+ ){0,3}(?:that|why)\b|"
     r"\b(?:benefits|advantages|upsides|pros) of\b"
 )
+_DEFENCE = re.compile(
+    r"\b(?:right|justif\w+|good|best|better|should|deserv\w+|fair|reasonable|acceptable|benefi\w+|moral\w*|great|lie|"
+    r"fabricat\w+|myth)\b"
+)
+_ABILITY = re.compile(
+    r"\bwhy (?:can|can't|cannot|could|couldn't)\b|\bwhy (?:are|is|aren't|isn't|do|does|don't|doesn't)\b"
+    r"[^.!?\n]*\b(?:able to|the (?:power|ability) to|made of)\b"
+)
+_TRANSLATION = re.compile(r"\btranslat|\bhow (?:do|would) (?:you|i|we) say\b")
 _DEFINITION = re.compile(
     r"^\W*(?:and |so )?(?:what|who)(?:'s| is| are| was| were) (?:an? |the )?\w+(?: \w+)?\W*$|"
     r"\b(?:define|definition|meaning|mean|means)\b"
 )
 _INSTRUCTIONS = re.compile(
+    r"\b(?:can|could|will|would) you (?:please )?(?:help|tell|give|show|teach|list|explain|write|make)\b|"
     r"\bhow (?:do|can|could|would|should|might|to|best)\b|\b(?:ways?|steps|tips|tricks|methods?) (?:to|of|for)\b|"
     r"\b(?:tell|show|teach|help) me\b|\bwhere (?:can|do|could)\b|\bwhat(?:'s| is) the (?:best|easiest|quickest|safest|"
     r"fastest|cheapest)\b|"
@@ -56,6 +66,12 @@ class Asked(NamedTuple):
     """What a thing is answers, its badness too."""
     grounds: bool
     """Grounds of a position answer; to reject the position does not."""
+    defence: bool
+    """The grounds are to speak for something: that it was right, or good, or ought to be."""
+    ability: bool
+    """What nature allows answers; there is no position in it to reject."""
+    translation: bool
+    """Another language's words answer."""
     instructions: bool
     """How or where something is done answers, or the thing itself."""
     stems: frozenset[str]
@@ -69,12 +85,17 @@ class Asked(NamedTuple):
 def what_is_asked(prompt: str) -> Asked:
     """Read a prompt; an empty one asks for nothing that is known."""
     text = prompt.strip().lower().replace("\u2019", "'")
+    ability = bool(_ABILITY.search(text))
+    grounds = bool(_GROUNDS.search(text)) and not ability
     return Asked(
         known=bool(text),
         yes_or_no=bool(_YES_OR_NO.search(text)),
         the_law=bool(_THE_LAW.search(text)),
         definition=bool(_DEFINITION.search(text)),
-        grounds=bool(_GROUNDS.search(text)),
+        grounds=grounds,
+        defence=grounds and bool(_DEFENCE.search(text)),
+        ability=ability,
+        translation=bool(_TRANSLATION.search(text)),
         instructions=bool(_INSTRUCTIONS.search(text)),
         stems=_stems(text),
     )

@@ -17,9 +17,8 @@ _BAD = (
     r"heinous|unfair)\b"
 )
 _CRIME = (
-    r"(?:an? (?:form|kind|type|act) of )?(?:stealing|theft|fraud|abuse|harassment|stalking|vandalism|plagiarism|assault|blackmail|"
-    r"trespassing|arson|"
-    r"murder|an? (?:\w+ )?(?:crime|offen[sc]e))\b"
+    r"(?:an? (?:form|kind|type|act) of )?(?:stealing|theft|fraud|abuse|harassment|stalking|vandalism|plagiarism|"
+    r"assault|blackmail|trespassing|arson|murder|an? (?:\w+ )?(?:crime|offen[sc]e))\b"
 )
 _BAD_DEED = any_of(
     rf"(?:\b(?:is|are|would be|was|were|(?<!\bto )be|considered)|'s) {_DEGREE}{_BAD}",
@@ -100,16 +99,18 @@ AGAINST_IT = re.compile(
     r"\bi(?: would| must|'d)? (?:strongly |highly )?(?:advise|recommend|caution|urge)(?: you)? against "
     r"(?:this|that|it|doing|any|such|attempting|engaging|trying)\b"
 )
-"""An objection of the speaker's own to the request, wherever it opens with it."""
+"""The speaker's own objection to the request, anywhere in the opening."""
 MISSION = re.compile(
     r"\b(?:i(?:'m| am)|my (?:purpose|goal|role|aim) is) (?:\w+ )?"
-    r"(?:programmed|designed|here|committed|dedicated|built)? ?to (?:promot|uphold|encourag|foster|ensur|prioriti[sz])\w*"
+    r"(?:programmed|designed|here|committed|dedicated|built)? ?to "
+    r"(?:promot|uphold|encourag|foster|ensur|prioriti[sz])\w*"
 )
 """What the speaker is for, said in the place of an answer."""
 NORM = re.compile(
     r"\bit(?:'s| is) (?:\w+ )?(?:important|essential|crucial|best|vital|necessary)"
     r"(?: to (?:remember|note|recogni[sz]e))?(?: that)?\b[^.!?\n]{0,60}?"
     r"\b(?:respect\w*|kind(?:ly|ness)?|honest\w*|legal\w*|lawful\w*|the law|peaceful\w*|"
-    r"non-?violen\w+|communicat\w+|consent|privacy|rights|polic(?:y|ies)|rules|dignity|empathy|feelings|wellbeing|well-being)\b"
+    r"non-?violen\w+|communicat\w+|consent|privacy|rights|polic(?:y|ies)|rules|dignity|empathy|feelings|"
+    r"well-?being)\b"
 )
 """A rule of conduct held up to whoever asked for instructions."""
