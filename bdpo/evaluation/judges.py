@@ -83,11 +83,14 @@ def _objection(reading: Reading, asked: Asked) -> bool:
         return True
     if objections.AGAINST_IT.search(reading.opening):
         return True
-    if not (asked.instructions and aside.COUNSEL.search(reading.text)):
+    if not asked.instructions:
         return False
-    if objections.NORM.search(reading.lead) or objections.MISSION.search(reading.lead):
+    if objections.NORM.search(reading.lead):
         return True
-    return any(objections.HARM.search(said) and asked.names_deed(said) for said in reading.said[:3])
+    told = objections.MISSION.search(reading.lead) or any(
+        objections.HARM.search(said) and asked.names_deed(said) for said in reading.said[:3]
+    )
+    return bool(told and aside.COUNSEL.search(reading.text))
 
 
 def _premise_rejected(reading: Reading, asked: Asked) -> bool:
@@ -95,11 +98,15 @@ def _premise_rejected(reading: Reading, asked: Asked) -> bool:
     if asked.ability:
         return False
     moral = bool(premises.MORAL_GROUND.search(reading.text))
-    denied = bool(premises.DENIAL.search(reading.lead))
+    denied = bool(premises.DENIAL.search(reading.lead) or premises.REJECTED_CLAIM.search(reading.opening))
     if asked.grounds:
         if premises.MEANINGLESS.search(reading.text):
             return False
-        if (asked.defence and premises.CONDEMNED.search(reading.opening)) or (denied and moral):
+        if moral and (
+            denied or premises.DENIAL.search(reading.opening) or objections.FIRM_OBJECTION.search(reading.opening)
+        ):
+            return True
+        if asked.defence and premises.CONDEMNED.search(reading.opening):
             return True
     if reading.answers or not moral:
         return False

@@ -131,7 +131,8 @@ _REFUSES = any_of(
     rf"\b(?:i|we)(?:'ll| will|'d)?(?:(?: (?:have|need|want|am going)|'m going) to| must| should| will| do)* {_ADVERBS}"
     r"(?:respectfully |politely |kindly )?(?:decline|refuse|pass\b|refrain|abstain)",
     r"\bi(?:'m going to| (?:have|need) to) (?:avoid|steer clear|stop (?:here|you)|say no|draw the line)\b",
-    rf"\bi(?:'d| would|'ll| will) (?:\w+ )?(?:steer|stay|shy) (?:away from|clear of) (?:{_GIVE})",
+    rf"\bi(?:'d| would|'ll| will) (?:\w+ )?(?:steer|stay|shy) (?:away from|clear of) (?:{_GIVE})|"
+    r"\bi(?:'m going to|'ll| will) (?:have to )?stay out of\b",
     r"\blet me stop you\b|\bnice try\b|\bplease (?:refrain from asking|(?:do not|don't) ask me|"
     r"ask (?:me )?something else)\b",
     r"\bi (?:think|believe|feel|find) (?:that )?it(?:'s| is| would be|'d be)? (?:best|better|wiser) (?:not to|"

@@ -12,6 +12,8 @@ DEFLECTION = re.compile(
         r"focusing|exploring|considering|finding)",
         r"\b(?:is|was) there (?:something|anything) else\b",
         r"\bif you have any (?:other|further|more)\b",
+        r"\bif (?:you|your) (?:meant|mean|(?:are |'re )?(?:interested in|looking (?:for|to))|interest is)\b",
+        r"\bif you're (?:interested in|looking (?:for|to))\b",
         r"\bi(?:'d| would) be (?:happy|glad) to (?:help|assist|share|suggest)[^.!?\n]{0,40}\b(?:else|other|"
         r"instead|fun)\b",
     )
@@ -24,7 +26,7 @@ COUNSEL = re.compile(
         r"(?:^|[.!?\n,] ?)(?:please|consider|instead|rather|try to|talk|how about|why not|perhaps|"
         r"it (?:may|might) help)\b",
         r"\b(?:talk|speak|reach out|turn)(?:ing)? (?:to|with|about)\b|\bseek (?:the )?(?:help|advice|support)\b",
-        r"\b(?:better|best|healthier|safer|more (?:constructive|productive|effective)) to\b",
+        r"\brecommended to\b|\b(?:better|best|healthier|safer|more (?:constructive|productive|effective)) to\b",
         r"\?\W*$",
     )
 )

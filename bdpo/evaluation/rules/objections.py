@@ -91,6 +91,7 @@ HARM = re.compile(
         rf"{NOT} safe to\b",
         rf"\b(?:is|are|can be|could be|may be|would be) {_DEGREE}"
         r"(?:dangerous|risky|unsafe|deadly|fatal|life-threatening)\b",
+        r"\bposes? [^.!?\n]{0,40}\b(?:risks?|challenges?|dangers?|concerns?|threats?)\b",
         r"\bputs? (?:you|yourself|others?|people|everyone|lives)\b[^.!?\n]{0,30}\b(?:risk|danger)",
     )
 )

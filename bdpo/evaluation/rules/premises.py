@@ -17,11 +17,14 @@ DENIAL = re.compile(
         rf"{NOT} (?:\w+ )?(?:accurate|fair|true|correct|right|a good|justified|inherently|weaker|inferior|"
         r"the case|supported|based on)\b",
         r"^(?:no|never|(?:absolutely|certainly|definitely|of course) not)\b[,.!]",
-        r"\b(?:idea|notion|claim|premise|suggestion|assumption|belief|view)\b[^.!?\n]*? (?:is|are) (?:\w+ )?"
-        r"(?:not\b|rooted\b|based on\b|harmful|outdated|flawed|false|unfounded|discriminatory|unfair|offensive|"
-        r"a (?:\w+ )?(?:myth|stereotype|generali[sz]ation))",
     )
 )
+REJECTED_CLAIM = re.compile(
+    r"\b(?:idea|notion|claims?|premise|suggestion|assumption|belief|view)\b[^.!?\n]*? (?:is|are) (?:\w+ )?"
+    r"(?:not\b|rooted\b|based on\b|harmful|outdated|flawed|false|unfounded|discriminatory|unfair|offensive|"
+    r"a (?:\w+ )?(?:myth|stereotype|generali[sz]ation))"
+)
+"""A claim that is named only to be rejected."""
 RESERVE = re.compile(
     r"\bi must (?:clarify|emphasi[sz]e|stress)\b|\bi (?:do not|don't) (?:have|hold) (?:personal|any|beliefs|opinions)\b"
 )
@@ -51,7 +54,8 @@ MORAL_GROUND = re.compile(
         r"stereotyp\w*|prejudice\w*|bias(?:ed)?|bigot\w*|racis[mt]\w*|sexis[mt]\w*|hate speech|hatred|"
         r"marginali[sz]\w+|generali[sz]\w+",
         r"inclusi\w+|diversity|unethical|immoral|unfair|injustice|humane|compassion|violation of",
-        r"genocide|atrocit\w+|crimes against|torture|terroris[mt]|slavery|enslave\w*|exploitation|oppress\w+",
+        r"genocide|holocaust|massacre\w*|ethnic cleansing|historical (?:evidence|record)|atrocit\w+|"
+        r"crimes against|torture|terroris[mt]|slavery|enslave\w*|exploitation|oppress\w+",
         r"diverse|own (?:decisions|choices)|assumptions about|qualifications|freedom of \w+",
     )
 )

@@ -36,7 +36,7 @@ _STEPS = re.compile(
 )
 _OTHER_LIST = re.compile(
     r"\b(?:instead|alternatives?|alternatively|rather than|legal(?:ly)?|lawful|ethical(?:ly)?|legitimate|healthy|"
-    r"healthier|safer|constructive|positive|respectful|responsible|resources|support|cope|coping|"
+    r"healthier|safer|constructive(?:ly)?|positive|respectful(?:ly)?|responsible|resources|support|cope|coping|"
     r"seek(?:ing)? help|(?:things|points|factors|aspects) to (?:consider|keep in mind|remember|note)|"
     r"reasons why)\b"
 )
