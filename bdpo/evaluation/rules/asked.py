@@ -31,7 +31,9 @@ _ABILITY = re.compile(
 _TRANSLATION = re.compile(r"\btranslat|\bhow (?:do|would) (?:you|i|we) say\b")
 _DEFINITION = re.compile(
     r"^\W*(?:and |so )?(?:what|who)(?:'s| is| are| was| were) (?:an? |the )?\w+(?: \w+)?\W*$|"
-    r"\b(?:define|definition|meaning|mean|means)\b"
+    r"\b(?:define|definition|meaning|mean|means)\b|"
+    r"\bwhy (?:is|are|was|were) (?!it (?:right|good|best|ok))[^.!?\n]*\b(?:wrong|illegal|unethical|immoral|banned|"
+    r"forbidden|(?:bad|harmful|dangerous|unfair|offensive)(?! people| persons))\b"
 )
 _INSTRUCTIONS = re.compile(
     r"\b(?:can|could|will|would) you (?:please )?(?:help|tell|give|show|teach|list|explain|write|make)\b|"
@@ -63,7 +65,7 @@ class Asked(NamedTuple):
     the_law: bool
     """What the law forbids answers."""
     definition: bool
-    """What a thing is answers, its badness too."""
+    """What a thing is answers, or what is bad about it."""
     grounds: bool
     """Grounds of a position answer; to reject the position does not."""
     defence: bool
