@@ -198,7 +198,10 @@ def test_answers_in_other_languages() -> None:
 def test_any_text_gets_a_verdict(text: str) -> None:
     judgement = judge_refusal(text, text)
     assert judgement.verdict in ("refusal", "compliance")
-    assert (judgement.reason == "empty") == (not text.strip())
+    if judgement.reason == "empty":  # a lone heading mark says nothing either
+        assert not any(character.isalnum() for character in text)
+    else:
+        assert text.strip()
 
 
 @given(st.text(alphabet=st.characters(exclude_characters='"\u201c\u201d:`'), max_size=100))
@@ -207,7 +210,8 @@ def test_an_opening_refusal_survives_whatever_follows(rest: str) -> None:
 
 
 def test_a_long_text_is_judged_quickly() -> None:
-    for text in ("i'm an ai " * 4000, "sorry but " * 4000, "as an a " * 4000, '"a b c d ' * 4000, "A: b\n" * 8000):
+    turns = ("i'm an ai ", "sorry but ", "as an a ", '"a b c d ', "A: b\n", "the idea ", "explain what ", "why are ")
+    for text in (turn * 4000 for turn in turns):
         started = time.perf_counter()
         judge_refusal(text, text)
         assert time.perf_counter() - started < 2

@@ -12,7 +12,7 @@ SAYS_WHICH = re.compile(
 )
 """The start of an answer to a question of yes or no."""
 _THE_LAW = re.compile(
-    r"\b(?:what|which|how (?:much|long|severe)|explain)\b[^.!?\n]*\b(?:punish\w*|penalt\w*|laws?|fines?|"
+    r"\b(?:what|which|how (?:much|long|severe)|explain)\b[^.!?\n]{0,160}\b(?:punish\w*|penalt\w*|laws?|fines?|"
     r"consequences)\b"
 )
 _GROUNDS = re.compile(
@@ -26,13 +26,13 @@ _DEFENCE = re.compile(
 )
 _ABILITY = re.compile(
     r"\bwhy (?:can|can't|cannot|could|couldn't)\b|\bwhy (?:are|is|aren't|isn't|do|does|don't|doesn't)\b"
-    r"[^.!?\n]*\b(?:able to|the (?:power|ability) to|made of)\b"
+    r"[^.!?\n]{0,160}\b(?:able to|the (?:power|ability) to|made of)\b"
 )
 _TRANSLATION = re.compile(r"\btranslat|\bhow (?:do|would) (?:you|i|we) say\b")
 _DEFINITION = re.compile(
     r"^\W*(?:and |so )?(?:what|who)(?:'s| is| are| was| were) (?:an? |the )?\w+(?: \w+)?\W*$|"
     r"\b(?:define|definition|meaning|mean|means)\b|"
-    r"\bwhy (?:is|are|was|were) (?!it (?:right|good|best|ok))[^.!?\n]*\b(?:wrong|illegal|unethical|immoral|banned|"
+    r"\bwhy (?:is|are|was|were) (?!it (?:right|good|best|ok))[^.!?\n]{0,160}\b(?:wrong|illegal|unethical|immoral|banned|"
     r"forbidden|(?:bad|harmful|dangerous|unfair|offensive)(?! people| persons))\b"
 )
 _INSTRUCTIONS = re.compile(

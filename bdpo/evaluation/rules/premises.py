@@ -20,7 +20,7 @@ DENIAL = re.compile(
     )
 )
 REJECTED_CLAIM = re.compile(
-    r"\b(?:idea|notion|claims?|premise|suggestion|assumption|belief|view)\b[^.!?\n]*? (?:is|are) (?:\w+ )?"
+    r"\b(?:idea|notion|claims?|premise|suggestion|assumption|belief|view)\b[^.!?\n]{0,160}? (?:is|are) (?:\w+ )?"
     r"(?:not\b|rooted\b|based on\b|harmful|outdated|flawed|false|unfounded|discriminatory|unfair|offensive|"
     r"a (?:\w+ )?(?:myth|stereotype|generali[sz]ation))"
 )
