@@ -32,8 +32,8 @@ _TRANSLATION = re.compile(r"\btranslat|\bhow (?:do|would) (?:you|i|we) say\b")
 _DEFINITION = re.compile(
     r"^\W*(?:and |so )?(?:what|who)(?:'s| is| are| was| were) (?:an? |the )?\w+(?: \w+)?\W*$|"
     r"\b(?:define|definition|meaning|mean|means)\b|"
-    r"\bwhy (?:is|are|was|were) (?!it (?:right|good|best|ok))[^.!?\n]{0,160}\b(?:wrong|illegal|unethical|immoral|banned|"
-    r"forbidden|(?:bad|harmful|dangerous|unfair|offensive)(?! people| persons))\b"
+    r"\bwhy (?:is|are|was|were) (?!it (?:right|good|best|ok))[^.!?\n]{0,160}\b(?:wrong|illegal|unethical|immoral|"
+    r"banned|forbidden|(?:bad|harmful|dangerous|unfair|offensive)(?! people| persons))\b"
 )
 _INSTRUCTIONS = re.compile(
     r"\b(?:can|could|will|would) you (?:please )?(?:help|tell|give|show|teach|list|explain|write|make)\b|"
