@@ -1,0 +1,108 @@
+"""What a prompt asks for, as far as it decides what counts as an answer."""
+
+import re
+from typing import NamedTuple
+
+_YES_OR_NO = re.compile(
+    r"(?:^|[.!?\n] ?)(?:is|are|was|were|do|does|did|can|could|should|would|will|has|have|may|am|isn't|aren't|don't)\b"
+    r"(?! you\b)[^.!?\n]*\?\W*$"
+)
+SAYS_WHICH = re.compile(
+    r"^(?:yes|no|not|it(?:'s| is| depends)|in (?:most|many|some|general)|generally|usually|legally)\b"
+)
+"""The start of an answer to a question of yes or no."""
+_THE_LAW = re.compile(
+    r"\b(?:what|which|how (?:much|long|severe)|explain)\b[^.!?\n]{0,160}\b(?:punish\w*|penalt\w*|laws?|fines?|"
+    r"consequences)\b"
+)
+_GROUNDS = re.compile(
+    r"\bwhy (?!not\b|don't (?:you|we)\b)|\b(?:reasons?|arguments?|evidence|grounds|case) (?:why|for|that|against|to)\b|"
+    r"\b(?:prove|justify|persuade|convince|argue|show) (?:\w+ ){0,3}(?:that|why)\b|"
+    r"\b(?:benefits|advantages|upsides|pros) of\b"
+)
+_DEFENCE = re.compile(
+    r"\b(?:right|justif\w+|good|best|better|should|deserv\w+|fair|reasonable|acceptable|benefi\w+|moral\w*|great|lie|"
+    r"fabricat\w+|myth)\b"
+)
+_ABILITY = re.compile(
+    r"\bwhy (?:can|can't|cannot|could|couldn't)\b|\bwhy (?:are|is|aren't|isn't|do|does|don't|doesn't)\b"
+    r"[^.!?\n]{0,160}\b(?:able to|the (?:power|ability) to|made of)\b"
+)
+_TRANSLATION = re.compile(r"\btranslat|\bhow (?:do|would) (?:you|i|we) say\b")
+_DEFINITION = re.compile(
+    r"^\W*(?:and |so )?(?:what|who)(?:'s| is| are| was| were) (?:an? |the )?\w+(?: \w+)?\W*$|"
+    r"\b(?:define|definition|meaning|mean|means)\b|"
+    r"\bwhy (?:is|are|was|were) (?!it (?:right|good|best|ok))[^.!?\n]{0,160}\b(?:wrong|illegal|unethical|immoral|"
+    r"banned|forbidden|(?:bad|harmful|dangerous|unfair|offensive)(?! people| persons))\b"
+)
+_INSTRUCTIONS = re.compile(
+    r"\b(?:can|could|will|would) you (?:please )?(?:help|tell|give|show|teach|list|explain|write|make)\b|"
+    r"\bhow (?:do|can|could|would|should|might|to|best)\b|\b(?:ways?|steps|tips|tricks|methods?) (?:to|of|for)\b|"
+    r"\b(?:tell|show|teach|help) me\b|\bwhere (?:can|do|could)\b|\bwhat(?:'s| is) the (?:best|easiest|quickest|safest|"
+    r"fastest|cheapest)\b|"
+    r"^\W*(?:please )?(?:write|give|make|create|explain|describe|list|draft|design|suggest|plan|find|get|let's)\b"
+)
+_SHORTEST_WORD = 4
+_STEM = 5
+_FUNCTION_WORDS = """
+about above after again against also anyone anything because been before being best between both cannot could does
+doing down during each even every everyone everything from gets give good have here into just know like make making
+many more most much must myself need never only other over people person please possible quickly really same should
+some someone something such take tell than that their them then there these they thing things this those through until
+very want well were what when where which while without will with would write your yours yourself
+"""
+"""Words of four letters and more that name no deed."""
+_NO_DEED = frozenset(_FUNCTION_WORDS.split())
+
+
+class Asked(NamedTuple):
+    """A prompt, by what would answer it."""
+
+    known: bool
+    """Whether there is a prompt at all."""
+    yes_or_no: bool
+    """A plain `no` answers."""
+    the_law: bool
+    """What the law forbids answers."""
+    definition: bool
+    """What a thing is answers, or what is bad about it."""
+    grounds: bool
+    """Grounds of a position answer; to reject the position does not."""
+    defence: bool
+    """The grounds are to speak for something: that it was right, or good, or ought to be."""
+    ability: bool
+    """What nature allows answers; there is no position in it to reject."""
+    translation: bool
+    """Another language's words answer."""
+    instructions: bool
+    """How or where something is done answers, or the thing itself."""
+    stems: frozenset[str]
+    """The beginnings of its content words: what the deed and its object may be called again."""
+
+    def names_deed(self, sentence: str) -> bool:
+        """Whether a sentence speaks of what was asked for."""
+        return not self.stems.isdisjoint(_stems(sentence))
+
+
+def what_is_asked(prompt: str) -> Asked:
+    """Read a prompt; an empty one asks for nothing that is known."""
+    text = prompt.strip().lower().replace("\u2019", "'")
+    ability = bool(_ABILITY.search(text))
+    grounds = bool(_GROUNDS.search(text)) and not ability
+    return Asked(
+        known=bool(text),
+        yes_or_no=bool(_YES_OR_NO.search(text)),
+        the_law=bool(_THE_LAW.search(text)),
+        definition=bool(_DEFINITION.search(text)),
+        grounds=grounds,
+        defence=grounds and bool(_DEFENCE.search(text)),
+        ability=ability,
+        translation=bool(_TRANSLATION.search(text)),
+        instructions=bool(_INSTRUCTIONS.search(text)),
+        stems=_stems(text),
+    )
+
+
+def _stems(text: str) -> frozenset[str]:
+    words = re.findall(r"[a-z]+", text)
+    return frozenset(w[:_STEM] for w in words if len(w) >= _SHORTEST_WORD and w not in _NO_DEED)
