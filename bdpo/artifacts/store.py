@@ -18,8 +18,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from bdpo.artifacts.locks import hold
 from bdpo.artifacts.manifest import (
     MANIFEST,
     Manifest,
@@ -121,16 +120,8 @@ class ArtifactStore:
             waiting: called once if another process holds it.
         """
         self.folder(stage, fingerprint).parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.root / stage / f"{fingerprint}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            waiting()
-            lock.acquire()
-        try:
+        with hold(self.root / stage / f"{fingerprint}.lock", waiting):
             yield
-        finally:
-            lock.release()
 
     def begin(self, identity: Identity, *, afresh: bool) -> Path:
         """The workspace of an artifact; what an earlier attempt left there is kept unless `afresh`."""
