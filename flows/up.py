@@ -151,11 +151,10 @@ _ABANDONED = "The process of this run is gone; what it finished is kept, and ano
 
 
 def _end(children: list[subprocess.Popen[bytes]]) -> None:
-    """End the worker before the server, each with all that it started."""
+    """End the worker, then the server, which the worker would miss; runs under way end with this process."""
     for child in reversed(children):
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGTERM)
-    for child in reversed(children):
         try:
             child.wait(timeout=8)
         except subprocess.TimeoutExpired:
