@@ -96,7 +96,7 @@ class ArtifactStore:
         manifest = read_manifest(folder)
         if manifest is None:
             if folder.exists():
-                return Inspection(State.DAMAGED, folder, None, f"{MANIFEST} is missing or cannot be read")
+                return Inspection(State.DAMAGED, folder, None, f"{MANIFEST} is missing or damaged")
             if self.workspace(stage, fingerprint).is_dir():
                 return Inspection(State.PARTIAL, folder, None, describe_progress(self.workspace(stage, fingerprint)))
             return Inspection(State.ABSENT, folder, None, "not computed yet")

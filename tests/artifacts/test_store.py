@@ -1,5 +1,6 @@
 """The store: whole or not at all, whatever happens to its files or its process."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -30,6 +31,12 @@ def state(store: ArtifactStore) -> tuple[State, str]:
     return inspection.state, inspection.reason
 
 
+def replace(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+
+
 def test_a_committed_artifact_is_whole_and_names_every_file(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     assert state(store) == (State.ABSENT, "not computed yet")
@@ -53,8 +60,12 @@ def test_a_committed_artifact_is_whole_and_names_every_file(tmp_path: Path) -> N
         (lambda f: (f / "pairs.parquet").unlink(), "pairs.parquet is missing"),
         (lambda f: (f / "pairs.parquet").write_bytes(b"row"), "pairs.parquet has 3 bytes where the manifest says 4"),
         (lambda f: (f / "pairs.parquet").write_bytes(b"rowz"), "pairs.parquet was altered: its digest is not the"),
-        (lambda f: (f / MANIFEST).unlink(), "manifest.json is missing or cannot be read"),
-        (lambda f: (f / MANIFEST).write_text("{"), "manifest.json is missing or cannot be read"),
+        (lambda f: (f / MANIFEST).unlink(), "manifest.json is missing or damaged"),
+        (lambda f: (f / MANIFEST).write_text("{"), "manifest.json is missing or damaged"),
+        (lambda f: (f / MANIFEST).write_text("[]"), "manifest.json is missing or damaged"),
+        (lambda f: (f / MANIFEST).write_bytes(b"\xff"), "manifest.json is missing or damaged"),
+        (lambda f: replace(f / MANIFEST, b'"pairs": 3', b'"pairs": 2'), "manifest.json is missing or damaged"),
+        (lambda f: replace(f / MANIFEST, b'"digest"', b'"digesu"'), "manifest.json is missing or damaged"),
     ],
 )
 def test_damage_is_noticed_and_mended(tmp_path: Path, harm: object, reason: str) -> None:
@@ -68,6 +79,15 @@ def test_damage_is_noticed_and_mended(tmp_path: Path, harm: object, reason: str)
     make(store)
     assert state(store) == (State.WHOLE, "")
     assert sorted(p.name for p in (tmp_path / "ingest").iterdir()) == ["abc"]
+
+
+def test_a_manifest_of_before_it_held_a_digest_is_read(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    path = make(store) / MANIFEST
+    fields = json.loads(path.read_text())
+    assert fields.pop("digest")
+    path.write_text(json.dumps(fields))
+    assert state(store) == (State.WHOLE, "")
 
 
 def test_an_alteration_that_keeps_size_and_mtime_is_noticed(tmp_path: Path) -> None:
