@@ -13,18 +13,17 @@ T = TypeVar("T")
 UNREACHABLE = (httpx.TransportError, PrefectHTTPStatusError)
 """What Prefect's client raises when the server cannot be reached or takes nothing."""
 _PAUSE_S = 20.0
-_REFUSED_FROM, _SERVERS_FROM = 400, 500
-_GONE = 404
+_WRONG = frozenset({400, 405, 409, 415, 422})
+"""What a server answers to a request that is wrong."""
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether an error says that the server is away; a request that it calls wrong is a bug of ours.
+    """Whether an error says that the server is away or takes nothing now; a request that it calls wrong is our bug.
 
-    What it does not find it has forgotten: a server that came back with an empty database knows no earlier run.
+    A server that came back with an empty database finds no earlier run (404); one that is busy answers 429.
     """
     if isinstance(error, PrefectHTTPStatusError):
-        status = error.response.status_code
-        return status == _GONE or not _REFUSED_FROM <= status < _SERVERS_FROM
+        return error.response.status_code not in _WRONG
     return isinstance(error, httpx.TransportError)
 
 
