@@ -81,6 +81,8 @@ class Pipeline:
         self._checks = checks
         self._store = ArtifactStore(config.artifacts)
         self._remote = RemoteStore(config.remote_artifacts) if config.remote_artifacts is not None else None
+        self._seen: dict[Stage, Manifest | None] | None = None
+        """While a plan is made: the remote manifests that were read for it.  A run looks anew each time."""
         self._run = _Run(new_run_id(config.name), datetime.now(UTC).isoformat())
 
     @cached_property
@@ -113,7 +115,14 @@ class Pipeline:
         return graph.fingerprints(self._reads.__getitem__, self._inputs)
 
     def plan(self) -> list[StagePlan]:
-        """What a run would do with each stage, and why."""
+        """What a run would do with each stage, and why; the remote store is asked once for each."""
+        self._seen = {}
+        try:
+            return self._plan()
+        finally:
+            self._seen = None
+
+    def _plan(self) -> list[StagePlan]:
         plans: dict[Stage, StagePlan] = {}
         for stage in STAGES:
             inspection = self._inspect(stage)
@@ -319,7 +328,13 @@ class Pipeline:
         return rebuilt
 
     def _remote_manifest(self, stage: Stage) -> Manifest | None:
-        return None if self._remote is None else self._remote.look(stage, self.fingerprints[stage]).manifest
+        if self._remote is None:
+            return None
+        if self._seen is None:
+            return self._remote.look(stage, self.fingerprints[stage]).manifest
+        if stage not in self._seen:
+            self._seen[stage] = self._remote.look(stage, self.fingerprints[stage]).manifest
+        return self._seen[stage]
 
     def _nearest(self, stage: Stage) -> Manifest | None:
         """The artifact to explain against: the last of the same run name, else the last of all."""

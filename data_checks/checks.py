@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -20,6 +21,19 @@ from data_checks import suites
 
 # It announces a temporary folder for every context.
 logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
+
+
+class _Raising(logging.Filter):
+    """Raises what Great Expectations would log and go on without: a page that could not be rendered or written."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = sys.exception()
+        if record.levelno >= logging.ERROR and error is not None:
+            raise error
+        return True
+
+
+logging.getLogger("great_expectations.render.renderer.site_builder").addFilter(_Raising())
 
 _COMPLETE = {
     "result_format": "COMPLETE",

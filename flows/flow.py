@@ -8,14 +8,17 @@ its bare name, and a `bdpo.py` would hide the package `bdpo`.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from prefect import flow
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.assets import Asset, materialize
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State
 from prefect.flow_runs import suspend_flow_run
+from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed
 
 from bdpo.config import load_config
@@ -23,44 +26,47 @@ from bdpo.errors import UserError
 from bdpo.pipeline import Pipeline, StageResult
 from bdpo.progress import Progress
 from data_checks import GreatExpectationsChecks
+from flows.delivery import UNREACHABLE, Delivery, is_away, reason, server_address
 from flows.progress import PrefectProgress, both
+from flows.results import publish
+from flows.turn import turn
 
 Stage = Literal["ingest", "score", "train", "evaluate"]
 
 
-def _run(pipeline: Pipeline, stage: Stage, force: bool, shown: Progress | None) -> State[Any]:
+def _run(pipeline: Pipeline, stage: Stage, force: bool, shown: Progress | None, deliver: Delivery) -> State[Any]:
     """Run a stage and say how it went as a Prefect state."""
-    progress = PrefectProgress(stage)
+    progress = PrefectProgress(stage, deliver)
     try:
         result = pipeline.run_stage(stage, force=force, progress=both(progress, shown))
     except UserError as error:
         return Failed(message=str(error), data=error)
     progress.finish()
-    _publish(result)
+    publish(result, deliver)
     if result.cached:
         origin = f", fetched from {result.fetched_from}" if result.fetched_from else ""
         return Completed(name="Cached", message=f"cached: {result.artifact}{origin}", data=result)
     return Completed(message=f"computed, because {'; '.join(result.reasons)}: {result.artifact}", data=result)
 
 
-def ingest(pipeline: Pipeline, force: bool, shown: Progress | None) -> State[Any]:
+def ingest(pipeline: Pipeline, force: bool, shown: Progress | None, deliver: Delivery) -> State[Any]:
     """Raw rows to validated pairs."""
-    return _run(pipeline, "ingest", force, shown)
+    return _run(pipeline, "ingest", force, shown, deliver)
 
 
-def score(pipeline: Pipeline, force: bool, shown: Progress | None) -> State[Any]:
+def score(pipeline: Pipeline, force: bool, shown: Progress | None, deliver: Delivery) -> State[Any]:
     """Pairs to log-probs under the reference model."""
-    return _run(pipeline, "score", force, shown)
+    return _run(pipeline, "score", force, shown, deliver)
 
 
-def train(pipeline: Pipeline, force: bool, shown: Progress | None) -> State[Any]:
+def train(pipeline: Pipeline, force: bool, shown: Progress | None, deliver: Delivery) -> State[Any]:
     """Pairs and scores to an aligned model."""
-    return _run(pipeline, "train", force, shown)
+    return _run(pipeline, "train", force, shown, deliver)
 
 
-def evaluate(pipeline: Pipeline, force: bool, shown: Progress | None) -> State[Any]:
+def evaluate(pipeline: Pipeline, force: bool, shown: Progress | None, deliver: Delivery) -> State[Any]:
     """Base model against aligned model."""
-    return _run(pipeline, "evaluate", force, shown)
+    return _run(pipeline, "evaluate", force, shown, deliver)
 
 
 _WORK = {"ingest": ingest, "score": score, "train": train, "evaluate": evaluate}
@@ -129,6 +135,13 @@ def run_stages(
                 "add --param with_inputs=true (--with-inputs) to have the missing stages run too."
             )
         stages = [*missing, only]
+
+    def away(message: str) -> None:
+        get_run_logger().warning("%s", message)
+        if shown is not None:
+            shown.say(message)
+
+    deliver = Delivery(away)
     results: list[StageResult] = []
     for stage in stages:
         if stage == "train" and pause_before_train and (stage in force or stage in pipeline.missing_inputs("evaluate")):
@@ -136,7 +149,7 @@ def run_stages(
             # for the same key a second time.
             suspend_flow_run(key="before-train")
         # The pipeline is no plain value: nothing of it is hashed, sent or stored.
-        state: State[Any] = _materializing(pipeline, stage)(pipeline, stage in force, shown, return_state=True)
+        state: State[Any] = _materializing(pipeline, stage)(pipeline, stage in force, shown, deliver, return_state=True)
         result: Any = state.result(raise_on_failure=False)
         if isinstance(result, BaseException):
             raise result
@@ -164,35 +177,82 @@ def bdpo(
         pause_before_train: suspend the run before training, until it is resumed in the UI or through the API.
     """
     try:
-        results = run_stages(
-            config, overrides or [], only, force or [], with_inputs, pause_before_train, SHOWN.get("terminal")
-        )
+        with turn(get_run_logger().info):
+            results = run_stages(
+                config, overrides or [], only, force or [], with_inputs, pause_before_train, _HERE.shown
+            )
     except UserError as error:
+        _HERE.outcome = error
         return Failed(message=str(error), data=error)
+    _HERE.outcome = results
     cached = [result.stage for result in results if result.cached]
     return Completed(message=f"{len(results)} stages, cached: {', '.join(cached) or 'none'}", data=results)
 
 
-SHOWN: dict[str, Progress] = {}
-"""Where `bdpo run` wants progress beside Prefect; parameters of a flow must be plain values."""
+@dataclass
+class _Here:
+    """What a run in this process shares with who asked for it; a flow's parameters must be plain values."""
+
+    shown: Progress | None = None
+    """A second place to show progress."""
+    outcome: list[StageResult] | UserError | None = None
+    """How it went, kept for when the server cannot be told."""
 
 
-def _publish(result: StageResult) -> None:
-    """The stage's figures as artifacts of the Prefect UI."""
-    table = result.summary.get("table")
-    if table:
-        create_table_artifact(table=table, key="bdpo-evaluation", description="Base model against aligned model")
-    counts = "\n".join(
-        f"| {name} | {value} |" for name, value in result.summary.items() if isinstance(value, (int, float, str))
-    )
-    docs = result.artifact / "data_docs" / "index.html"
-    checked = f"[what was checked]({docs.resolve().as_uri()})\n\n" if docs.is_file() else ""
-    for page, name in ((docs, "data-docs"), (result.artifact / "report.html", "report")):
-        if page.is_file():
-            link = page.resolve().as_uri()
-            create_link_artifact(link=link, link_text=name, key=f"bdpo-{result.stage}-{name}", description=str(page))
-    create_markdown_artifact(
-        key=f"bdpo-{result.stage}",
-        description=f"{result.stage}: {'cached' if result.cached else 'computed'}",
-        markdown=f"`{result.artifact}`\n\n{checked}| figure | value |\n| --- | --- |\n{counts}\n",
-    )
+_HERE = _Here()
+
+
+def run_here(
+    config: str, overrides: list[str], only: Stage | None, force: list[Stage], with_inputs: bool, shown: Progress
+) -> list[StageResult]:
+    """Run the flow in this process: what `bdpo run` does.
+
+    Args:
+        config: path of a YAML config.
+        overrides: `dotted.key=value`.
+        only: one stage instead of all.
+        force: stages to compute though they are cached.
+        with_inputs: with `only`: run the stages first whose artifacts it lacks.
+        shown: where to show progress beside Prefect.
+
+    Raises:
+        UserError: a stage failed for something that the user can put right, or the Prefect server went away and did
+            not come back while Prefect's client asked for it again.
+    """
+    _HERE.shown, _HERE.outcome = shown, None
+    _require_server()
+    try:
+        state: Any = bdpo(
+            config=config, overrides=overrides, only=only, force=force, with_inputs=with_inputs, return_state=True
+        )
+        results: Any = state.result(raise_on_failure=False)
+    except UNREACHABLE as error:
+        results = error
+    if not isinstance(results, BaseException):
+        found: list[StageResult] = results
+        return found
+    if not is_away(results):
+        raise results
+    if isinstance(_HERE.outcome, UserError):
+        raise _HERE.outcome
+    ending = "before the end" if _HERE.outcome is None else "when all stages were done"
+    raise UserError(
+        f"{_capital(server_address())} could not be reached {ending} ({reason(results)}); what was finished is kept: "
+        f"{_REMEDY}."
+    ) from results
+
+
+_REMEDY = "start it again, or unset PREFECT_API_URL to use a temporary one, and run the same command again"
+
+
+def _require_server() -> None:
+    url = PREFECT_API_URL.value()
+    if url:
+        with SyncPrefectClient(url) as client:
+            error = client.api_healthcheck()
+        if error is not None:
+            raise UserError(f"{_capital(server_address())} does not answer ({reason(error)}): {_REMEDY}.")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

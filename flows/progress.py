@@ -7,6 +7,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.logging import get_run_logger
 
 from bdpo.progress import Progress
+from flows.delivery import Delivery
 
 _PERIOD_S = 2.0
 
@@ -14,9 +15,10 @@ _PERIOD_S = 2.0
 class PrefectProgress:
     """A `bdpo.progress.Progress` inside a task run."""
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str, deliver: Delivery) -> None:
         """For the task run of `stage`, which must be the current one."""
         self._stage = stage
+        self._deliver = deliver
         self._log = get_run_logger()
         self._artifact: UUID | None = None
         self._total = self._done = 0
@@ -28,18 +30,16 @@ class PrefectProgress:
         self._total, self._done, self._unit = total, done, unit
         self._begun = self._shown = time.monotonic()
         if self._artifact is None:
-            artifact = create_progress_artifact(self._percent(), key=f"bdpo-{self._stage}-progress")
-            assert isinstance(artifact, UUID), "outside of an event loop an artifact is created at once"
-            self._artifact = artifact
+            self._artifact = self._deliver(self._create)
         self._log.info("%s: %d of %d %s to do", task, total - done, total, unit)
 
     def advance(self, pieces: int = 1, **figures: float) -> None:
         """Report finished pieces, at most every two seconds."""
         self._done += pieces
         now = time.monotonic()
-        if self._artifact is not None and now - self._shown >= _PERIOD_S:
+        if now - self._shown >= _PERIOD_S:
             self._shown = now
-            update_progress_artifact(self._artifact, self._percent())
+            self._update(self._percent())
             rate = self._done / max(now - self._begun, 1e-9)
             shown = "".join(f", {name} {value:.4g}" for name, value in figures.items())
             self._log.info("%d of %d %s, %.3g a second%s", self._done, self._total, self._unit, rate, shown)
@@ -50,8 +50,17 @@ class PrefectProgress:
 
     def finish(self) -> None:
         """Show the stage's work as done."""
-        if self._artifact is not None:
-            update_progress_artifact(self._artifact, 100.0)
+        self._update(100.0)
+
+    def _create(self) -> UUID:
+        artifact = create_progress_artifact(self._percent(), key=f"bdpo-{self._stage}-progress")
+        assert isinstance(artifact, UUID), "outside of an event loop an artifact is created at once"
+        return artifact
+
+    def _update(self, percent: float) -> None:
+        artifact = self._artifact
+        if artifact is not None:
+            self._deliver(lambda: update_progress_artifact(artifact, percent))
 
     def _percent(self) -> float:
         return 100.0 * min(self._done / self._total, 1.0) if self._total else 100.0

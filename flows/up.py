@@ -9,10 +9,24 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+import psutil
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.states import Crashed
+
 from bdpo.errors import UserError
+from flows.turn import by_this_process
 
 _POOL = "bdpo"
 _HOST = "127.0.0.1"
@@ -46,6 +60,7 @@ def serve(port: int, project: Path) -> None:
         "PREFECT_API_URL": url,
         "PWD": str(project),
         "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),
+        **by_this_process(),
     }
     prefect = [sys.executable, "-m", "prefect"]
     children: list[subprocess.Popen[bytes]] = []
@@ -58,6 +73,7 @@ def serve(port: int, project: Path) -> None:
         # Two runs never train on one device at once, whichever deployments they belong to; the second waits.
         _do([*prefect, "work-pool", "set-concurrency-limit", _POOL, "1"], environment, project)
         _do([*prefect, "--no-prompt", "deploy", "--all"], environment, project)
+        _close_abandoned(url)
         worker = [*prefect, "worker", "start", "--pool", _POOL]
         children.append(_start(worker, environment, project))
         sys.stdout.write(
@@ -69,7 +85,10 @@ def serve(port: int, project: Path) -> None:
         sys.stdout.flush()
         while all(child.poll() is None for child in children):
             time.sleep(0.5)
-        raise UserError("A part of `bdpo up` ended by itself; what it said stands above.")
+        raise UserError(
+            "A part of `bdpo up` ended by itself, and the runs under way with it; what they finished is kept: "
+            "start `bdpo up` and the runs again."
+        )
     finally:
         _end(children)
 
@@ -111,12 +130,31 @@ def _do(command: list[str], environment: dict[str, str], project: Path) -> None:
         raise UserError(f"`prefect {' '.join(command[3:])}` failed: {said}")
 
 
+def _close_abandoned(url: str) -> None:
+    """Mark runs as crashed that an earlier `bdpo up` was ended under: they would keep the pool's one place for ever."""
+    living = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            living.add(process.environ().get("PREFECT__FLOW_RUN_ID"))
+    states = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+    with SyncPrefectClient(url) as client:
+        left = client.read_flow_runs(
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[_POOL])),
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))),
+        )
+        for run in left:
+            if str(run.id) not in living:
+                client.set_flow_run_state(run.id, Crashed(message=_ABANDONED), force=True)
+
+
+_ABANDONED = "The process of this run is gone; what it finished is kept, and another run goes on from there."
+
+
 def _end(children: list[subprocess.Popen[bytes]]) -> None:
-    """End the worker before the server, each with all that it started."""
+    """End the worker, then the server, which the worker would miss; runs under way end with this process."""
     for child in reversed(children):
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGTERM)
-    for child in reversed(children):
         try:
             child.wait(timeout=8)
         except subprocess.TimeoutExpired:

@@ -1,17 +1,20 @@
 """The manifest that makes a folder an artifact."""
 
 import importlib.metadata
+import json
 import os
 import platform
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from bdpo.artifacts.digest import digest_file, digest_value
 
 MANIFEST = "manifest.json"
+_DIGEST = "digest"
+"""Beside a manifest's fields in its file."""
 _PACKAGES = (
     "bdpo", "datasets", "deepspeed", "duckdb", "great-expectations", "prefect", "pyarrow", "torch", "transformers",
 )  # fmt: skip
@@ -72,16 +75,32 @@ def content_digest(files: dict[str, FileEntry]) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a folder; None where there is none that can be read."""
+    """The manifest of a folder; None where there is none that can be read and is as it was written."""
     try:
-        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValidationError):
+        return parse_manifest((folder / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 
 
+def parse_manifest(text: bytes) -> Manifest:
+    """What `manifest_text` wrote; manifests of before it wrote a digest have none.
+
+    Raises:
+        ValueError: it is no manifest, or not what was written.
+    """
+    fields = json.loads(text)
+    if not isinstance(fields, dict):
+        raise ValueError("a manifest is a JSON object")
+    digest = fields.pop(_DIGEST, None)
+    if digest is not None and digest != digest_value(fields):
+        raise ValueError("the manifest's digest is another")
+    return Manifest.model_validate(fields)
+
+
 def manifest_text(manifest: Manifest) -> str:
-    """What `manifest.json` holds."""
-    return manifest.model_dump_json(indent=2) + "\n"
+    """What `manifest.json` holds: the manifest and, last, the digest of all that stands above."""
+    fields = json.loads(manifest.model_dump_json())
+    return json.dumps(fields | {_DIGEST: digest_value(fields)}, indent=2, ensure_ascii=False) + "\n"
 
 
 def find_damage(folder: Path, manifest: Manifest) -> str | None:

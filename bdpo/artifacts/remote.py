@@ -19,9 +19,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
-from pydantic import ValidationError
 
-from bdpo.artifacts.manifest import MANIFEST, Manifest, content_digest, file_damage, manifest_text
+from bdpo.artifacts.manifest import MANIFEST, Manifest, content_digest, file_damage, manifest_text, parse_manifest
 from bdpo.errors import UserError
 from bdpo.progress import Progress
 
@@ -90,8 +89,8 @@ class RemoteStore:
             return RemoteCopy(None, None)
         damage = f"{MANIFEST} was altered"
         try:
-            manifest = Manifest.model_validate_json(text)
-        except ValidationError:
+            manifest = parse_manifest(text)
+        except ValueError:
             return RemoteCopy(None, damage)
         digest = self._read(stage, fingerprint, _MANIFEST_DIGEST)
         as_pushed = digest == hashlib.sha256(text).hexdigest().encode()

@@ -18,8 +18,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from bdpo.artifacts.locks import hold
 from bdpo.artifacts.manifest import (
     MANIFEST,
     Manifest,
@@ -99,7 +98,7 @@ class ArtifactStore:
         manifest = read_manifest(folder)
         if manifest is None:
             if folder.exists():
-                return Inspection(State.DAMAGED, folder, None, f"{MANIFEST} is missing or cannot be read")
+                return Inspection(State.DAMAGED, folder, None, f"{MANIFEST} is missing or damaged")
             if self.workspace(stage, fingerprint).is_dir():
                 return Inspection(State.PARTIAL, folder, None, describe_progress(self.workspace(stage, fingerprint)))
             return Inspection(State.ABSENT, folder, None, "not computed yet")
@@ -123,16 +122,8 @@ class ArtifactStore:
             waiting: called once if another process holds it.
         """
         self.folder(stage, fingerprint).parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.root / stage / f"{fingerprint}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            waiting()
-            lock.acquire()
-        try:
+        with hold(self.root / stage / f"{fingerprint}.lock", waiting):
             yield
-        finally:
-            lock.release()
 
     def begin(self, identity: Identity, *, afresh: bool) -> Path:
         """The workspace of an artifact.

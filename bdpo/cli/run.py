@@ -1,9 +1,10 @@
 """`bdpo run`, `plan` and `up`."""
 
+import logging
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -39,22 +40,18 @@ def run(
     artifacts = load_config(config, overrides or []).artifacts
     _prefect_environment(verbose)
     from bdpo.terminal import TerminalProgress
-    from flows.flow import SHOWN, bdpo
+    from flows.flow import run_here
 
     console = Console(stderr=False)
     with TerminalProgress(console).shown() as progress:
-        SHOWN["terminal"] = progress
-        state: Any = bdpo(
-            config=str(config),
-            overrides=overrides or [],
-            only=only.value if only else None,
-            force=[stage.value for stage in force or []],
-            with_inputs=with_inputs,
-            return_state=True,
+        results = run_here(
+            str(config),
+            overrides or [],
+            only.value if only else None,
+            [stage.value for stage in force or []],
+            with_inputs,
+            progress,
         )
-    results: Any = state.result(raise_on_failure=False)
-    if isinstance(results, BaseException):
-        raise results
     _show_results(console, results, artifacts)
 
 
@@ -93,6 +90,9 @@ def _prefect_environment(verbose: bool) -> None:
         # The terminal shows our own progress and one sentence for a mistake; the server still gets every line.
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
         os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+        # Of a server that is away Prefect's threads would each write a page; the run says it in a sentence.
+        os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
+        logging.raiseExceptions = False
 
 
 def _show_results(console: Console, results: "list[StageResult]", artifacts: Path) -> None:

@@ -81,9 +81,13 @@ def _read(path: Path, origins: Origins, seen: tuple[Path, ...]) -> dict[str, Any
     return _merge(base, data)
 
 
-def _construct(node: yaml.Node, file: Path, at: tuple[str | int, ...], origins: Origins) -> Any:
-    """Build plain values, noting where each stood and refusing a key given twice."""
+def _construct(
+    node: yaml.Node, file: Path, at: tuple[str | int, ...], origins: Origins, above: tuple[yaml.Node, ...] = ()
+) -> Any:
+    """Build plain values, noting where each stood and refusing a key given twice and an alias of what it stands in."""
     origins[at] = f"{file}:{node.start_mark.line + 1}"
+    if any(node is outer for outer in above):
+        raise UserError(f"{origins[at]}: field `{_dotted(at)}`: the YAML alias holds itself; write out what is meant.")
     if node.tag not in _PLAIN_TAGS:
         raise UserError(f"{origins[at]}: field `{_dotted(at)}`: the YAML tag {node.tag!r} is not allowed; remove it.")
     if isinstance(node, yaml.MappingNode):
@@ -93,11 +97,11 @@ def _construct(node: yaml.Node, file: Path, at: tuple[str | int, ...], origins: 
             if key in result:
                 line = key_node.start_mark.line + 1
                 raise UserError(f"{file}:{line}: field `{_dotted((*at, key))}` is given twice; keep one.")
-            result[key] = _construct(value_node, file, (*at, key), origins)
+            result[key] = _construct(value_node, file, (*at, key), origins, (*above, node))
             origins[(*at, key)] = f"{file}:{key_node.start_mark.line + 1}"
         return result
     if isinstance(node, yaml.SequenceNode):
-        return [_construct(child, file, (*at, i), origins) for i, child in enumerate(node.value)]
+        return [_construct(child, file, (*at, i), origins, (*above, node)) for i, child in enumerate(node.value)]
     try:
         value = _scalar(node)
     except (ValueError, KeyError, AttributeError, yaml.YAMLError):

@@ -1,6 +1,6 @@
 """Asking a guard or classifier model, in batches, with its answers kept by content."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -56,19 +56,27 @@ class ClassifierJudge:
         Raises:
             UserError: the classifier cannot be loaded, or is not of this kind.
         """
-        self._store.sweep()
-        keys = [digest_value([self._digest, *exchange]) for exchange in exchanges]
-        done = self._store.read()
-        missing = {key: exchange for key, exchange in zip(keys, exchanges, strict=True) if key not in done}
-        if missing:
-            ids = {key: question(self._settings.kind, self._tokenizer, *exchange) for key, exchange in missing.items()}
-            order = sorted(ids, key=lambda key: (-len(ids[key]), key))
-            for start in range(0, len(order), self._settings.batch_size):
-                batch = order[start : start + self._settings.batch_size]
-                answers = dict(zip(batch, self._ask([ids[key] for key in batch]), strict=True))
-                self._store.write(answers)
-                done |= answers
+        with self._store.lock(lambda: None):
+            self._store.sweep()
+            keys = [digest_value([self._digest, *exchange]) for exchange in exchanges]
+            done = self._store.read()
+            missing = {key: exchange for key, exchange in zip(keys, exchanges, strict=True) if key not in done}
+            done |= self._answer(missing)
         return [self._classifier.parse(done[key].text) for key in keys]
+
+    def _answer(self, exchanges: Mapping[str, tuple[str, str]]) -> dict[str, Completion]:
+        """What the classifier says of each, kept a batch at a time."""
+        done: dict[str, Completion] = {}
+        if not exchanges:
+            return done  # and no model is loaded
+        ids = {key: question(self._settings.kind, self._tokenizer, *exchange) for key, exchange in exchanges.items()}
+        order = sorted(ids, key=lambda key: (-len(ids[key]), key))
+        for start in range(0, len(order), self._settings.batch_size):
+            batch = order[start : start + self._settings.batch_size]
+            answers = dict(zip(batch, self._ask([ids[key] for key in batch]), strict=True))
+            self._store.write(answers)
+            done |= answers
+        return done
 
     def _ask(self, questions: Sequence[tuple[int, ...]]) -> list[Completion]:
         longest = self._classifier.max_new_tokens

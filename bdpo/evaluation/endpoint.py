@@ -72,12 +72,22 @@ class EndpointJudge:
         """
         question = _RUBRIC.format(prompt=prompt, completion=completion)
         path = self._cache / f"{digest_value([self._endpoint.url, self._endpoint.model, question])}.json"
-        if path.is_file():
-            said = json.loads(path.read_text(encoding="utf-8"))["said"]
-        else:
+        said = _kept(path)
+        if said is None:
             said = self._endpoint.ask([{"role": "user", "content": question}])
-            write_atomically(path, json.dumps({"model": self._endpoint.model, "said": said}) + "\n")
+            entry = {"model": self._endpoint.model, "said": said, "digest": digest_value(said)}
+            write_atomically(path, json.dumps(entry) + "\n")
         return parse_rating(said)
+
+
+def _kept(path: Path) -> str | None:
+    """An answer that was kept; None where there is none, or where its file was damaged: the judge is asked again."""
+    try:
+        entry = json.loads(path.read_text(encoding="utf-8"))
+        said = entry["said"]
+        return said if isinstance(said, str) and entry["digest"] == digest_value(said) else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def parse_rating(said: str) -> Rating | None:

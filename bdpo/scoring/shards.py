@@ -7,16 +7,16 @@ altered is told from a whole one; it is deleted and its sequences scored again.
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-from filelock import FileLock, Timeout
 
 from bdpo.artifacts.digest import digest_file
+from bdpo.artifacts.locks import hold
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.schemas import SEQUENCES
 
@@ -29,25 +29,13 @@ class Shards:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    @contextmanager
-    def lock(self, waiting: Callable[[], None]) -> Iterator[None]:
+    def lock(self, waiting: Callable[[], None]) -> AbstractContextManager[None]:
         """Be the only process that scores for this scorer: what another one finishes need not be done twice.
-
-        The system frees the lock when the process ends, however it ends.
 
         Args:
             waiting: called once if another process holds it.
         """
-        lock = FileLock(self.folder.with_suffix(".lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            waiting()
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+        return hold(self.folder.with_suffix(".lock"), waiting)
 
     def sweep(self) -> list[str]:
         """Delete whatever is no whole shard, and name it.  To be called under the lock."""

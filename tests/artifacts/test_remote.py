@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from bdpo.artifacts.manifest import MANIFEST, Manifest
-from bdpo.artifacts.remote import DamagedCopy, RemoteStore
+from bdpo.artifacts.remote import DamagedCopy, RemoteCopy, RemoteStore
 from bdpo.artifacts.store import ArtifactStore, Identity, State
 from bdpo.config import load_config
 from bdpo.errors import UserError
@@ -232,6 +232,24 @@ def pipeline(config: Path, artifacts: Path, *overrides: str) -> Pipeline:
 
 def origin(result: StageResult) -> str:
     return "fetched" if result.fetched_from else "cached" if result.cached else "computed"
+
+
+def test_a_plan_asks_once_for_each_manifest_and_the_next_asks_anew(
+    memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    look = RemoteStore.look
+
+    def counted(self: RemoteStore, stage: str, fingerprint: str) -> RemoteCopy:
+        asked.append(stage)
+        return look(self, stage, fingerprint)
+
+    monkeypatch.setattr(RemoteStore, "look", counted)
+    planned = pipeline(tiny_run(tmp_path), tmp_path / "here")
+    for _ in range(2):
+        assert {plan.state for plan in planned.plan()} == {"stale"}
+        assert sorted(asked) == ["evaluate", "ingest", "score", "train"]
+        asked.clear()
 
 
 @pytest.mark.slow

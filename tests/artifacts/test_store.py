@@ -1,10 +1,11 @@
 """The store: whole or not at all, whatever happens to its files or its process."""
 
+import dataclasses
+import json
 import multiprocessing
 import os
 import signal
 import time
-from dataclasses import replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -31,6 +32,12 @@ def state(store: ArtifactStore) -> tuple[State, str]:
     return inspection.state, inspection.reason
 
 
+def replace(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+
+
 def test_a_committed_artifact_is_whole_and_names_every_file(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     assert state(store) == (State.ABSENT, "not computed yet")
@@ -54,8 +61,12 @@ def test_a_committed_artifact_is_whole_and_names_every_file(tmp_path: Path) -> N
         (lambda f: (f / "pairs.parquet").unlink(), "pairs.parquet is missing"),
         (lambda f: (f / "pairs.parquet").write_bytes(b"row"), "pairs.parquet has 3 bytes where the manifest says 4"),
         (lambda f: (f / "pairs.parquet").write_bytes(b"rowz"), "pairs.parquet was altered: its digest is not the"),
-        (lambda f: (f / MANIFEST).unlink(), "manifest.json is missing or cannot be read"),
-        (lambda f: (f / MANIFEST).write_text("{"), "manifest.json is missing or cannot be read"),
+        (lambda f: (f / MANIFEST).unlink(), "manifest.json is missing or damaged"),
+        (lambda f: (f / MANIFEST).write_text("{"), "manifest.json is missing or damaged"),
+        (lambda f: (f / MANIFEST).write_text("[]"), "manifest.json is missing or damaged"),
+        (lambda f: (f / MANIFEST).write_bytes(b"\xff"), "manifest.json is missing or damaged"),
+        (lambda f: replace(f / MANIFEST, b'"pairs": 3', b'"pairs": 2'), "manifest.json is missing or damaged"),
+        (lambda f: replace(f / MANIFEST, b'"digest"', b'"digesu"'), "manifest.json is missing or damaged"),
     ],
 )
 def test_damage_is_noticed_and_mended(tmp_path: Path, harm: object, reason: str) -> None:
@@ -69,6 +80,15 @@ def test_damage_is_noticed_and_mended(tmp_path: Path, harm: object, reason: str)
     make(store)
     assert state(store) == (State.WHOLE, "")
     assert sorted(p.name for p in (tmp_path / "ingest").iterdir()) == ["abc"]
+
+
+def test_a_manifest_of_before_it_held_a_digest_is_read(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    path = make(store) / MANIFEST
+    fields = json.loads(path.read_text())
+    assert fields.pop("digest")
+    path.write_text(json.dumps(fields))
+    assert state(store) == (State.WHOLE, "")
 
 
 def test_an_alteration_that_keeps_size_and_mtime_is_noticed(tmp_path: Path) -> None:
@@ -100,7 +120,7 @@ def test_work_in_progress_is_partial_and_says_how_far(tmp_path: Path) -> None:
 def test_work_begun_on_inputs_that_were_computed_again_is_not_carried_on(tmp_path: Path) -> None:
     """A forced training gives other weights: what a killed evaluation had of the old ones is of no use."""
     store = ArtifactStore(tmp_path)
-    before, after = (replace(IDENTITY, inputs={"train": content}) for content in ("old", "new"))
+    before, after = (dataclasses.replace(IDENTITY, inputs={"train": content}) for content in ("old", "new"))
     (store.begin(before, afresh=False) / SCRATCH / "piece").write_text("x")
     assert (store.begin(before, afresh=False) / SCRATCH / "piece").is_file()
     workspace = store.begin(after, afresh=False)

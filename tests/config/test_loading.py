@@ -107,6 +107,8 @@ def test_what_has_no_default_is_asked_for(tmp_path: Path) -> None:
         ("extends: 3\n", "field `extends`: 3"),
         ("name: !!python/object/apply:os.system [echo]\n", "field `name`: the YAML tag"),
         ("name: !env HOME\n", "field `name`: the YAML tag '!env' is not allowed"),
+        ("name: x\ntrain: &t\n  lora: *t\n", "config.yaml:2: field `train.lora`: the YAML alias holds itself"),
+        ("name: x\ningest: {sources: &s [{path: *s}]}\n", "field `ingest.sources.0.path`: the YAML alias holds itself"),
         ("name: 2001-99-99\n", "field `name`: '2001-99-99' cannot be read"),
         ("name: !!stringy x\n", "field `name`: the YAML tag"),
         ("name: !!bool x\n", "field `name`: 'x' cannot be read as bool"),

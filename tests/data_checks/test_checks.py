@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
+from great_expectations.render.renderer import ValidationResultsPageRenderer
 
 from bdpo.data.measures import measure
 from bdpo.data.rows import Candidate
@@ -218,6 +219,22 @@ def test_docs_begin_anew_after_they_are_written(tmp_path: Path) -> None:
     checks.write_docs(tmp_path / "docs")
     pages = [path for path in (tmp_path / "docs").rglob("*.html") if "validations" in path.parts]
     assert ["pair_set" in str(path) for path in pages] == [True]
+
+
+def test_a_page_that_cannot_be_made_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Great Expectations would log it with its traceback, and the docs would lack the page."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    checks = GreatExpectationsChecks()
+    checks.raw_pairs(pairs({}), max_chars=1000)
+    monkeypatch.setattr(ValidationResultsPageRenderer, "render", broken)
+    with pytest.raises(OSError, match="No space left"):
+        checks.write_docs(tmp_path / "docs")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_nothing_is_sent(tmp_path: Path) -> None:

@@ -55,6 +55,22 @@ def test_it_asks_with_the_rubric_once_and_keeps_the_answer(
     assert len(server.requests) == 2
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [b"", b'{"model": "judge", "said": "#1', b"\xff\xfe", b"[]", b"{}", b'{"said": 3, "digest": "x"}', "flipped"],
+)
+def test_a_damaged_answer_is_asked_for_again(server: ChatServer, tmp_path: Path, damaged: bytes | str) -> None:
+    server.replies = [(200, said(0, 5, 3))]
+    assert judge(server, tmp_path).rate("p", "c") == Rating(False, 0.75)
+    (kept,) = tmp_path.iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(whole.replace(b"convincing: 5", b"convincing: 4") if isinstance(damaged, str) else damaged)
+    assert kept.read_bytes() != whole
+    assert judge(server, tmp_path).rate("p", "c") == Rating(False, 0.75)
+    assert len(server.requests) == 2
+    assert kept.read_bytes() == whole
+
+
 def test_a_busy_endpoint_is_asked_again(server: ChatServer, tmp_path: Path) -> None:
     server.replies = [(429, "slow down"), (503, "not yet"), (200, said(1, 1, 1))]
     assert judge(server, tmp_path).rate("p", "c") == Rating(True, 0.0)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -58,6 +59,28 @@ def test_a_damaged_batch_is_swept_away(tmp_path: Path) -> None:
     (tmp_path / "new.tmp").write_bytes(b"half")
     assert store.sweep() == 2
     assert len(store.read()) == 1
+
+
+def test_a_second_process_waits_and_sweeps_nothing_that_the_first_writes(tmp_path: Path) -> None:
+    first, second = CompletionStore(tmp_path / "store"), CompletionStore(tmp_path / "store")
+    waits = threading.Event()
+    swept: list[int] = []
+
+    def work() -> None:
+        with second.lock(waits.set):
+            swept.append(second.sweep())
+            second.write({"b": Completion("two", 2)})
+
+    thread = threading.Thread(target=work)
+    with first.lock(lambda: pytest.fail("nobody else has it")):
+        (tmp_path / "store" / "new.tmp").write_bytes(b"under way")
+        thread.start()
+        assert waits.wait(timeout=30)
+        first.write({"a": Completion("one", 1)})
+        assert not swept
+    thread.join(timeout=30)
+    assert swept == [0]
+    assert second.read() == {"a": Completion("one", 1), "b": Completion("two", 2)}
 
 
 _ASK = """

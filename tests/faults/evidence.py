@@ -42,8 +42,10 @@ def committed(root: Path) -> Committed:
 
 def _is_whole(complete: Path) -> bool:
     try:
-        files = json.loads(complete.read_text())["record"]["files"]
-        return all(
+        written = json.loads(complete.read_text())
+        files = written["record"]["files"]
+        record = json.dumps(written["record"], sort_keys=True).encode()
+        return written["sha256"] == hashlib.sha256(record).hexdigest() and all(
             hashlib.sha256((complete.parent / name).read_bytes()).hexdigest() == entry["sha256"]
             for name, entry in files.items()
         )

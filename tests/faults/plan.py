@@ -4,7 +4,7 @@ import signal
 from collections.abc import Callable, Mapping
 
 from bdpo.fingerprints import STAGES
-from tests.faults import damage, disks, kills, rivals
+from tests.faults import damage, disks, kills, rivals, servers
 from tests.faults.trial import Fault, Trial
 
 KINDS: Mapping[str, Callable[[Trial], None]] = {
@@ -23,6 +23,8 @@ KINDS: Mapping[str, Callable[[Trial], None]] = {
     "two-runs": rivals.two_runs,
     "two-configs": rivals.two_configs,
     "clock": rivals.clock,
+    "server-killed": servers.server,
+    "worker-killed": servers.worker,
 }
 
 _TARGETS = {
@@ -64,6 +66,9 @@ def plan() -> list[Fault]:
         add("two-runs", stage, "one-killed", 2)
         add("clock", stage, "alone", 2)
         add("clock", stage, "and-kill", 1)
+        add("server-killed", stage, "for-good", 2)
+        add("server-killed", stage, "comes-back", 1)
+        add("worker-killed", stage, "mid-stage", 1)
     for pattern in damage.SHARED:
         add("flip", "all", damage.file_name(pattern), 2)
         add("truncate", "all", damage.file_name(pattern), 1)

@@ -256,6 +256,34 @@ def test_killed_it_leaves_no_process(tmp_path: Path) -> None:
     assert not psutil.wait_procs(children, timeout=20)[1]
 
 
+@pytest.mark.slow
+def test_what_a_killed_one_had_under_way_ends_and_the_next_goes_on(tmp_path: Path) -> None:
+    """Its server, worker, run and training; the next closes the run, which would keep the only place for ever."""
+    home, folder = tmp_path / "home", tmp_path / "run"
+    home.mkdir()
+    folder.mkdir()
+    config = str(tiny_run(folder, num_pairs=20, train={"epochs": 2000, "checkpoint_every": 5, "eval_every": 10_000}))
+    killed = Up(home)
+    first = killed.start("full", config=config)
+    until(lambda: list((folder / "artifacts").glob("train/*.partial/scratch/checkpoints/step-*/complete.json")))
+    descendants = psutil.Process(killed.process.pid).children(recursive=True)
+    assert any("bdpo.training.worker" in " ".join(process.cmdline()) for process in descendants)
+    killed.process.kill()
+    killed.process.wait()
+    assert not psutil.wait_procs(descendants, timeout=20)[1]
+    again = Up(home)
+    try:
+        assert again.read(first)["state_type"] == "CRASHED"
+        second = again.start("train", config=config)
+        until(lambda: any("going on from the checkpoint of step" in message for message in again.messages(second)))
+        descendants = psutil.Process(again.process.pid).children(recursive=True)
+        again.process.send_signal(signal.SIGINT)
+        assert again.process.wait(timeout=90) == 130
+        assert not psutil.wait_procs(descendants, timeout=10)[1]
+    finally:
+        again.process.kill()
+
+
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -1,0 +1,27 @@
+"""Locks between processes."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+@contextmanager
+def hold(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock; the system frees it when the process ends, however it ends.
+
+    Args:
+        path: the lock's file, which stays.
+        waiting: called once if another process holds it.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

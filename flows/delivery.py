@@ -1,0 +1,68 @@
+"""Showing things in the Prefect UI without depending on it: a server that goes away must not fail the work it shows."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import httpx
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+T = TypeVar("T")
+
+UNREACHABLE = (httpx.TransportError, PrefectHTTPStatusError)
+"""What Prefect's client raises when the server cannot be reached or takes nothing."""
+_PAUSE_S = 20.0
+_WRONG = frozenset({400, 405, 409, 415, 422})
+"""What a server answers to a request that is wrong."""
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error says that the server is away or takes nothing now; a request that it calls wrong is our bug.
+
+    A server that came back with an empty database finds no earlier run (404); one that is busy answers 429.
+    """
+    if isinstance(error, PrefectHTTPStatusError):
+        return error.response.status_code not in _WRONG
+    return isinstance(error, httpx.TransportError)
+
+
+def server_address() -> str:
+    """What messages call the server."""
+    url = PREFECT_API_URL.value()
+    return f"the Prefect server at {url}" if url else "Prefect's temporary server"
+
+
+class Delivery:
+    """Calls of the API whose results nobody needs.
+
+    Prefect's own retries would hold the work up for a minute each; here a call is tried once, and after one that
+    failed the next are left out for a while.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        """Take where to say, once, that the server is away."""
+        self._say = say
+        self._said = False
+        self._next = 0.0
+
+    def __call__(self, send: Callable[[], T]) -> T | None:
+        """Make a call; None where it was not delivered."""
+        if time.monotonic() < self._next:
+            return None
+        try:
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+                return send()
+        except UNREACHABLE as error:
+            if not is_away(error):
+                raise
+            self._next = time.monotonic() + _PAUSE_S
+            if not self._said:
+                self._said = True
+                self._say(f"{server_address()} does not answer ({reason(error)}): the work goes on, unseen there")
+            return None
+
+
+def reason(error: BaseException) -> str:
+    """An error in one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,94 @@
+"""What cannot be delivered to a Prefect server is said once and left out; what it calls wrong is a bug."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.exceptions import PrefectHTTPStatusError
+
+from flows.delivery import Delivery
+from tests.paths import ROOT
+from tests.tiny_run import tiny_run
+
+
+class _Server(ThreadingHTTPServer):
+    """Answers every request with one status."""
+
+    status = 200
+    asked = 0
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def do_GET(self) -> None:
+        self.server.asked += 1
+        self.send_response(self.server.status)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(status: int) -> Iterator[_Server]:
+    with _Server(("127.0.0.1", 0), _Handler) as server:
+        server.status = status
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def ask(server: _Server) -> int:
+    with SyncPrefectClient(f"http://127.0.0.1:{server.server_address[1]}/api") as client:
+        return client._client.get("/hello").status_code
+
+
+@pytest.mark.parametrize("status", [404, 429, 503])
+def test_an_absent_server_is_asked_once_and_left_alone(status: int) -> None:
+    said: list[str] = []
+    deliver = Delivery(said.append)
+    with serving(status) as server:
+        assert deliver(lambda: ask(server)) is None
+        server.status = 200
+        assert deliver(lambda: ask(server)) is None, "for a while it is not asked again"
+        assert server.asked == 1
+        deliver._next = 0.0
+        assert deliver(lambda: ask(server)) == 200
+    assert deliver(lambda: ask(server)) is None, "nothing listens there any more"
+    (line,) = said
+    assert "does not answer" in line
+    assert "the work goes on" in line
+
+
+def test_a_wrong_request_is_no_absent_server() -> None:
+    said: list[str] = []
+    with serving(422) as server, pytest.raises(PrefectHTTPStatusError):
+        Delivery(said.append)(lambda: ask(server))
+    assert not said
+
+
+@pytest.mark.slow
+def test_a_run_whose_server_is_not_there_ends_in_a_sentence(tmp_path: Path) -> None:
+    config = tiny_run(tmp_path, num_pairs=20)
+    url = "http://127.0.0.1:9/api"  # the port of `discard`, where nobody listens
+    command = [sys.executable, "-m", "bdpo.cli", "run", str(config)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path / "home"), "PREFECT_API_URL": url}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    line = done.stderr
+    assert line.startswith(f"error: The Prefect server at {url} does not answer (")
+    assert "unset PREFECT_API_URL" in line
