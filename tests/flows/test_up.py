@@ -275,11 +275,12 @@ def test_what_a_killed_one_had_under_way_ends_and_the_next_goes_on(tmp_path: Pat
     try:
         assert again.read(first)["state_type"] == "CRASHED"
         second = again.start("train", config=config)
-        until(lambda: any("going on from the checkpoint of step" in message for message in again.messages(second)))
+        until(lambda: any("of 6000 steps, " in message for message in again.messages(second)))
+        assert any("going on from the checkpoint of step" in message for message in again.messages(second))
         descendants = psutil.Process(again.process.pid).children(recursive=True)
         again.process.send_signal(signal.SIGINT)
         assert again.process.wait(timeout=90) == 130
-        assert not psutil.wait_procs(descendants, timeout=10)[1]
+        assert not psutil.wait_procs(descendants, timeout=20)[1]
     finally:
         again.process.kill()
 
