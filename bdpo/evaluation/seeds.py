@@ -1,7 +1,7 @@
 """One method trained with several seeds: its rate, and its difference from another method's.
 
-The prompts are the sample: what a prompt gives is its mean over the seeds, and intervals and tests resample
-prompts.  How far the seeds lie apart is said beside it.
+The prompts are the sample: what a prompt gives is its mean over the seeds.  How far the seeds lie apart is said
+beside it.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bdpo.evaluation.statistics import wilson_interval
 
 _RESAMPLES = 10_000
 _SEED = 0
@@ -23,7 +25,8 @@ class SeededRate(NamedTuple):
     seeds: int
     low: float
     high: float
-    """Percentile interval by a bootstrap of the prompts."""
+    """Wilson's interval of the value over the prompts, which also holds where no prompt or every one succeeds.  A
+    prompt's mean over seeds varies no more than a single verdict, so with several seeds it is rather too wide."""
     lowest: float
     highest: float
     """Rates of single seeds."""
@@ -47,11 +50,10 @@ def seeded_rate(outcomes: NDArray[np.float64], confidence: float) -> SeededRate:
         confidence: level of the interval.
     """
     means = outcomes.mean(1)
-    low, high = _interval(means, confidence)
+    value = float(means.mean())
+    low, high = wilson_interval(value, len(means), confidence)
     single = outcomes.mean(0)
-    return SeededRate(
-        float(means.mean()), len(means), outcomes.shape[1], low, high, float(single.min()), float(single.max())
-    )
+    return SeededRate(value, len(means), outcomes.shape[1], low, high, float(single.min()), float(single.max()))
 
 
 def seeded_difference(first: NDArray[np.float64], second: NDArray[np.float64], confidence: float) -> SeededDifference:

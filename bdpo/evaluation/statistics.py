@@ -48,8 +48,7 @@ class Difference(NamedTuple):
 def rate(verdicts: Sequence[bool | None], confidence: float) -> Rate:
     """The share of True among the verdicts that are there.
 
-    The interval is Wilson's (1927): for z the normal quantile of the level and p the share,
-    (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n).
+    The interval is `wilson_interval`.
 
     Args:
         verdicts: True, False, or None where there is no verdict.
@@ -60,14 +59,21 @@ def rate(verdicts: Sequence[bool | None], confidence: float) -> Rate:
     unscored = len(verdicts) - n
     if n == 0:
         return Rate(None, 0, 0, unscored, None, None, confidence)
-    z = float(norm.ppf((1 + confidence) / 2))
     p = successes / n
+    low, high = wilson_interval(p, n, confidence)
+    return Rate(p, n, successes, unscored, low, high, confidence)
+
+
+def wilson_interval(p: float, n: int, confidence: float) -> tuple[float, float]:
+    """Wilson's interval (1927) of a share `p` of `n`, at least 1.
+
+    For z the normal quantile of the level: (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n).
+    """
+    z = float(norm.ppf((1 + confidence) / 2))
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * ((p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5) / (1 + z**2 / n)
     # At p = 0 and p = 1 the bound is exactly 0 or 1; rounding would leave a speck.
-    low = 0.0 if successes == 0 else max(middle - half, 0.0)
-    high = 1.0 if successes == n else min(middle + half, 1.0)
-    return Rate(p, n, successes, unscored, low, high, confidence)
+    return 0.0 if p == 0 else max(middle - half, 0.0), 1.0 if p == 1 else min(middle + half, 1.0)
 
 
 def paired_difference(first: Sequence[bool | None], second: Sequence[bool | None], confidence: float) -> Difference:
