@@ -51,7 +51,7 @@ def test_methods_over_seeds_by_hand(tmp_path: Path) -> None:
     table, records = compare(tmp_path, {"dpo": ["d0", "d1"], "bdpo": ["b0", "b1"]}, 0.95)
     (row,) = table
     assert list(row) == ["benchmark", "figure (%)", "base", "dpo", "bdpo"]
-    assert row["base"] == "0.0 [0.0, 0.0] (n = 10)"
+    assert row["base"] == "0.0 [0.0, 27.8] (n = 10)"
     assert row["dpo"].startswith("30.0 [")
     assert row["dpo"].endswith("(n = 10, 2 seeds 20.0 to 40.0)")
     assert "80.0 [" in row["bdpo"]
