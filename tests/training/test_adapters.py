@@ -89,4 +89,5 @@ def test_adapters_without_peft_are_refused_before_any_work(config: Path, monkeyp
     monkeypatch.setattr("bdpo.training.stage.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"train\.lora needs the package peft: `pip install peft`\."):
         train(config, "train.lora.rank=4")
-    assert not list((config.parent / "artifacts" / "train").glob("*/scratch/*"))
+    begun = (config.parent / "artifacts" / "train").glob("*/scratch/*")
+    assert [path.name for path in begun] == ["inputs.json"], "nothing but what a workspace begins with"
