@@ -107,7 +107,7 @@ class Preparer:
 
     def _prepare(self, task: Task, parsed: Iterator[Parsed], finder: RefusalFinder, spool: Spool) -> Prepared:
         num_rows = left_out = start = 0
-        refused: list[pa.Table] = []
+        refused = [refusals([])]  # of a block that holds blank lines alone there is no other
         parts: list[tuple[pa.Table, pa.Table, pa.Table, pa.Table]] = []
         while chunk := list(islice(parsed, BLOCK_ROWS)):
             num_rows += sum(len(rows) for rows, _ in chunk)

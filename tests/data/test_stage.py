@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bdpo.config import IngestSettings, ModelSettings
@@ -264,6 +264,7 @@ LINE = ROW.map(lambda row: json.dumps(row).encode()) | st.binary(max_size=40).ma
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(LINE, max_size=30))
+@example([b'{"prompt": null}', b'{"prompt": null}', b"\t"])  # a block of its own, with no row in it
 def test_no_input_loses_a_row(tmp_path: Path, lines: list[bytes]) -> None:
     lines = [json.dumps(GOOD).encode(), *lines]
     (tmp_path / "x.jsonl").write_bytes(b"\n".join(lines))
