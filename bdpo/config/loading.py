@@ -1,6 +1,7 @@
 """YAML to Config: `extends`, overrides, and errors that name file, key and remedy."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -12,6 +13,8 @@ from bdpo.config.section import LocatedStr
 from bdpo.config.settings import Config
 from bdpo.errors import UserError
 
+_INDEX = re.compile(r"[0-9]{1,9}")
+"""A place in a list, in a dotted key."""
 _PLAIN_TAGS = (
     "tag:yaml.org,2002:map",
     "tag:yaml.org,2002:seq",
@@ -146,7 +149,7 @@ def _override(data: dict[str, Any], override: str, origins: Origins) -> None:
         value = None if node is None else _construct(node, Path.cwd() / "--set", (), {})
     except yaml.YAMLError:
         raise UserError(f"--set {override!r}: the value {text!r} is not valid YAML.") from None
-    parts: list[str | int] = [int(part) if part.isdigit() else part for part in key.split(".")]
+    parts: list[str | int] = [int(part) if _INDEX.fullmatch(part) else part for part in key.split(".")]
     target: Any = data
     for i, part in enumerate(parts):
         last = i == len(parts) - 1
@@ -220,7 +223,9 @@ def _is_tag(part: str | int) -> bool:
 
 
 def _dotted(location: Iterable[str | int]) -> str:
-    return ".".join(str(part) for part in location)
+    """A field's name on one line, whatever characters it was given."""
+    name = ".".join(str(part) for part in location)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
 
 
 def _lower(message: str) -> str:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bdpo.config import Config, load_config
@@ -160,6 +160,9 @@ def test_any_text_is_a_config_or_one_sentence(tmp_path_factory: pytest.TempPathF
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
+@example("\n=")
+@example("model\n.x=1")
+@example("ingest.sources.²=1")  # a digit, and no number
 def test_any_override_is_taken_or_one_sentence(tmp_path_factory: pytest.TempPathFactory, override: str) -> None:
     assert "\n" not in said(write(tmp_path_factory.mktemp("any"), MINIMAL), override)
 
