@@ -17,6 +17,11 @@ from rich.progress import Task as RichTask
 from rich.text import Text
 
 
+def plain_console() -> Console:
+    """A console that prints what it is given: a name may look like rich's own markup."""
+    return Console(markup=False, emoji=False, highlight=False)
+
+
 class _Rate(TextColumn):
     """Pieces a second."""
 
@@ -35,13 +40,13 @@ class TerminalProgress:
         """Show on `console`; bars only where it is a terminal."""
         self._console = console
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             console=console,
             disable=not console.is_terminal,
         )
@@ -57,7 +62,7 @@ class TerminalProgress:
         """Start a bar of `total` pieces, of which `done` were found finished."""
         self._task = self._bars.add_task(task, total=total, completed=done, unit=unit, figures="")
         if not self._console.is_terminal:
-            self._console.print(f"{task}: {total - done} of {total} {unit} to do")
+            self.say(f"{task}: {total - done} of {total} {unit} to do")
 
     def advance(self, pieces: int = 1, **figures: float) -> None:
         """Move the bar; `figures` stand beside it."""
@@ -66,5 +71,6 @@ class TerminalProgress:
         self._bars.update(self._task, advance=pieces, figures=shown)
 
     def say(self, message: str) -> None:
-        """Print a line above the bars."""
-        self._console.print(message, markup=False, highlight=False)
+        """Print a line above the bars; a log gets it unbroken."""
+        whole = not self._console.is_terminal
+        self._console.print(message, markup=False, emoji=False, highlight=False, soft_wrap=whole)

@@ -102,7 +102,7 @@ def test_every_part_has_its_layer() -> None:
     [
         ("bdpo/scoring/merge.py", "bdpo.training.stage"),
         ("bdpo/losses.py", "bdpo.training.stage"),
-        ("bdpo/pipeline.py", "data_checks"),
+        ("bdpo/pipeline/run.py", "data_checks"),
         ("bdpo/training/stage.py", "deepspeed"),
         ("bdpo/cli/run.py", "prefect"),
         ("data_checks/suites.py", "bdpo.data.rows"),

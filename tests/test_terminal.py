@@ -2,17 +2,19 @@
 
 import io
 
+import pytest
 from rich.console import Console
+from rich.table import Table
 
-from bdpo.terminal import TerminalProgress
+from bdpo.terminal import TerminalProgress, plain_console
 
 
-def shown(*, terminal: bool) -> str:
+def shown(*, terminal: bool, task: str = "score") -> str:
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=160, color_system=None)
     with TerminalProgress(console).shown() as progress:
-        progress.say("score: computing, because never computed")
-        progress.begin("score", 8, "sequences", done=2)
+        progress.say(f"{task}: computing, because never computed")
+        progress.begin(task, 8, "sequences", done=2)
         progress.advance(3, loss=0.69315)
         progress.advance(3)
     return out.getvalue()
@@ -31,3 +33,21 @@ def test_a_log_gets_one_line_a_task() -> None:
         "score: 6 of 8 sequences to do",
         "",
     ]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_name_that_looks_like_markup_is_shown_as_it_is(terminal: bool) -> None:
+    assert "[/red] :smile:" in shown(terminal=terminal, task="[/red] :smile:")
+
+
+def test_a_long_line_of_a_log_stays_one_line() -> None:
+    assert shown(terminal=False, task="word " * 60).count("\n") == 2
+
+
+def test_a_table_shows_markup_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("name [/red]")
+    table.add_row("[bold]:smile:[/]")
+    plain_console().print(table)
+    printed = capsys.readouterr().out
+    assert "name [/red]" in printed
+    assert "[bold]:smile:[/]" in printed

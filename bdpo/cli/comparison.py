@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from bdpo.cli.arguments import ArtifactsOption, SetOption
+from bdpo.terminal import TerminalProgress, plain_console
 
 
 def compare(
@@ -26,7 +26,7 @@ def compare(
     table = Table(*comparison.table[0])
     for row in comparison.table:
         table.add_row(*row.values())
-    Console(markup=False, emoji=False, highlight=False).print(table)
+    plain_console().print(table)
     if output is not None:
         write_rows(output, comparison.records)
 
@@ -39,11 +39,10 @@ def ablate(
     from bdpo.ablation import ablate as run_ablation
     from bdpo.config import load_config
     from bdpo.evaluation.tables import write_rows
-    from bdpo.terminal import TerminalProgress
     from data_checks import GreatExpectationsChecks
 
     settings = load_config(config, overrides or [])
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = plain_console()
     with TerminalProgress(console).shown() as progress:
         result = run_ablation(settings, checks=GreatExpectationsChecks(), progress=progress)
     trials = Table("method", "learning rate", "best validation", "", title="learning rates")

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from bdpo.errors import UserError
+from bdpo.terminal import TerminalProgress, plain_console
 
 
 class JudgeName(StrEnum):
@@ -85,7 +85,6 @@ def attack(
     from bdpo.evaluation.attacks.command import attack as run_attack
     from bdpo.evaluation.chat_endpoint import ChatEndpoint
     from bdpo.evaluation.summary import percent
-    from bdpo.terminal import TerminalProgress
 
     if (method is AttackName.pair) != (url is not None and attacker is not None) or (url is None) != (attacker is None):
         raise UserError("pair needs --url and --attacker, and gcg takes neither.")
@@ -101,7 +100,7 @@ def attack(
         iterations=iterations,
         max_new_tokens=max_new_tokens,
     )
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = plain_console()
     with TerminalProgress(console).shown() as progress:
         found = run_attack(goals, output, plan, chat, progress)
     console.print(f"success of {method.value} in per cent: {percent(found)}; written to {output}", soft_wrap=True)

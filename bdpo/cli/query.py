@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from bdpo.cli.arguments import ArtifactsOption
+from bdpo.terminal import plain_console
 
 
 class Format(StrEnum):
@@ -45,4 +45,4 @@ def query(
             table.add_column(name, overflow="fold")
         for row in rows:
             table.add_row(*("" if value is None else str(value) for value in row))
-        Console(markup=False, emoji=False, highlight=False).print(table)
+        plain_console().print(table)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bdpo.cli.arguments import ConfigArgument, SetOption
+from bdpo.terminal import TerminalProgress, plain_console
 
 if TYPE_CHECKING:
     from bdpo.pipeline import StageResult
@@ -39,10 +40,9 @@ def run(
     # Settings are checked before anything is started.
     artifacts = load_config(config, overrides or []).artifacts
     _prefect_environment(verbose)
-    from bdpo.terminal import TerminalProgress
     from flows.flow import run_here
 
-    console = Console(stderr=False)
+    console = plain_console()
     with TerminalProgress(console).shown() as progress:
         results = run_here(
             str(config),
@@ -65,7 +65,7 @@ def plan(config: ConfigArgument, overrides: SetOption = None) -> None:
     table = Table("stage", "state", "why", "artifact")
     for planned in pipeline.plan():
         table.add_row(planned.stage, planned.state, "\n".join(planned.reasons), str(planned.folder.name))
-    Console().print(table)
+    plain_console().print(table)
 
 
 def up(
@@ -98,7 +98,7 @@ def _prefect_environment(verbose: bool) -> None:
 def _show_results(console: Console, results: "list[StageResult]", artifacts: Path) -> None:
     for result in results:
         how = "fetched" if result.fetched_from else "cached" if result.cached else f"computed in {result.seconds:.0f} s"
-        console.print(f"{result.stage:<9} {how:<20} {result.artifact}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{result.stage:<9} {how:<20} {result.artifact}", soft_wrap=True)
     rows = results[-1].summary.get("table") if results else None
     if rows:
         table = Table(*rows[0], title="base against aligned model")
@@ -107,10 +107,10 @@ def _show_results(console: Console, results: "list[StageResult]", artifacts: Pat
         console.print(table)
     policy = next((r.artifact / "policy" for r in results if r.stage == "train"), None)
     if policy is not None:
-        console.print(f"model     {policy}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"model     {policy}", soft_wrap=True)
     evaluated = next((r for r in results if r.stage == "evaluate"), None)
     if evaluated is not None:
-        console.print(evaluated.summary["verdict"], markup=False, highlight=False)
+        console.print(evaluated.summary["verdict"])
         report = evaluated.artifact / evaluated.summary["report"]
-        console.print(f"report    {report}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"catalogue {artifacts / 'bdpo.duckdb'}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"report    {report}", soft_wrap=True)
+    console.print(f"catalogue {artifacts / 'bdpo.duckdb'}", soft_wrap=True)

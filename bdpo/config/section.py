@@ -20,13 +20,21 @@ class LocatedStr(str):
         return located
 
 
-def _resolve(value: object) -> object:
-    """Resolve a path against the YAML file it came from, else the working folder."""
-    if not isinstance(value, (str, Path)) or not str(value):
-        return value
-    path = Path(value).expanduser()
+def resolve_path(value: str | Path) -> Path:
+    """A path against the YAML file it came from, else the working folder; `~` is the home folder.
+
+    Raises:
+        ValueError: it is none that a system takes, or begins with the home folder of an unknown user.
+    """
     folder = value.folder if isinstance(value, LocatedStr) else Path.cwd()
-    return Path(folder, path).resolve()
+    try:
+        return Path(folder, Path(value).expanduser()).resolve()
+    except RuntimeError:
+        raise ValueError(f"{str(value)!r} begins with the home folder of a user who is not known here") from None
+
+
+def _resolve(value: object) -> object:
+    return resolve_path(value) if isinstance(value, (str, Path)) and str(value) else value
 
 
 ConfigPath = Annotated[Path, BeforeValidator(_resolve)]
@@ -37,9 +45,9 @@ working folder when it comes from `--set`."""
 def _resolve_model(value: object) -> object:
     """Resolve a model's folder likewise; a name of the hub stays."""
     if isinstance(value, LocatedStr):
-        folder = Path(value.folder, Path(value).expanduser())
-        if folder.is_dir() or str(value).startswith((".", "/", "~")):
-            return str(folder.resolve())
+        folder = resolve_path(value)
+        if folder.is_dir() or value.startswith((".", "/", "~")):
+            return str(folder)
     return value
 
 

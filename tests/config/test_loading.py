@@ -61,6 +61,14 @@ def test_overrides_reach_into_sections_and_lists(tmp_path: Path) -> None:
     assert config.ingest.sources[0].path == Path.cwd() / "other.jsonl"
 
 
+def test_an_alias_stands_for_what_it_names_and_a_section_is_made_where_it_is_missing(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL + "score: {token_budget: &budget 512}\ntrain: {token_budget: *budget, lora: null}\n")
+    config = load_config(path, ["train.lora.rank=4", "model.max_length=600"])
+    assert (config.score.token_budget, config.train.token_budget) == (512, 512)
+    assert config.train.lora is not None
+    assert (config.train.lora.rank, config.model.max_length) == (4, 600)
+
+
 def test_numbers_are_read_as_people_write_them(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, MINIMAL + "train: {learning_rate: 5e-7, beta: 1e-1, weight_decay: 0}\n"))
     assert (config.train.learning_rate, config.train.beta, config.train.weight_decay) == (5e-7, 0.1, 0.0)
@@ -95,6 +103,10 @@ def test_what_has_no_default_is_asked_for(tmp_path: Path) -> None:
     assert message.endswith("(1 more error in this config)")
 
 
+LAUGHS = "a0: &a0 [ha, ha]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 60))
+"""Sixty lines that stand for more values than there are atoms in a cup of tea."""
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -114,6 +126,12 @@ def test_what_has_no_default_is_asked_for(tmp_path: Path) -> None:
         ("name: !!bool x\n", "field `name`: 'x' cannot be read as bool"),
         ("name: !!timestamp x\n", "field `name`: 'x' cannot be read as timestamp"),
         ("name: !!map x\n", "field `name`: 'x' cannot be read as map"),
+        ("? [a, b]\n: x\n", "config.yaml:1: the name of a field is a word, not a YAML list or mapping"),
+        ('extends: "a\\0b"\n', "field `extends`: embedded null"),
+        ("extends: ~no-such-user/x.yaml\n", "field `extends`: '~no-such-user/x.yaml' begins with the home folder"),
+        (f"{MINIMAL}artifacts: ~no-such-user/x\n", "field `artifacts`: '~no-such-user/x' begins with the home folder"),
+        (f"name: {'[' * 2000}{']' * 2000}\n", "config.yaml: the YAML is nested too deeply"),
+        (LAUGHS, "config.yaml: the config holds more than 10,000 values, each use of a YAML alias counted"),
     ],
 )
 def test_broken_files(tmp_path: Path, text: str, says: str) -> None:
@@ -122,6 +140,7 @@ def test_broken_files(tmp_path: Path, text: str, says: str) -> None:
 
 def test_a_folder_and_bytes_that_are_no_text(tmp_path: Path) -> None:
     assert "is a folder; a config is a YAML file" in refusal(tmp_path)
+    assert "the config cannot be read" in refusal(Path("~no-such-user/x.yaml"))
     (tmp_path / "x.yaml").write_bytes(b"name: \xff\n")
     assert "the config cannot be read" in refusal(tmp_path / "x.yaml")
 
@@ -131,14 +150,20 @@ def test_a_folder_and_bytes_that_are_no_text(tmp_path: Path) -> None:
     [
         ("train.beta", "write `dotted.key=value`"),
         ("=1", "write `dotted.key=value`"),
-        ("train.beta=[", "is not valid YAML"),
-        ("ingest.sources.7.limit=1", "write an index from 0 to 0 instead of 7"),
+        ("train.beta=[", "--set 'train.beta=[': not valid YAML: "),
+        ("train.beta=!x 1", "--set 'train.beta=!x 1': field `train.beta`: the YAML tag '!x' is not allowed"),
+        (f"train={'[' * 2000}", "the YAML is nested too deeply"),
+        ("ingest.sources.7.limit=1", "write an index from 0 to 0 instead of '7'"),
+        ("ingest.evaluation_prompts.0.path=x", "`ingest.evaluation_prompts` is a list of 0; write the whole list"),
         ("ingest.sources.first.limit=1", "write an index from 0 to 0 instead of 'first'"),
         ("name.first=1", "`name` holds a value, not a section"),
+        ("train.0.x=1", "unknown field `train.0`"),
+        ("0.x=1", "unknown field `0`"),
     ],
 )
 def test_broken_overrides(tmp_path: Path, override: str, says: str) -> None:
-    assert says in refusal(write(tmp_path, MINIMAL), override)
+    config = MINIMAL.replace("ingest:\n", "ingest:\n  evaluation_prompts: []\n")
+    assert says in refusal(write(tmp_path, config), override)
 
 
 def said(path: Path, *overrides: str) -> str:
@@ -163,6 +188,7 @@ def test_any_text_is_a_config_or_one_sentence(tmp_path_factory: pytest.TempPathF
 @example("\n=")
 @example("model\n.x=1")
 @example("ingest.sources.²=1")  # a digit, and no number
+@example("train.0.x=1")  # a number, and no place in a list
 def test_any_override_is_taken_or_one_sentence(tmp_path_factory: pytest.TempPathFactory, override: str) -> None:
     assert "\n" not in said(write(tmp_path_factory.mktemp("any"), MINIMAL), override)
 

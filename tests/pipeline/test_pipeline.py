@@ -3,6 +3,8 @@
 import shutil
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import duckdb
@@ -11,11 +13,13 @@ from transformers import AutoModelForCausalLM
 
 from bdpo.artifacts.catalogue import CATALOGUE
 from bdpo.artifacts.manifest import read_manifest
+from bdpo.artifacts.store import ArtifactStore
 from bdpo.config import load_config
 from bdpo.errors import UserError
 from bdpo.evaluation.report.sources import training_curves
 from bdpo.fingerprints import STAGES, Stage
 from bdpo.pipeline import Pipeline
+from bdpo.progress import Silent
 from data_checks import GreatExpectationsChecks
 from tests.tiny_run import pair_rows, tiny_run, write_jsonl
 
@@ -155,6 +159,24 @@ def test_a_damaged_artifact_is_computed_again_and_later_stages_stay(run: Path) -
 def test_force_computes_a_cached_stage(run: Path) -> None:
     result = pipeline(run).run_stage("ingest", force=True)
     assert (result.cached, result.reasons) == (False, ["forced"])
+
+
+def test_waiting_for_another_process_is_said_and_counts_for_no_stage(run: Path) -> None:
+    work = pipeline(run)
+    said: list[str] = []
+    other = ExitStack()
+    other.enter_context(ArtifactStore(run.parent / "artifacts").lock("ingest", work.fingerprints["ingest"], print))
+
+    class Ending(Silent):
+        def say(self, message: str) -> None:
+            said.append(message)
+            time.sleep(0.3)
+            other.close()
+
+    started = time.monotonic()
+    result = work.run_stage("ingest", progress=Ending())
+    assert said == ["ingest: another process is working on this artifact; waiting for it to end"]
+    assert result.seconds <= time.monotonic() - started - 0.3
 
 
 def test_a_stage_whose_input_is_missing_says_so(tmp_path: Path) -> None:

@@ -1,0 +1,188 @@
+"""Running stages: each is found cached, fetched, or computed from its inputs."""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bdpo.artifacts.disk import explain_disk_error
+from bdpo.artifacts.store import Identity
+from bdpo.config import Config
+from bdpo.errors import UserError
+from bdpo.fingerprints import Stage
+from bdpo.models.allocator import release_memory
+from bdpo.models.source import ModelSource
+from bdpo.pipeline import transfer
+from bdpo.pipeline.lookup import ArtifactLookup
+from bdpo.pipeline.plan import StagePlan, make_plan
+from bdpo.pipeline.record import RunRecord
+from bdpo.progress import Progress, Silent
+from bdpo.schemas import Checks
+from bdpo.stages import StageContext, compute
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a run did with one stage."""
+
+    stage: Stage
+    artifact: Path
+    cached: bool
+    reasons: list[str]
+    """Why it was computed; empty when cached."""
+    summary: dict[str, Any]
+    seconds: float
+    fetched_from: str | None = None
+    """Where in the remote store it was cached, if it was not here."""
+
+
+class Pipeline:
+    """The stages of one config.  Outside files are looked at once, when first needed."""
+
+    def __init__(self, config: Config, *, checks: Checks) -> None:
+        """Take the settings and the validation that stages ask for."""
+        self.config = config
+        self._checks = checks
+        self._lookup = ArtifactLookup(config)
+        self._record = RunRecord(self._lookup)
+
+    @property
+    def source(self) -> ModelSource:
+        """The reference model's own files."""
+        return self._lookup.source
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """What a run computes, in order: without a reference model no scores."""
+        return self._lookup.stages
+
+    @property
+    def fingerprints(self) -> dict[Stage, str]:
+        """Each stage's artifact, by name."""
+        return self._lookup.fingerprints
+
+    def inputs(self, stage: Stage) -> tuple[Stage, ...]:
+        """The stages whose artifacts a stage reads."""
+        return self._lookup.inputs[stage]
+
+    def missing_inputs(self, stage: Stage) -> list[Stage]:
+        """The stages before `stage` whose artifacts are whole neither here nor remotely, in the order to run them."""
+        needed = self._lookup.inputs[stage]
+        return [above for above in needed if self._lookup.is_missing(above) and self._lookup.elsewhere(above) is None]
+
+    def plan(self) -> list[StagePlan]:
+        """What a run would do with each stage, and why; the remote store is asked once for each."""
+        return make_plan(self._lookup)
+
+    def run(
+        self, only: Stage | None = None, force: Collection[Stage] = (), progress: Progress | None = None
+    ) -> list[StageResult]:
+        """Run all stages that are needed, or one whose inputs are there.
+
+        Args:
+            only: run this stage alone.
+            force: stages to compute though they are cached.
+            progress: where to show what happens; nowhere by default.
+
+        Raises:
+            UserError: as for `run_stage`.
+        """
+        stages = self.stages if only is None else (only,)
+        return [self.run_stage(stage, force=stage in force, progress=progress) for stage in stages]
+
+    def run_stage(self, stage: Stage, *, force: bool = False, progress: Progress | None = None) -> StageResult:
+        """Run one stage, or find that its artifact is whole.
+
+        Args:
+            stage: the stage; the artifacts that it is given must be whole.
+            force: compute it though it is cached.
+            progress: where to show what happens; nowhere by default.
+
+        Raises:
+            UserError: an input is missing, or the user's data, settings or disk are at fault.
+        """
+        try:
+            result = self._run_locked(stage, force, progress or Silent())
+        except Exception as error:
+            explained = None if isinstance(error, UserError) else explain_disk_error(error, self.config.artifacts)
+            if explained is not None:
+                raise explained from error
+            if self._lookup.is_named:
+                self._record.stage_failed(str(error) if isinstance(error, UserError) else type(error).__name__)
+            raise
+        finally:
+            release_memory()
+        self._record.stage_done(stage, cached=result.cached)
+        return result
+
+    def _run_locked(self, stage: Stage, force: bool, progress: Progress) -> StageResult:
+        store, fingerprint = self._lookup.store, self.fingerprints[stage]
+        with store.lock(stage, fingerprint, lambda: transfer.say_waiting(stage, progress)):
+            started = time.monotonic()
+            store.recover(stage, fingerprint)
+            inspection = self._lookup.inspect(stage)
+            reasons = self._lookup.reasons(stage, inspection)
+            if force:
+                return self._compute(stage, reasons or ["forced"], progress, started, afresh=True)
+            if inspection.manifest is not None and not reasons:
+                transfer.push(self._lookup, stage, inspection.manifest, progress)
+                summary, took = inspection.manifest.summary, time.monotonic() - started
+                return StageResult(stage, inspection.folder, True, [], summary, took)
+            fetched, damage = transfer.fetch(self._lookup, stage, progress)
+            if fetched is not None:
+                place, took = self._lookup.remote_folder(stage), time.monotonic() - started
+                return StageResult(stage, inspection.folder, True, [], fetched.summary, took, fetched_from=place)
+            if damage is not None:
+                return self._compute(stage, [*reasons, damage], progress, started, mend=True)
+            return self._compute(stage, reasons, progress, started)
+
+    def _compute(
+        self,
+        stage: Stage,
+        reasons: list[str],
+        progress: Progress,
+        started: float,
+        *,
+        afresh: bool = False,
+        mend: bool = False,
+    ) -> StageResult:
+        """Compute a stage under its lock.
+
+        Args:
+            stage: the stage.
+            reasons: why, one phrase each.
+            progress: where to show what happens.
+            started: `time.monotonic()` at the beginning.
+            afresh: keep nothing of an earlier attempt.
+            mend: replace what the remote store has, which is damaged.
+        """
+        lookup = self._lookup
+        missing = transfer.bring_inputs(lookup, stage, progress)
+        if missing:
+            raise UserError(
+                f"Stage {stage} needs the artifact of {missing[0]}, which is not there for these settings: "
+                f"run {missing[0]} first, or ask for the missing stages to be run too."
+            )
+        if lookup.remote is not None:
+            lookup.remote.require_writable()
+        progress.say(f"{stage}: computing, because {'; '.join(reasons)}")
+        identity = Identity(
+            stage=stage,
+            fingerprint=lookup.fingerprints[stage],
+            run=self.config.name,
+            reads=lookup.reads[stage],
+            inputs={above: lookup.whole(above).content for above in lookup.inputs[stage]},
+        )
+        context = StageContext(
+            config=self.config,
+            source=lookup.source,
+            inputs={above: lookup.folder(above) for above in lookup.inputs[stage]},
+            cache=lookup.store.cache,
+            workdir=lookup.store.begin(identity, afresh=afresh),
+            checks=self._checks,
+            progress=progress,
+        )
+        manifest = lookup.store.commit(identity, compute(stage, context), started)
+        transfer.push(lookup, stage, manifest, progress, mend=mend)
+        return StageResult(stage, lookup.folder(stage), False, reasons, manifest.summary, manifest.seconds)

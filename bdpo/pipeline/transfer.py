@@ -1,0 +1,70 @@
+"""Artifacts between this machine and the remote store; where there is none, nothing is done."""
+
+from functools import partial
+from typing import NamedTuple
+
+from bdpo.artifacts.manifest import Manifest
+from bdpo.artifacts.remote import DamagedCopy
+from bdpo.fingerprints import Stage
+from bdpo.pipeline.lookup import ArtifactLookup
+from bdpo.progress import Progress
+
+
+class Fetched(NamedTuple):
+    """What came of fetching an artifact."""
+
+    manifest: Manifest | None
+    """Of the artifact, which is now here; None where the remote store has none that can be used."""
+    damage: str | None
+    """Why what the remote store has cannot be used, in a phrase."""
+
+
+def fetch(lookup: ArtifactLookup, stage: Stage, progress: Progress) -> Fetched:
+    """Bring an artifact here, under its lock.
+
+    Args:
+        lookup: of the artifacts.
+        stage: the stage; its lock must be held.
+        progress: where to show what happens.
+    """
+    if lookup.remote is None:
+        return Fetched(None, None)
+    fingerprint = lookup.fingerprints[stage]
+    place = lookup.remote_folder(stage)
+    copy = lookup.remote.look(stage, fingerprint)
+    manifest, damage = lookup.if_it_fits(stage, copy.manifest), copy.damage
+    if manifest is not None:
+        progress.say(f"{stage}: fetching the artifact from {place}")
+        try:
+            lookup.remote.fetch(manifest, lookup.store.incoming(stage, fingerprint), progress)
+            lookup.store.accept(stage, fingerprint)
+            return Fetched(manifest, None)
+        except DamagedCopy as found:
+            damage = str(found)
+    return Fetched(None, None if damage is None else f"the artifact in {place} is damaged: {damage}")
+
+
+def bring_inputs(lookup: ArtifactLookup, stage: Stage, progress: Progress) -> list[Stage]:
+    """Fetch the inputs of a stage that are not here; those that the remote store does not have either."""
+    missing: list[Stage] = []
+    for above in lookup.inputs[stage]:
+        if lookup.is_missing(above):
+            with lookup.store.lock(above, lookup.fingerprints[above], partial(say_waiting, above, progress)):
+                if lookup.is_missing(above) and fetch(lookup, above, progress).manifest is None:
+                    missing.append(above)
+    return missing
+
+
+def push(lookup: ArtifactLookup, stage: Stage, manifest: Manifest, progress: Progress, *, mend: bool = False) -> None:
+    """Put a finished artifact into the remote store, unless an equal one is there that needs no mending."""
+    if lookup.remote is None:
+        return
+    there = lookup.remote_manifest(stage)
+    if there is None or there.content != manifest.content or there.inputs != manifest.inputs or mend:
+        progress.say(f"{stage}: pushing the artifact to {lookup.remote_folder(stage)}")
+        lookup.remote.push(lookup.folder(stage), manifest, progress)
+
+
+def say_waiting(stage: Stage, progress: Progress) -> None:
+    """Say that somebody else has the lock of a stage's artifact."""
+    progress.say(f"{stage}: another process is working on this artifact; waiting for it to end")
