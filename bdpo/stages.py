@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bdpo.artifacts.pieces import Pieces
 from bdpo.config import Config
 from bdpo.fingerprints import Stage
 from bdpo.models.source import ModelSource
@@ -23,6 +25,8 @@ class StageContext:
     """Folders of the artifacts that the stage reads."""
     cache: Callable[[str], Path]
     """Folder of pieces that outlive an artifact, by name."""
+    remote_cache: Callable[[str, Path], Pieces | None]
+    """Pieces of that name that other machines made, beside those of a folder here; None without a remote store."""
     workdir: Path
     """Where the stage's files go."""
     checks: Checks
@@ -75,6 +79,7 @@ def compute(stage: Stage, context: StageContext) -> dict[str, Any]:
                 source=context.source,
                 pairs=context.inputs["ingest"],
                 cache=context.cache("sequences"),
+                remote=partial(context.remote_cache, "sequences"),
                 workdir=context.workdir,
                 checks=context.checks,
                 progress=context.progress,
@@ -106,3 +111,28 @@ def compute(stage: Stage, context: StageContext) -> dict[str, Any]:
                 checks=context.checks,
                 progress=context.progress,
             )
+
+
+def compute_share(share: str, context: StageContext) -> dict[str, int]:
+    """Score a part of the pairs' sequences, such as `2/4`, into the cache; no artifact comes of it.
+
+    Returns:
+        Counts of the share.
+
+    Raises:
+        UserError: it is no share, or the user's data, settings or disk are at fault.
+    """
+    from bdpo.scoring.shares import Share
+    from bdpo.scoring.stage import score_share
+
+    return score_share(
+        Share.parse(share),
+        settings=context.config.score,
+        model=context.config.model,
+        source=context.source,
+        pairs=context.inputs["ingest"],
+        cache=context.cache("sequences"),
+        remote=partial(context.remote_cache, "sequences"),
+        workdir=context.workdir,
+        progress=context.progress,
+    )

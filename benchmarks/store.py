@@ -80,7 +80,7 @@ def measure(root: Path, num_pairs: int, shard_sequences: int) -> dict[str, float
     clock = _Clock()
     assert not shards.sweep()
     clock.lap("sweep_s")
-    assert shards.find(asked) == asked
+    assert shards.find(asked, swept=True) == asked
     clock.lap("find_s")
     weights = weights_sql(forms=method_forms("bdpo"), mi_floor=TrainSettings().mi_floor, tau=TrainSettings().tau)
     store = folder / "scores.duckdb"

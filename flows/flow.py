@@ -29,6 +29,7 @@ from data_checks import GreatExpectationsChecks
 from flows.delivery import UNREACHABLE, Delivery, is_away, reason, server_address
 from flows.progress import PrefectProgress, both
 from flows.results import publish
+from flows.share import score_share
 from flows.turn import turn
 
 Stage = Literal["ingest", "score", "train", "evaluate"]
@@ -108,6 +109,7 @@ def run_stages(
     force: list[Stage],
     with_inputs: bool,
     pause_before_train: bool,
+    share: str | None,
     shown: Progress | None,
 ) -> list[StageResult]:
     """Run the stages as tasks of the current flow run.
@@ -119,12 +121,17 @@ def run_stages(
         force: stages to compute though they are cached.
         with_inputs: with `only`: run the stages first whose artifacts it lacks.
         pause_before_train: let a person look at pairs and scores first; only in a deployment's run.
+        share: with `only` score: this part alone, such as `2/4`; no stage has a result then.
         shown: a second place to show progress.
 
     Raises:
         UserError: a stage failed for something that the user can put right.
     """
     pipeline = Pipeline(load_config(config, overrides), checks=GreatExpectationsChecks())
+    if share is not None and only != "score":
+        raise UserError(
+            f"A share, such as {share}, is of the stage score alone: add --only score (--param only=score)."
+        )
     stages = list(pipeline.stages) if only is None else [only]
     if only is not None:
         missing = pipeline.missing_inputs(only)
@@ -144,6 +151,12 @@ def run_stages(
     deliver = Delivery(away)
     results: list[StageResult] = []
     for stage in stages:
+        if stage == "score" and share is not None:
+            shared: Any = score_share(pipeline, share, shown, deliver, return_state=True)
+            counts: Any = shared.result(raise_on_failure=False)
+            if isinstance(counts, BaseException):
+                raise counts
+            break
         if stage == "train" and pause_before_train and (stage in force or stage in pipeline.missing_inputs("evaluate")):
             # The process ends and frees its place; resumed, the flow finds ingest and score cached and does not wait
             # for the same key a second time.
@@ -165,6 +178,7 @@ def bdpo(
     force: list[Stage] | None = None,
     with_inputs: bool = False,
     pause_before_train: bool = False,
+    share: str | None = None,
 ) -> State[Any]:
     """Preference data to an aligned model with evidence.
 
@@ -175,18 +189,20 @@ def bdpo(
         force: stages to compute though they are cached.
         with_inputs: with `only`: run the stages first whose artifacts it lacks.
         pause_before_train: suspend the run before training, until it is resumed in the UI or through the API.
+        share: with `only` score: score this part alone, such as `2/4`, for another run to gather.
     """
     try:
         with turn(get_run_logger().info):
             results = run_stages(
-                config, overrides or [], only, force or [], with_inputs, pause_before_train, _HERE.shown
+                config, overrides or [], only, force or [], with_inputs, pause_before_train, share, _HERE.shown
             )
     except UserError as error:
         _HERE.outcome = error
         return Failed(message=str(error), data=error)
     _HERE.outcome = results
     cached = [result.stage for result in results if result.cached]
-    return Completed(message=f"{len(results)} stages, cached: {', '.join(cached) or 'none'}", data=results)
+    part = "" if share is None else f", share {share} of score"
+    return Completed(message=f"{len(results)} stages, cached: {', '.join(cached) or 'none'}{part}", data=results)
 
 
 @dataclass
@@ -203,7 +219,13 @@ _HERE = _Here()
 
 
 def run_here(
-    config: str, overrides: list[str], only: Stage | None, force: list[Stage], with_inputs: bool, shown: Progress
+    config: str,
+    overrides: list[str],
+    only: Stage | None,
+    force: list[Stage],
+    with_inputs: bool,
+    share: str | None,
+    shown: Progress,
 ) -> list[StageResult]:
     """Run the flow in this process: what `bdpo run` does.
 
@@ -213,6 +235,7 @@ def run_here(
         only: one stage instead of all.
         force: stages to compute though they are cached.
         with_inputs: with `only`: run the stages first whose artifacts it lacks.
+        share: with `only` score: this part alone, such as `2/4`.
         shown: where to show progress beside Prefect.
 
     Raises:
@@ -223,7 +246,13 @@ def run_here(
     _require_server()
     try:
         state: Any = bdpo(
-            config=config, overrides=overrides, only=only, force=force, with_inputs=with_inputs, return_state=True
+            config=config,
+            overrides=overrides,
+            only=only,
+            force=force,
+            with_inputs=with_inputs,
+            share=share,
+            return_state=True,
         )
         results: Any = state.result(raise_on_failure=False)
     except UNREACHABLE as error:

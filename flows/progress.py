@@ -1,6 +1,7 @@
 """Progress in the Prefect UI: log lines, and a progress artifact a stage."""
 
 import time
+from datetime import timedelta
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -21,13 +22,13 @@ class PrefectProgress:
         self._deliver = deliver
         self._log = get_run_logger()
         self._artifact: UUID | None = None
-        self._total = self._done = 0
+        self._total = self._done = self._found = 0
         self._unit = ""
         self._begun = self._shown = 0.0
 
     def begin(self, task: str, total: int, unit: str, done: int = 0) -> None:
         """Start a task of `total` pieces, of which `done` were found finished."""
-        self._total, self._done, self._unit = total, done, unit
+        self._total, self._done, self._found, self._unit = total, done, done, unit
         self._begun = self._shown = time.monotonic()
         if self._artifact is None:
             self._artifact = self._deliver(self._create)
@@ -40,9 +41,8 @@ class PrefectProgress:
         if now - self._shown >= _PERIOD_S:
             self._shown = now
             self._update(self._percent())
-            rate = self._done / max(now - self._begun, 1e-9)
-            shown = "".join(f", {name} {value:.4g}" for name, value in figures.items())
-            self._log.info("%d of %d %s, %.3g a second%s", self._done, self._total, self._unit, rate, shown)
+            line = progress_line(self._done, self._total, self._unit, self._done - self._found, now - self._begun)
+            self._log.info("%s", line + "".join(f", {name} {value:.4g}" for name, value in figures.items()))
 
     def say(self, message: str) -> None:
         """Log a line."""
@@ -64,6 +64,21 @@ class PrefectProgress:
 
     def _percent(self) -> float:
         return 100.0 * min(self._done / self._total, 1.0) if self._total else 100.0
+
+
+def progress_line(done: int, total: int, unit: str, computed: int, seconds: float) -> str:
+    """How far a task is, at what rate, and how long it will take.
+
+    Args:
+        done: pieces that are done.
+        total: pieces that there are.
+        unit: what a piece is.
+        computed: those of `done` that this run computed.
+        seconds: how long it took for them.
+    """
+    rate = computed / max(seconds, 1e-9)
+    left = "" if computed == 0 else f", {timedelta(seconds=round((total - done) / rate))} left"
+    return f"{done} of {total} {unit}, {rate:.3g} a second{left}"
 
 
 class _Both:

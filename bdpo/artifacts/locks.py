@@ -1,5 +1,6 @@
 """Locks between processes."""
 
+import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,3 +26,15 @@ def hold(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def join(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Keep a lock from whoever would `hold` it, beside others that join; arguments as `hold`."""
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_SH)
+        yield

@@ -32,6 +32,9 @@ def run(
     force: Annotated[list[StageName] | None, typer.Option(help="Compute this stage though it is cached.")] = None,
     overrides: SetOption = None,
     with_inputs: Annotated[bool, typer.Option("--with-inputs", help="With --only: run missing inputs first.")] = False,
+    share: Annotated[
+        str | None, typer.Option(metavar="I/N", help="With --only score: this part of the work alone, such as 2/4.")
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's own log.")] = False,
 ) -> None:
     """Run the stages; those whose artifact is there are skipped."""
@@ -50,6 +53,7 @@ def run(
             only.value if only else None,
             [stage.value for stage in force or []],
             with_inputs,
+            share,
             progress,
         )
     _show_results(console, results, artifacts)

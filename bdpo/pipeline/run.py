@@ -1,8 +1,11 @@
 """Running stages: each is found cached, fetched, or computed from its inputs."""
 
+import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from bdpo.pipeline.plan import StagePlan, make_plan
 from bdpo.pipeline.record import RunRecord
 from bdpo.progress import Progress, Silent
 from bdpo.schemas import Checks
-from bdpo.stages import StageContext, compute
+from bdpo.stages import StageContext, compute, compute_share
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,34 @@ class Pipeline:
         Raises:
             UserError: an input is missing, or the user's data, settings or disk are at fault.
         """
-        try:
+        with self._explained():
             result = self._run_locked(stage, force, progress or Silent())
+        self._record.stage_done(stage, cached=result.cached)
+        return result
+
+    def score_share(self, share: str, *, progress: Progress | None = None) -> dict[str, int]:
+        """Score one machine's part of the pairs' sequences; the stage `score` then has only to gather them.
+
+        Machines share their work through `remote_artifacts` or a shared `artifacts` folder.
+
+        Args:
+            share: `2/4` is the second of four.
+            progress: where to show what happens; nowhere by default.
+
+        Returns:
+            How many sequences the share has, and how many of them were scored now.
+
+        Raises:
+            UserError: as for `run_stage`.
+        """
+        with self._explained():
+            return self._score_share(share, progress or Silent())
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Errors of a full disk in a sentence, and a failure in the record; memory is given back."""
+        try:
+            yield
         except Exception as error:
             explained = None if isinstance(error, UserError) else explain_disk_error(error, self.config.artifacts)
             if explained is not None:
@@ -113,8 +142,6 @@ class Pipeline:
             raise
         finally:
             release_memory()
-        self._record.stage_done(stage, cached=result.cached)
-        return result
 
     def _run_locked(self, stage: Stage, force: bool, progress: Progress) -> StageResult:
         store, fingerprint = self._lookup.store, self.fingerprints[stage]
@@ -158,14 +185,7 @@ class Pipeline:
             mend: replace what the remote store has, which is damaged.
         """
         lookup = self._lookup
-        missing = transfer.bring_inputs(lookup, stage, progress)
-        if missing:
-            raise UserError(
-                f"Stage {stage} needs the artifact of {missing[0]}, which is not there for these settings: "
-                f"run {missing[0]} first, or ask for the missing stages to be run too."
-            )
-        if lookup.remote is not None:
-            lookup.remote.require_writable()
+        self._bring_inputs(stage, progress)
         progress.say(f"{stage}: computing, because {'; '.join(reasons)}")
         identity = Identity(
             stage=stage,
@@ -174,15 +194,37 @@ class Pipeline:
             reads=lookup.reads[stage],
             inputs={above: lookup.whole(above).content for above in lookup.inputs[stage]},
         )
-        context = StageContext(
+        context = self._context(stage, lookup.store.begin(identity, afresh=afresh), progress)
+        manifest = lookup.store.commit(identity, compute(stage, context), started)
+        transfer.push(lookup, stage, manifest, progress, mend=mend)
+        return StageResult(stage, lookup.folder(stage), False, reasons, manifest.summary, manifest.seconds)
+
+    def _score_share(self, share: str, progress: Progress) -> dict[str, int]:
+        self._bring_inputs("score", progress)
+        place = self._lookup.store.cache("shares")
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place) as workdir:
+            return compute_share(share, self._context("score", Path(workdir), progress))
+
+    def _bring_inputs(self, stage: Stage, progress: Progress) -> None:
+        missing = transfer.bring_inputs(self._lookup, stage, progress)
+        if missing:
+            raise UserError(
+                f"Stage {stage} needs the artifact of {missing[0]}, which is not there for these settings: "
+                f"run {missing[0]} first, or ask for the missing stages to be run too."
+            )
+        if self._lookup.remote is not None:
+            self._lookup.remote.require_writable()
+
+    def _context(self, stage: Stage, workdir: Path, progress: Progress) -> StageContext:
+        lookup = self._lookup
+        return StageContext(
             config=self.config,
             source=lookup.source,
             inputs={above: lookup.folder(above) for above in lookup.inputs[stage]},
             cache=lookup.store.cache,
-            workdir=lookup.store.begin(identity, afresh=afresh),
+            remote_cache=partial(transfer.pieces, lookup),
+            workdir=workdir,
             checks=self._checks,
             progress=progress,
         )
-        manifest = lookup.store.commit(identity, compute(stage, context), started)
-        transfer.push(lookup, stage, manifest, progress, mend=mend)
-        return StageResult(stage, lookup.folder(stage), False, reasons, manifest.summary, manifest.seconds)

@@ -1,9 +1,11 @@
 """Artifacts between this machine and the remote store; where there is none, nothing is done."""
 
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from bdpo.artifacts.manifest import Manifest
+from bdpo.artifacts.pieces import Pieces
 from bdpo.artifacts.remote import DamagedCopy
 from bdpo.fingerprints import Stage
 from bdpo.pipeline.lookup import ArtifactLookup
@@ -63,6 +65,11 @@ def push(lookup: ArtifactLookup, stage: Stage, manifest: Manifest, progress: Pro
     if there is None or there.content != manifest.content or there.inputs != manifest.inputs or mend:
         progress.say(f"{stage}: pushing the artifact to {lookup.remote_folder(stage)}")
         lookup.remote.push(lookup.folder(stage), manifest, progress)
+
+
+def pieces(lookup: ArtifactLookup, name: str, folder: Path) -> Pieces | None:
+    """What the remote store has of a cache's folder here; None where there is no such store."""
+    return None if lookup.remote is None else lookup.remote.pieces(name, folder)
 
 
 def say_waiting(stage: Stage, progress: Progress) -> None:

@@ -49,7 +49,7 @@ def merge(path: Path, *, pairs: pa.Table, shards: Sequence[Path], weights: str) 
     Args:
         path: the file; one that is there is replaced once the new one is complete.
         pairs: columns of PAIRS and the four keys.
-        shards: Parquet files that hold every sequence that `pairs` asks for.
+        shards: Parquet files that hold every sequence that `pairs` asks for; of one that several hold, one is taken.
         weights: select list for the view, from `bdpo.balance.weights_sql`.
 
     Returns:
@@ -75,13 +75,15 @@ def _build(path: Path, pairs: pa.Table, shards: Sequence[Path], weights: str) ->
             CREATE TABLE sequences AS
             SELECT key, logp_sum, n_tokens, logps FROM read_parquet([{files}])
             WHERE key IN (SELECT unnest([chosen_key, rejected_key, null_chosen_key, null_rejected_key]) FROM incoming)
-            ORDER BY key
+            ORDER BY key, logp_sum
             """
         )
+        # Two machines may both have scored a sequence.
+        connection.execute("DELETE FROM sequences WHERE rowid NOT IN (SELECT min(rowid) FROM sequences GROUP BY key)")
         connection.execute(_PAIRS)
         connection.unregister("incoming")
         connection.execute(_VIEW.format(weights=weights))
         columns = ", ".join(SCORED_PAIRS.names)
         scored: pa.Table = connection.sql(f"SELECT {columns} FROM scored_pairs ORDER BY pair_id").to_arrow_table()
-    assert scored.num_rows == pairs.num_rows, "a sequence is missing, or there twice"
+    assert scored.num_rows == pairs.num_rows, "a sequence is missing"
     return scored

@@ -6,7 +6,6 @@ A shard is immutable and named by its content, so a file that was cut short or
 altered is told from a whole one; it is deleted and its sequences scored again.
 """
 
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,8 +15,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from bdpo.artifacts.digest import digest_file
-from bdpo.artifacts.locks import hold
+from bdpo.artifacts.locks import hold, join
 from bdpo.artifacts.parquet import write_parquet
+from bdpo.artifacts.pieces import finished, unfinished
 from bdpo.schemas import SEQUENCES
 
 
@@ -37,6 +37,10 @@ class Shards:
         """
         return hold(self.folder.with_suffix(".lock"), waiting)
 
+    def join(self, waiting: Callable[[], None]) -> AbstractContextManager[None]:
+        """Score beside others that have a share each of the same work; arguments as `lock`, which waits for all."""
+        return join(self.folder.with_suffix(".lock"), waiting)
+
     def sweep(self) -> list[str]:
         """Delete whatever is no whole shard, and name it.  To be called under the lock."""
         debris = [path for path in sorted(self.folder.iterdir()) if path.is_file() and not _is_whole(path)]
@@ -46,11 +50,11 @@ class Shards:
 
     def paths(self) -> list[Path]:
         """All shards, in an order that does not change."""
-        return sorted(self.folder.glob("*.parquet"))
+        return finished(self.folder)
 
-    def find(self, keys: Collection[str]) -> set[str]:
-        """Those of `keys` that are scored."""
-        paths = self.paths()
+    def find(self, keys: Collection[str], *, swept: bool) -> set[str]:
+        """Those of `keys` that are scored, in whole shards; after a `sweep` all are."""
+        paths = [path for path in self.paths() if swept or _is_whole(path)]
         if not paths:
             return set()
         table = ds.dataset([str(path) for path in paths], schema=SEQUENCES).to_table(columns=["key"])
@@ -58,7 +62,7 @@ class Shards:
 
     def write(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Commit sequences, rows of the SEQUENCES schema, as a shard."""
-        new = self.folder / f"new-{os.getpid()}.parquet"
+        new = unfinished(self.folder)
         write_parquet(pa.Table.from_pylist(list(records), SEQUENCES), new)
         new.rename(self.folder / f"{digest_file(new)}.parquet")
 

@@ -1,10 +1,9 @@
 """Stage 2, score: the log-probs of every response under the reference model, with and without its prompt."""
 
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,20 +12,21 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from bdpo.artifacts.parquet import write_parquet
-from bdpo.artifacts.store import SCRATCH, note_progress
+from bdpo.artifacts.pieces import Pieces
 from bdpo.balance import method_forms, weights_sql
 from bdpo.config import ModelSettings, ScoreSettings, TrainSettings
 from bdpo.errors import UserError
 from bdpo.layout import TokenizedPair, Untokenizable, null_prompt, tokenize_pairs
-from bdpo.logprobs import NonFinite, Scorer, choose_layout
-from bdpo.models import ModelSource, load_for_inference, load_tokenizer
+from bdpo.logprobs import Scorer
+from bdpo.models import ModelSource, load_tokenizer
 from bdpo.progress import Progress
 from bdpo.schemas import Checks
+from bdpo.scoring.fill import fill
 from bdpo.scoring.merge import merge
-from bdpo.scoring.parallel import BadLogprob, score_in_processes
-from bdpo.scoring.passes import score_in_shards
-from bdpo.scoring.sequences import PairKeys, TokenSequence, name_sequences, share_prompts
+from bdpo.scoring.parallel import BadLogprob
+from bdpo.scoring.sequences import PairKeys, TokenSequence, name_sequences
 from bdpo.scoring.shards import Shards
+from bdpo.scoring.shares import Share
 
 
 def score(
@@ -36,6 +36,7 @@ def score(
     source: ModelSource,
     pairs: Path,
     cache: Path,
+    remote: Callable[[Path], Pieces | None],
     workdir: Path,
     checks: Checks,
     progress: Progress,
@@ -48,6 +49,7 @@ def score(
         source: the reference model, loaded from its own folder.
         pairs: folder with `pairs.parquet`.
         cache: folder of the sequences that all runs share.
+        remote: for a folder of shards, where other machines have theirs.
         workdir: gets `scores.duckdb`, `scored_pairs.parquet` and `data_docs/`.
         checks: row rules on what was scored.
         progress: where to show what happens.
@@ -59,36 +61,22 @@ def score(
         UserError: the model gives a log-prob that is none; the pair is named.
     """
     started = time.monotonic()
-    tokenizer = load_tokenizer(source.folder, trust_remote_code=model.trust_remote_code)
-    scorer = Scorer(source.weights_digest, model.dtype, model.attention).digest
-    table = pq.read_table(pairs / "pairs.parquet")
-    tokenized = _tokenize(tokenizer, table, model)
-    empty = null_prompt(tokenizer, max_prompt_length=model.max_prompt_length)
-    keys, sequences = name_sequences(tokenized, empty, scorer)
-
-    shards = Shards(cache / scorer)
-    with shards.lock(lambda: progress.say("score: another process is scoring with this model; waiting for it to end")):
-        debris = shards.sweep()
-        if debris:
-            progress.say(f"score: {len(debris)} damaged or unfinished shards deleted, to be scored again")
-        missing = sequences.keys() - shards.find(sequences.keys())
-        progress.begin("score", len(sequences), "sequences", done=len(sequences) - len(missing))
-        wanted = {key: sequence for key, sequence in sequences.items() if key in missing}
-        done = len(sequences) - len(missing)
-
-        def advance(written: int) -> None:
-            nonlocal done
-            done += written
-            note_progress(workdir, done, len(sequences), "sequences")
-            progress.advance(written)
-
-        try:
-            if wanted and settings.processes > 1:
-                _score_in_processes(wanted, settings, model, source, shards, workdir, progress.say, advance)
-            elif wanted:
-                _score_here(wanted, settings, model, source, shards, progress.say, advance)
-        except BadLogprob as problem:
-            raise _not_finite(problem, keys, table) from problem
+    asked = _read(pairs, model, source)
+    shards = Shards(cache / asked.scorer)
+    try:
+        wanted = fill(
+            shards,
+            asked.sequences,
+            settings=settings,
+            model=model,
+            source=source,
+            remote=remote(shards.folder),
+            workdir=workdir,
+            progress=progress,
+        )
+    except BadLogprob as problem:
+        raise _not_finite(problem, asked) from problem
+    table, keys = asked.table, asked.keys
     for name in PairKeys._fields:
         table = table.append_column(name, pa.array([getattr(pair, name) for pair in keys], pa.string()))
     defaults = TrainSettings()
@@ -106,9 +94,9 @@ def score(
     seconds = time.monotonic() - started
     return {
         "pairs": len(keys),
-        "sequences": len(sequences),
-        "sequences_scored": len(missing),
-        "sequences_reused": len(sequences) - len(missing),
+        "sequences": len(asked.sequences),
+        "sequences_scored": len(wanted),
+        "sequences_reused": len(asked.sequences) - len(wanted),
         "tokens_scored": sum(len(sequence.response_ids) for sequence in wanted.values()),
         "seconds": round(seconds, 1),
         "mutual_information": {side: _distribution(frame[f"mi_{side}"].to_numpy()) for side in ("chosen", "rejected")},
@@ -116,66 +104,63 @@ def score(
     }
 
 
-def _score_here(
-    wanted: Mapping[str, TokenSequence],
+def score_share(
+    share: Share,
+    *,
     settings: ScoreSettings,
     model: ModelSettings,
     source: ModelSource,
-    shards: Shards,
-    say: Callable[[str], None],
-    advance: Callable[[int], None],
-) -> None:
-    reference = load_for_inference(
-        source.folder,
-        dtype=model.dtype,
-        attention=model.attention,
-        trust_remote_code=model.trust_remote_code,
-        quantization=source.quantization,
-    )
-    layout = choose_layout(reference, say, max_length=model.max_length)
-    rows = share_prompts(wanted, token_budget=settings.token_budget, layout=layout)
-    scored = score_in_shards(
-        reference,
-        rows,
-        token_budget=settings.token_budget,
-        layout=layout,
-        shard_sequences=settings.shard_sequences,
-    )
-    try:
-        for shard in scored:
-            shards.write(shard)
-            advance(len(shard))
-    except NonFinite as problem:
-        raise BadLogprob(list(rows[problem.index].keys), problem.value) from problem
-
-
-def _score_in_processes(
-    wanted: Mapping[str, TokenSequence],
-    settings: ScoreSettings,
-    model: ModelSettings,
-    source: ModelSource,
-    shards: Shards,
+    pairs: Path,
+    cache: Path,
+    remote: Callable[[Path], Pieces | None],
     workdir: Path,
-    say: Callable[[str], None],
-    advance: Callable[[int], None],
-) -> None:
-    folder = workdir / SCRATCH / "score"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    told = {
-        "shards": str(shards.folder),
-        "model_folder": str(source.folder),
-        "dtype": model.dtype,
-        "attention": model.attention,
-        "trust_remote_code": model.trust_remote_code,
-        "quantization": source.quantization,
-        "max_length": model.max_length,
-        "token_budget": settings.token_budget,
-        "shard_sequences": settings.shard_sequences,
-        "processes": settings.processes,
-    }
-    for line in score_in_processes(wanted, folder, told, advance=advance):
-        say(line)
+    progress: Progress,
+) -> dict[str, int]:
+    """Score one machine's part of the sequences, for `score` to gather; other arguments as there.
+
+    Returns:
+        Counts of the share.
+
+    Raises:
+        UserError: the model gives a log-prob that is none; the pair is named.
+    """
+    asked = _read(pairs, model, source)
+    shards = Shards(cache / asked.scorer)
+    own = share.take(asked.sequences, asked.null_prompt)
+    try:
+        wanted = fill(
+            shards,
+            own,
+            settings=settings,
+            model=model,
+            source=source,
+            remote=remote(shards.folder),
+            workdir=workdir,
+            progress=progress,
+            beside_others=True,
+        )
+    except BadLogprob as problem:
+        raise _not_finite(problem, asked) from problem
+    return {"sequences": len(own), "sequences_scored": len(wanted), "sequences_reused": len(own) - len(wanted)}
+
+
+class _Asked(NamedTuple):
+    """What a set of pairs asks of a scorer."""
+
+    table: pa.Table
+    keys: list[PairKeys]
+    sequences: dict[str, TokenSequence]
+    null_prompt: tuple[int, ...]
+    scorer: str
+
+
+def _read(pairs: Path, model: ModelSettings, source: ModelSource) -> _Asked:
+    tokenizer = load_tokenizer(source.folder, trust_remote_code=model.trust_remote_code)
+    scorer = Scorer(source.weights_digest, model.dtype, model.attention).digest
+    table = pq.read_table(pairs / "pairs.parquet")
+    empty = null_prompt(tokenizer, max_prompt_length=model.max_prompt_length)
+    keys, sequences = name_sequences(_tokenize(tokenizer, table, model), empty, scorer)
+    return _Asked(table, keys, sequences, empty, scorer)
 
 
 def _tokenize(tokenizer: PreTrainedTokenizerBase, table: pa.Table, model: ModelSettings) -> list[TokenizedPair]:
@@ -196,11 +181,11 @@ def _tokenize(tokenizer: PreTrainedTokenizerBase, table: pa.Table, model: ModelS
     return tokenized
 
 
-def _not_finite(problem: BadLogprob, keys: Sequence[PairKeys], table: pa.Table) -> UserError:
+def _not_finite(problem: BadLogprob, asked: _Asked) -> UserError:
     concerned = set(problem.keys)
-    place = next(i for i, pair in enumerate(keys) if concerned.intersection(pair))
+    place = next(i for i, pair in enumerate(asked.keys) if concerned.intersection(pair))
     return UserError(
-        f"score: the model gives a token of the pair {table['pair_id'][place].as_py()} the log-prob "
+        f"score: the model gives a token of the pair {asked.table['pair_id'][place].as_py()} the log-prob "
         f"{problem.value}, which is no finite number of at most 0; look at this pair, or try model.dtype float32."
     )
 
