@@ -28,7 +28,7 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 ONE_IMPORTER = {
     "bitsandbytes": "bdpo/models/quantized.py",
     "deepspeed": "bdpo/training/engine.py",
-    "fsspec": "bdpo/artifacts/remote.py",
+    "fsspec": "bdpo/artifacts/bucket.py",
     "great_expectations": "data_checks",
     "mlflow": "bdpo/training/mlflow_tracker.py",
     "prefect": "flows",
