@@ -146,7 +146,7 @@ def _score_here(
             shards.write(shard)
             advance(len(shard))
     except NonFinite as problem:
-        raise BadLogprob(list(rows[problem.index].keys), problem.value) from problem
+        raise BadLogprob(rows[problem.index].keys[problem.response], problem.value) from problem
 
 
 def _score_in_processes(
@@ -197,8 +197,7 @@ def _tokenize(tokenizer: PreTrainedTokenizerBase, table: pa.Table, model: ModelS
 
 
 def _not_finite(problem: BadLogprob, keys: Sequence[PairKeys], table: pa.Table) -> UserError:
-    concerned = set(problem.keys)
-    place = next(i for i, pair in enumerate(keys) if concerned.intersection(pair))
+    place = next(i for i, pair in enumerate(keys) if problem.key in pair)
     return UserError(
         f"score: the model gives a token of the pair {table['pair_id'][place].as_py()} the log-prob "
         f"{problem.value}, which is no finite number of at most 0; look at this pair, or try model.dtype float32."
