@@ -1,7 +1,7 @@
 """Which layout a model can take, proved on the very model before it is used.
 
-Taking over a model's attention is only right where the model lets all of it be taken
-over: some do not look attention up, some do more in it than they say.
+Replacing a model's attention is only right if all of it can be replaced: some models do
+not look their attention up, some do more in it than they declare.
 """
 
 from collections.abc import Callable
@@ -59,7 +59,7 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
             f"its own forward and bdpo's log-probs differ by {difference:.2g} nats a token, where "
             f"{_TOLERANCE[model.dtype]:g} is allowed; use a model of another family."
         )
-    say(f"The responses of a pair get a row each, for {model.config.model_type} cannot share a prompt: {why}.")
+    say(f"Each response gets a row of its own, because {model.config.model_type} cannot share a prompt: {why}.")
     return Layout.PLAIN
 
 
