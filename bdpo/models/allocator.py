@@ -15,10 +15,10 @@ _USUAL = 32 * 2**20
 
 @contextmanager
 def kept_memory() -> Iterator[None]:
-    """Keep freed memory while the block runs, which spares its passes 5 to 10% of a CPU's time.
+    """Spare the passes within a page fault for every page of every large tensor: 5 to 10% of a CPU's time.
 
-    glibc maps blocks of tens of MiB afresh each time, at a page fault for every page of every large tensor.  At the
-    end the freed memory goes back to the system.  Anywhere but on Linux with glibc this does nothing.
+    glibc maps blocks of tens of MiB afresh each time.  At the end the freed memory goes back to the system.
+    Anywhere but on Linux with glibc this does nothing.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc is None or not hasattr(libc, "mallopt") or not hasattr(libc, "malloc_trim"):
