@@ -113,9 +113,7 @@ def load_run(root: Path, name: str) -> RunOutcomes:
         raise UserError(f"compare: there is no evaluated run {name!r} in {root}; evaluated runs: {known}.")
     whole = [folder for folder in folders if _is_whole(folder)]
     if not whole:
-        raise UserError(
-            f"compare: {folders[-1]}, the evaluation of the run {name!r}, is gone or damaged; run it again."
-        )
+        raise UserError(f"compare: {folders[-1]}, the evaluation of run {name!r}, is gone or damaged; run it again.")
     rows = pq.read_table(whole[-1] / "judgements.parquet").to_pylist()
     base = [row for row in rows if row["model"] == "base"]
     keys = {(row["benchmark"], row["label"], row["prompt_id"]): row["key"] for row in base}
