@@ -1,9 +1,12 @@
-# make setup   the virtual environment .venv with bdpo in it, and the embedded model
-# make demo    the four stages on the embedded model and the project's own data
-# make test    the fast suite, two tests at a time
-# make check   ruff and mypy
-# make audit   known holes of the locked packages, from PyPI's advisories
-# make ablation HH=FILE   all methods on the same pairs, compared; one to two hours
+# make setup             the virtual environment .venv with bdpo in it, and the embedded model
+# make demo              the four stages on the embedded model and the project's own data
+# make ablation HH=FILE  all methods on the same pairs, compared; one to two hours
+# make check             ruff and mypy
+# make test              the fast suite, two tests at a time
+# make slow-test         the long tests
+# make faults            real kills, full disks and flipped bits; as root
+# make lock              requirements.lock, resolved again
+# make audit             known vulnerabilities of the locked packages, from PyPI's advisories
 
 PYTHON ?= python3
 VENV   := .venv
@@ -37,7 +40,7 @@ test: setup
 slow-test: setup
 	$(BIN)/python -m pytest -m slow
 
-# Needs root, for it mounts small disks; an hour on 2 cores.  It goes on where it was ended.
+# Needs root, because it mounts small disks; one and a half hours on 2 cores.  It resumes where it was ended.
 faults: setup
 	$(BIN)/python -m tests.faults
 
@@ -46,11 +49,11 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# In an environment of its own: what an audit installs is no dependency.
+# In an environment of its own, because what an audit installs is no dependency.
 audit:
 	@test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/pip install --quiet pip-audit; }
 	build/audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip
 
-# The exact versions of everything, resolved anew in a clean environment.
+# The exact versions of everything, resolved again in a clean environment.
 lock:
 	@sh .ci/lock.sh "$(PYTHON)"

@@ -81,16 +81,16 @@ def balance_weights(
     """
     if mi_chosen.shape != mi_rejected.shape:
         raise ValueError(f"mi_chosen has shape {tuple(mi_chosen.shape)}, mi_rejected {tuple(mi_rejected.shape)}")
-    high_w, high_l = mi_chosen.detach().double(), mi_rejected.detach().double()
-    if not (high_w.isfinite().all() and high_l.isfinite().all()):
+    mi_w, mi_l = mi_chosen.detach().double(), mi_rejected.detach().double()
+    if not (mi_w.isfinite().all() and mi_l.isfinite().all()):
         raise ValueError("mutual information must be finite")
-    floor_w, floor_l = high_w.clamp_min(mi_floor), high_l.clamp_min(mi_floor)
-    one = torch.ones_like(high_w)
+    floor_w, floor_l = mi_w.clamp_min(mi_floor), mi_l.clamp_min(mi_floor)
+    one = torch.ones_like(mi_w)
     if forms.balance == "inverse":
         chosen, rejected = 1 / floor_w, 1 / floor_l
     elif forms.balance == "softmax":
         # 2*sigmoid of each sign rather than 2 - w: positive even where the other rounds to 2.
-        lean = ((high_l - high_w) / tau).clamp(-_STEEPEST, _STEEPEST)
+        lean = ((mi_l - mi_w) / tau).clamp(-_STEEPEST, _STEEPEST)
         chosen, rejected = 2 * torch.sigmoid(lean), 2 * torch.sigmoid(-lean)
     else:
         chosen, rejected = one, one

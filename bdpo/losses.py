@@ -137,7 +137,7 @@ def robust_loss(u: Tensor, *, label_smoothing: float) -> Tensor:
 def ipo_loss(chosen: Tensor, rejected: Tensor, *, beta: float) -> Tensor:
     """IPO: (delta_w / |y_w| - delta_l / |y_l| - 1 / (2 beta))^2 (arXiv 2310.12036, eq. 17).
 
-    By the token, as its authors have it and TRL too, else the target would depend on the lengths.
+    Per token, as its authors and TRL have it; otherwise the target would depend on the lengths.
 
     Args:
         chosen: (n,) delta_w / |y_w|.

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 OVERLAP_WORDS = 8
-"""Length of a run of words that two prompts hardly share by chance."""
+"""Length of a run of words that two prompts are unlikely to share by chance."""
 _WORD = re.compile(r"\w+")
 
 

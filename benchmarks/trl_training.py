@@ -5,7 +5,6 @@ python -m benchmarks.trl_training TASK.json RESULT.json
 
 import importlib
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+
+from benchmarks.memory import peak_bytes
 
 trl: Any = importlib.import_module("trl")  # typed in part
 
@@ -75,7 +76,7 @@ def main() -> None:
     result = {
         "ends": watch.ends,
         "logs": watch.logs,
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_bytes": peak_bytes(),
     }
     Path(sys.argv[2]).write_text(json.dumps(result), encoding="utf-8")
 

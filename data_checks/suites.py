@@ -106,7 +106,7 @@ def scored_pairs() -> gx.ExpectationSuite:
     for column in ("chosen_tokens", "rejected_tokens"):
         expectations.append(
             gxe.ExpectColumnValuesToBeBetween(
-                column=column, min_value=1, **_rule("no_tokens", f"`{column}` counts no token")
+                column=column, min_value=1, **_rule("no_tokens", f"`{column}` counts no tokens")
             )
         )
     return _suite("scored_pairs", expectations)
@@ -118,19 +118,22 @@ def evaluation_results() -> gx.ExpectationSuite:
     for column in ("value", "low", "high", "p_value", "p_adjusted"):
         expectations.append(
             gxe.ExpectColumnValuesToBeBetween(
-                column=column, min_value=0, max_value=1, **_rule("no_share", f"`{column}` is no number from 0 to 1")
+                column=column, min_value=0, max_value=1, **_rule("no_share", f"`{column}` is not a number from 0 to 1")
             )
         )
     for column in ("n", "successes", "unscored"):
         expectations.append(
             gxe.ExpectColumnValuesToBeBetween(
-                column=column, min_value=0, **_rule("no_count", f"`{column}` counts fewer than none")
+                column=column, min_value=0, **_rule("no_count", f"`{column}` is a negative count")
             )
         )
     for column in ("difference", "difference_low", "difference_high"):
         expectations.append(
             gxe.ExpectColumnValuesToBeBetween(
-                column=column, min_value=-1, max_value=1, **_rule("no_change", f"`{column}` is no change of a share")
+                column=column,
+                min_value=-1,
+                max_value=1,
+                **_rule("no_change", f"`{column}` is not a difference of two shares"),
             )
         )
     for larger, smaller in (

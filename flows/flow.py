@@ -9,7 +9,7 @@ its bare name, and a `bdpo.py` would hide the package `bdpo`.
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from prefect import flow
 from prefect.assets import Asset, materialize
@@ -23,6 +23,7 @@ from prefect.states import Completed, Failed
 
 from bdpo.config import load_config
 from bdpo.errors import UserError
+from bdpo.fingerprints import Stage
 from bdpo.pipeline import Pipeline, StageResult
 from bdpo.progress import Progress
 from data_checks import GreatExpectationsChecks
@@ -31,8 +32,6 @@ from flows.progress import PrefectProgress, both
 from flows.results import publish
 from flows.share import score_share
 from flows.turn import turn
-
-Stage = Literal["ingest", "score", "train", "evaluate"]
 
 
 def _run(pipeline: Pipeline, stage: Stage, force: bool, shown: Progress | None, deliver: Delivery) -> State[Any]:

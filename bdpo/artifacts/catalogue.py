@@ -76,6 +76,12 @@ def note_run(root: Path, run_id: str, record: Mapping[str, Any]) -> None:
     write_atomically(folder / f"{run_id}.json", json.dumps({"run_id": run_id, **record}, indent=2) + "\n")
 
 
+def run_records(root: Path) -> list[dict[str, Any]]:
+    """What `note_run` wrote of every run, the oldest first; a damaged record is left out."""
+    records = (_record(path) for path in sorted((root / _RUNS).glob("*.json")))
+    return [record for record in records if record is not None]
+
+
 def new_run_id(name: str) -> str:
     """An id that sorts by time: `20261124T123456.123456Z-demo`."""
     return f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%S.%fZ')}-{name}"
@@ -117,7 +123,7 @@ def rebuild_catalogue(root: Path, current: Mapping[Any, str], select: Mapping[st
                     hidden = "" if columns != "*" else " exclude (filename)"
                     source = f"read_parquet({_list(files)}, union_by_name = true, filename = true)"
                     connection.execute(f"create view all_{view.name} as select {artifact}{hidden} from {source}")
-            runs = [path for path in sorted((root / _RUNS).glob("*.json")) if _is_json(path)]
+            runs = [path for path in sorted((root / _RUNS).glob("*.json")) if _record(path) is not None]
             if runs:
                 columns = ", ".join(f"{name}: '{kind}'" for name, kind in _RUN_COLUMNS.items())
                 source = f"read_json({_list(runs)}, columns = {{{columns}}})"
@@ -154,12 +160,12 @@ def _is_readable(connection: duckdb.DuckDBPyConnection, file: Path, columns: str
     return True
 
 
-def _is_json(path: Path) -> bool:
+def _record(path: Path) -> dict[str, Any] | None:
     try:
-        json.loads(path.read_bytes())
+        record = json.loads(path.read_bytes())
     except ValueError:
-        return False
-    return True
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def _list(files: list[Path]) -> str:

@@ -29,7 +29,7 @@ _SMALLEST_ROOM = 64 * 1024
 def full_disk_error(folder: Path) -> OSError | None:
     """The error of a folder's disk to which next to nothing can be written, else None.
 
-    A child process may not have been able to write even that it ended for it.
+    A child process that ended because of it may not even have been able to say so.
     """
     if shutil.disk_usage(folder).free >= _SMALLEST_ROOM:
         return None
@@ -50,6 +50,6 @@ def explain_disk_error(error: BaseException, root: Path) -> UserError | None:
         return None
     place = getattr(error, "filename", None) or root
     return UserError(
-        f"{place}: {_REASONS[number]}; nothing finished is lost: free or change the place of the artifacts "
-        f"(`artifacts:` is {root}), then run the same command again."
+        f"{place}: {_REASONS[number]}; nothing finished is lost: make room there or choose another folder for the "
+        f"artifacts (`artifacts:` is {root}), then run the same command again."
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from bdpo.errors import UserError
+from bdpo.errors import UserError, first_line
 
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
@@ -39,7 +39,7 @@ def _open(path: Path, read_only: bool, timeout_s: float) -> duckdb.DuckDBPyConne
         try:
             return duckdb.connect(str(path), read_only=read_only)
         except duckdb.IOException as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             if "lock" not in reason.lower():
                 raise UserError(f"{path}: DuckDB cannot open this file: {reason}") from error
             if time.monotonic() >= deadline:
@@ -49,7 +49,7 @@ def _open(path: Path, read_only: bool, timeout_s: float) -> duckdb.DuckDBPyConne
                     "close it there, then try again."
                 ) from error
         except duckdb.Error as error:
-            raise UserError(f"{path}: DuckDB cannot open this file: {str(error).splitlines()[0]}") from error
+            raise UserError(f"{path}: DuckDB cannot open this file: {first_line(error)}") from error
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_S)
 

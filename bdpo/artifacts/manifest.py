@@ -83,17 +83,17 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def parse_manifest(text: bytes) -> Manifest:
-    """What `manifest_text` wrote; manifests of before it wrote a digest have none.
+    """What `manifest_text` wrote; an old manifest may hold no digest of itself.
 
     Raises:
-        ValueError: it is no manifest, or not what was written.
+        ValueError: it is not a manifest, or not what was written.
     """
     fields = json.loads(text)
     if not isinstance(fields, dict):
         raise ValueError("a manifest is a JSON object")
     digest = fields.pop(_DIGEST, None)
     if digest is not None and digest != digest_value(fields):
-        raise ValueError("the manifest's digest is another")
+        raise ValueError("the manifest is not what its digest says")
     return Manifest.model_validate(fields)
 
 

@@ -210,7 +210,7 @@ class ArtifactStore:
 
 
 def note_progress(workdir: Path, done: int, total: int, unit: str) -> None:
-    """Leave word in a workspace of how far its stage has come, for `bdpo plan`."""
+    """Note in a workspace how far its stage has come, for `bdpo plan`."""
     write_atomically(workdir / _PROGRESS, json.dumps({"done": done, "total": total, "unit": unit}))
 
 
@@ -220,7 +220,7 @@ def describe_progress(workdir: Path) -> str:
         noted = json.loads((workdir / _PROGRESS).read_text(encoding="utf-8"))
         return f"{noted['done']} of {noted['total']} {noted['unit']} done"
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        # It is for people alone: where it is damaged, the stage finds out by itself how far it had come.
+        # It is for people alone: the stage finds out for itself how far it has come.
         return "begun"
 
 
@@ -239,7 +239,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make what was written to a file, or renamed in a folder, last through a power cut."""
+    """Make what was written to a file, or renamed in a folder, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -20,16 +20,16 @@ from bdpo.config.train import TrainSettings, ValidationMetric
 
 
 class AblationSettings(Section):
-    """What `bdpo ablate` trains and compares on the same pairs and scores; read by no stage."""
+    """What `bdpo ablate` trains and compares on the same pairs and scores; no stage reads it."""
 
     methods: dict[Method, dict[str, Any]] = Field(min_length=1)
-    """Method to the fields of `train` that it has besides; the others are held against the first."""
+    """Method to the fields of `train` that are its own; the other methods are compared with the first."""
     learning_rates: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
     """Tried by every method with the first seed; the one with the best validation goes on."""
     seeds: list[int] = Field(min_length=1)
     """Trainings of each method with its chosen learning rate; every one is evaluated."""
     choose_by: ValidationMetric = "eval_loss"
-    """What is best, of a training's evaluations; each method's own loss is compared with itself alone."""
+    """What makes an evaluation the best; losses are only ever compared within one method."""
 
 
 class Config(Section):
@@ -58,8 +58,8 @@ class Config(Section):
         if address is not None and re.fullmatch(r"[a-z][a-z0-9+.-]*://[^@:?#\s]+", address) is None:
             # What is wrong may be that it holds a password, so the value is not repeated.
             raise ValueError(
-                "what is given is no plain address such as `s3://bucket/prefix`; credentials and endpoints come from "
-                "the environment"
+                "this is not a plain address such as `s3://bucket/prefix`; credentials and endpoints come from the "
+                "environment"
             )
         return address
 

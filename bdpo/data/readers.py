@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from bdpo.data.blocks import Block, as_object, collect, collect_columns, collect_lines, dump_row
 from bdpo.data.files import DataFile, kind_of
 from bdpo.data.rows import RawRow, RowProblem
-from bdpo.errors import UserError
+from bdpo.errors import UserError, first_line
 
 _BATCH_ROWS = 1024
 _READ_CHARS = 2**20
@@ -62,9 +62,8 @@ def read_blocks(file: DataFile) -> Iterator[Block]:
     except (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's fault; what gzip and pyarrow say of the content has no number
-        reason = str(error).splitlines()[0]
         name = _NAMES[compression or kind]
-        raise UserError(f"{path}: the {name} file is broken ({reason}); fetch or write it again.") from error
+        raise UserError(f"{path}: the {name} file is broken ({first_line(error)}); fetch or write it again.") from error
 
 
 @contextmanager

@@ -1,13 +1,13 @@
 """`bdpo compare`: the aligned models of several runs on the same prompts."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from bdpo.artifacts.manifest import read_manifest
+from bdpo.artifacts.catalogue import run_records
+from bdpo.artifacts.manifest import find_damage, read_manifest
 from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import METRICS
 from bdpo.evaluation.statistics import holm, paired_difference, rate
@@ -104,21 +104,25 @@ def load_run(root: Path, name: str) -> RunOutcomes:
     """The latest evaluated run of a name.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it is damaged.
     """
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((root / "runs").glob("*.json"))]
-    folders = [
-        root / "evaluate" / record["evaluate"] for record in records if record["name"] == name and record["evaluate"]
-    ]
-    whole = [folder for folder in folders if read_manifest(folder) is not None]
+    records = [record for record in run_records(root) if record.get("evaluate")]
+    folders = [root / "evaluate" / record["evaluate"] for record in records if record["name"] == name]
+    if not folders:
+        known = ", ".join(sorted({record["name"] for record in records})) or "none"
+        raise UserError(f"compare: there is no evaluated run {name!r} in {root}; evaluated runs: {known}.")
+    whole = [folder for folder in folders if _is_whole(folder)]
     if not whole:
-        known = sorted({record["name"] for record in records if record["evaluate"]})
-        shown = ", ".join(known) or "none"
-        raise UserError(f"compare: there is no evaluated run {name!r} in {root}; evaluated runs: {shown}.")
+        raise UserError(f"compare: {folders[-1]}, the evaluation of run {name!r}, is gone or damaged; run it again.")
     rows = pq.read_table(whole[-1] / "judgements.parquet").to_pylist()
     base = [row for row in rows if row["model"] == "base"]
     keys = {(row["benchmark"], row["label"], row["prompt_id"]): row["key"] for row in base}
     return RunOutcomes(name, keys, _outcomes(base), _outcomes([row for row in rows if row["model"] == "aligned"]))
+
+
+def _is_whole(folder: Path) -> bool:
+    manifest = read_manifest(folder)
+    return manifest is not None and find_damage(folder, manifest) is None
 
 
 def _outcomes(rows: Sequence[Mapping[str, Any]]) -> Outcomes:

@@ -3,17 +3,17 @@
 Letters: B rows of the tensors, T their length, N response tokens in all.
 
 `Layout.PACKED` lays every row end to end in one tensor row, `[what all prompts begin with |
-prompt | response 1 | response 2 ... | next prompt | ...]`: what prompts have in common (a
-system turn) and a prompt are computed once, positions go on from what a token follows,
-nothing is padding.  Each response sees its prompt and itself only, which
-`bdpo.logprobs.attention` sees to by `Batch.packing`, span by span, so that attention costs
-what the rows cost one at a time.  `Layout.PLAIN` gives every response a tensor row
-`[prompt | response]` of its own, padded on the right, for models whose attention cannot be
-taken over.
+prompt | response 1 | response 2 ... | next prompt | ...]`: a beginning that all prompts share
+(a system turn) and each prompt are computed once, a token's position continues from the
+token that it follows, and nothing is padding.  Each response sees its prompt and itself
+only: `bdpo.logprobs.attention` attends span by span, as `Batch.packing` says, so that
+attention costs what the rows cost one at a time.  `Layout.PLAIN` gives every response a
+tensor row `[prompt | response]` of its own, padded on the right, for models whose attention
+cannot be replaced.
 
-The last token of a response is predicted but predicts nothing that is asked for,
-so it is a target and never an input.  Masks come from lengths alone: the padding
-id may well be a token that stands in the text.
+The last token of a response is predicted but predicts nothing that is needed, so it is a
+target and never an input.  Masks come from lengths alone: the padding id may well be a
+token of the text.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ _WORTH_SHARING = 8
 
 
 class Layout(Enum):
-    """How the responses to one prompt share a forward pass."""
+    """How prompts and responses share a forward pass."""
 
     PACKED = "packed"
     PLAIN = "plain"
@@ -77,8 +77,8 @@ class Batch:
     position_ids: Tensor | None
     """(B, T) int64; None where every row counts from 0, as a model does by itself."""
     packing: Packing | None
-    """How the one row is packed; None for plain causal attention, in which padding on the right is seen by
-    nothing that counts."""
+    """How the one row is packed; None for plain causal attention, in which no token that counts sees the padding
+    on its right."""
     sources: Tensor
     """(N,) int64: index into the flattened (B * T) hidden states of what predicts each response token."""
     targets: Tensor
@@ -100,9 +100,9 @@ class Batch:
 def group_rows(rows: Sequence[Row], token_budget: int, layout: Layout) -> list[list[int]]:
     """Group rows into forward passes.
 
-    Longest first, and greedily, so that dropping the first k groups leaves the same groups behind them, and
-    memory runs out at once or never.  Padded rows are grouped by similar length: a group that has work
-    enough to be worth a pass ends before a row that would be much padding.
+    Longest first, and greedily, so that dropping the first k groups leaves the others as they are, and
+    memory runs out at once or never.  Padded rows are grouped by similar length: a group with enough work
+    to be worth a pass ends before a row that would be mostly padding.
 
     Args:
         rows: in any order; the grouping depends on their content, ties go by index.

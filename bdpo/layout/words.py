@@ -14,8 +14,8 @@ _LLAMA3 = (
     r"|\s+(?!\S)|\s+"
 )
 _PATTERNS = frozenset((_GPT2, _LLAMA3, _LLAMA3.replace("{1,3}", "")))
-"""Of GPT-2, of Llama 3 and of Qwen 2.  No match holds a space after another character that is no white space,
-and only runs of white space look at what follows: so a match ends before every such space, whatever comes then."""
+"""Of GPT-2, of Llama 3 and of Qwen 2.  No match holds a space after a character that is not white space, and only
+runs of white space look at what follows: so a match ends before every such space, whatever comes next."""
 
 
 def first_word(text: str) -> str | None:
@@ -29,11 +29,10 @@ def first_word(text: str) -> str | None:
 
 
 def splits_at_spaces(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a space after a character that is no white space parts what is tokenised on either side of it.
+    """Whether the text before and the text after a space are tokenised apart, if no white space precedes it.
 
-    Shown for fast tokenizers whose text is at most brought to NFC, which leaves spaces alone, and is split by
-    one of the patterns that are known here, digit by digit, or as bytes; and none of whose added tokens holds
-    such a space.
+    Shown for fast tokenizers that at most bring the text to NFC, which leaves spaces alone, that split it by one of
+    the patterns known here, digit by digit or as bytes, and none of whose added tokens holds such a space.
     """
     if not tokenizer.is_fast:
         return False

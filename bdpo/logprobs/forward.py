@@ -14,9 +14,6 @@ from transformers import PreTrainedModel
 from bdpo.layout.rows import Batch
 from bdpo.logprobs.attention import Spans, has_packed_attention
 from bdpo.logprobs.head import token_logps
-from bdpo.versions import LOGPROBS as VERSION
-
-__all__ = ["VERSION", "response_logps", "sum_logps"]
 
 
 def response_logps(model: PreTrainedModel, batch: Batch) -> Tensor:

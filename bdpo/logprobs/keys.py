@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bdpo.artifacts.digest import digest_value
-from bdpo.logprobs.forward import VERSION
+from bdpo.versions import LOGPROBS
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Scorer:
                 "weights": self.weights_digest,
                 "dtype": self.dtype,
                 "attention": self.attention,
-                "logprobs": VERSION,
+                "logprobs": LOGPROBS,
             }
         )
 

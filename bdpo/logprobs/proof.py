@@ -1,7 +1,7 @@
 """Which layout a model can take, proved on the very model before it is used.
 
-Taking over a model's attention is only right where the model lets all of it be taken
-over: some do not look attention up, some do more in it than they say.
+Replacing a model's attention is only right if all of it can be replaced: some models do
+not look their attention up, some do more in it than they declare.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bdpo.errors import UserError
+from bdpo.errors import UserError, first_line
 from bdpo.layout.rows import Layout, Row, collate
 from bdpo.logprobs.attention import stop_packed_attention, takes_packed_rows, use_packed_attention
 from bdpo.logprobs.forward import response_logps
@@ -46,7 +46,7 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
         try:
             difference = _difference(model, [row, neighbour], Layout.PACKED, expected)
         except (IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-            why = f"it refuses packed rows: {_first_line(error)}"
+            why = f"it refuses packed rows: {first_line(error)}"
         else:
             if difference <= _TOLERANCE[model.dtype]:
                 return Layout.PACKED
@@ -59,7 +59,7 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
             f"its own forward and bdpo's log-probs differ by {difference:.2g} nats a token, where "
             f"{_TOLERANCE[model.dtype]:g} is allowed; use a model of another family."
         )
-    say(f"The responses of a pair get a row each, for {model.config.model_type} cannot share a prompt: {why}.")
+    say(f"Each response gets a row of its own, because {model.config.model_type} cannot share a prompt: {why}.")
     return Layout.PLAIN
 
 
@@ -80,7 +80,7 @@ def _whole_forwards(model: PreTrainedModel, row: Row) -> Tensor:
                 logits = model(input_ids=ids, use_cache=False).logits[0, len(row.prompt_ids) - 1 : -1].float()
         except (NotImplementedError, ValueError) as error:
             raise UserError(
-                f"The model ({model.config.model_type}) cannot run with this model.attention: {_first_line(error)}"
+                f"The model ({model.config.model_type}) cannot run with this model.attention: {first_line(error)}"
             ) from error
         logps.append(logits.log_softmax(-1).gather(-1, torch.tensor(response, device=model.device)[:, None])[:, 0])
     return torch.cat(logps)
@@ -110,7 +110,3 @@ def _window(config: Any) -> int | None:
         return None
     windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size", "window_size")]
     return min((window for window in windows if isinstance(window, int)), default=None)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

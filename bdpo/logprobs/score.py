@@ -23,11 +23,15 @@ class ScoredRows(NamedTuple):
 
 
 class NonFinite(ArithmeticError):  # noqa: N818 (named for what the number is)
-    """A model gave a log-prob that is no log-prob; `index` is the row's, `value` what it gave."""
+    """A model gave `value` as the log-prob of a token of the response `response` of the row `index`."""
 
-    def __init__(self, index: int, value: float) -> None:
-        super().__init__(f"row {index} has a token log-prob of {value}, which is not a finite number of at most 0")
+    def __init__(self, index: int, response: int, value: float) -> None:
+        super().__init__(
+            f"response {response} of row {index} has a token log-prob of {value}, which is not a finite number of at "
+            "most 0"
+        )
         self.index = index
+        self.response = response
         self.value = value
 
 
@@ -66,11 +70,11 @@ def _unflatten(logps: NDArray[Any], indices: list[int], rows: list[Row]) -> list
     result, start = [], 0
     for index, row in zip(indices, rows, strict=True):
         parts = []
-        for response in row.responses:
+        for number, response in enumerate(row.responses):
             part = logps[start : start + len(response)]
             bad = part[~(np.isfinite(part) & (part <= 0))]
             if bad.size:
-                raise NonFinite(index, float(bad[0]))
+                raise NonFinite(index, number, float(bad[0]))
             parts.append(part.copy())
             start += len(response)
         result.append(parts)

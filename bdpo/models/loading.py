@@ -6,7 +6,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from bdpo.errors import UserError
+from bdpo.errors import UserError, first_line
 from bdpo.models.quantized import four_bit_config, keep_layout
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -28,7 +28,7 @@ def load_tokenizer(
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
-        raise UserError(f"The tokenizer in {folder} cannot be loaded: {_first_line(error)}") from error
+        raise UserError(f"The tokenizer in {folder} cannot be loaded: {first_line(error)}") from error
     if needs_template and not getattr(tokenizer, "chat_template", None):
         raise UserError(
             f"The tokenizer in {folder} has no chat template; use an instruct model, or put chat_template.jinja there."
@@ -73,7 +73,7 @@ def load_model(
         )
     except Exception as error:
         # safetensors raises a type of its own for a truncated file, transformers several others.
-        raise UserError(f"The model in {folder} cannot be loaded: {_first_line(error)}") from error
+        raise UserError(f"The model in {folder} cannot be loaded: {first_line(error)}") from error
     missing = sorted(report["missing_keys"])
     if missing:
         raise UserError(
@@ -103,7 +103,3 @@ def load_for_inference(
         quantization=quantization,
         device_map=place,
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

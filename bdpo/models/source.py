@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bdpo.artifacts.digest import digest_files, digest_value
-from bdpo.errors import UserError
+from bdpo.errors import UserError, first_line
 from bdpo.models.embedded import embedded_model
 
 _TOKENIZER_FILES = (
@@ -105,7 +105,6 @@ def _folder(path: str, revision: str | None, field: str) -> Path:
             )
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
         raise UserError(
-            f"{field} {path!r} is neither `embedded`, nor a folder, nor a model that the hub gave: {reason}"
+            f"{field} {path!r} is neither `embedded`, nor a folder, nor a model that the hub gave: {first_line(error)}"
         ) from error

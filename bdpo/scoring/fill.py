@@ -114,7 +114,7 @@ def _score_here(
             shards.write(shard)
             advance(len(shard))
     except NonFinite as problem:
-        raise BadLogprob(list(rows[problem.index].keys), problem.value) from problem
+        raise BadLogprob(rows[problem.index].keys[problem.response], problem.value) from problem
 
 
 def _score_in_processes(

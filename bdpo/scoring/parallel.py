@@ -66,11 +66,11 @@ class ScoreJob:
 
 
 class BadLogprob(ArithmeticError):  # noqa: N818 (named for what was found)
-    """A process met a log-prob that is none, `value`, in the sequences `keys`."""
+    """A process met a log-prob that is none, `value`, in the sequence `key`."""
 
-    def __init__(self, keys: list[str], value: float) -> None:
+    def __init__(self, key: str, value: float) -> None:
         super().__init__(f"a log-prob of {value}")
-        self.keys = keys
+        self.key = key
         self.value = value
 
 
@@ -166,8 +166,8 @@ def _result(folder: Path, number: int) -> dict[str, Any]:
 
 def _failure(folder: Path, number: int, code: int) -> Exception:
     result = _result(folder, number) if result_file(folder, number).exists() else {}
-    if "keys" in result:
-        return BadLogprob(result["keys"], result["value"])
+    if "key" in result:
+        return BadLogprob(result["key"], result["value"])
     if "error" in result:
         return UserError(result["error"])
     full = full_disk_error(folder)

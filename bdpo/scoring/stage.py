@@ -182,8 +182,7 @@ def _tokenize(tokenizer: PreTrainedTokenizerBase, table: pa.Table, model: ModelS
 
 
 def _not_finite(problem: BadLogprob, asked: _Asked) -> UserError:
-    concerned = set(problem.keys)
-    place = next(i for i, pair in enumerate(asked.keys) if concerned.intersection(pair))
+    place = next(i for i, pair in enumerate(asked.keys) if problem.key in pair)
     return UserError(
         f"score: the model gives a token of the pair {asked.table['pair_id'][place].as_py()} the log-prob "
         f"{problem.value}, which is no finite number of at most 0; look at this pair, or try model.dtype float32."

@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _score(job: ScoreJob, number: int, folder: Path, said: list[str]) -> dict[str, Any]:
-    """Score, and return nothing; or the keys and the value of a log-prob that is none."""
+    """Score, and return nothing; or the key of a sequence and the value of its log-prob that is none."""
     model = load_for_inference(
         Path(job.model_folder),
         dtype=job.dtype,
@@ -73,7 +73,7 @@ def _score(job: ScoreJob, number: int, folder: Path, said: list[str]) -> dict[st
             written += len(shard)
             write_atomically(progress_file(folder, number), str(written))
     except NonFinite as problem:
-        return {"keys": list(rows[problem.index].keys), "value": problem.value}
+        return {"key": rows[problem.index].keys[problem.response], "value": problem.value}
     return {}
 
 

@@ -1,12 +1,12 @@
 """Checkpoints that are there whole or not at all."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bdpo.artifacts.digest import digest_value
 from bdpo.artifacts.manifest import FileEntry, file_damage, list_files
 from bdpo.artifacts.store import sync, write_atomically
 from bdpo.errors import UserError
@@ -65,7 +65,7 @@ def finish_checkpoint(
     }
     for name in files:
         sync(folder / name)
-    write_atomically(folder / _COMPLETE, json.dumps({"sha256": _digest(record), "record": record}))
+    write_atomically(folder / _COMPLETE, json.dumps({"sha256": digest_value(record), "record": record}))
     final = root / _name(step)
     shutil.rmtree(final, ignore_errors=True)
     folder.rename(final)
@@ -147,13 +147,9 @@ def _record(folder: Path) -> dict[str, Any] | None:
     try:
         written = json.loads((folder / _COMPLETE).read_bytes())
         record: dict[str, Any] = written["record"]
-        return record if written["sha256"] == _digest(record) else None
+        return record if written["sha256"] == digest_value(record) else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-
-
-def _digest(record: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _altered(folder: Path, record: dict[str, Any]) -> bool:

@@ -206,5 +206,5 @@ def test_the_projects_own_configs_load(path: Path) -> None:
 )
 def test_an_address_with_a_secret_is_refused_and_not_repeated(tmp_path: Path, address: str) -> None:
     message = refusal(write(tmp_path, f"{MINIMAL}remote_artifacts: {address}\n"))
-    assert "config.yaml:8: field `remote_artifacts`: what is given is no plain address" in message
+    assert "config.yaml:8: field `remote_artifacts`: this is not a plain address" in message
     assert "password" not in message

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.data.test_stage import run
+from tests.data.ingested import run
 from tests.paths import ROOT
 from tests.tiny_run import pair_rows, write_jsonl
 

@@ -12,7 +12,7 @@ from bdpo.data.drift import measure_drift, population_stability
 from bdpo.errors import UserError
 from bdpo.pipeline import Pipeline
 from data_checks import GreatExpectationsChecks
-from tests.data.test_stage import run
+from tests.data.ingested import run
 from tests.tiny_run import pair_rows, tiny_run, write_jsonl
 
 

@@ -13,8 +13,8 @@ from bdpo.data.readers import read_blocks
 from bdpo.data.rows import Candidate, RowProblem
 from bdpo.errors import UserError
 from tests.data.fuzz import KINDS, broken_file
+from tests.data.ingested import run
 from tests.data.parsed import read_source_blocks
-from tests.data.test_stage import run
 
 FORMATS: tuple[DataFormat | None, ...] = (None, "hh", "pku", "preference")
 EACH_KIND = pytest.mark.parametrize("kind", KINDS)

@@ -9,7 +9,7 @@ import pytest
 
 from bdpo.data.near import band_width, bands, similar
 from bdpo.data.rows import Candidate
-from tests.data.test_stage import refusals, run
+from tests.data.ingested import refusals, run
 from tests.tiny_run import write_jsonl
 
 WORDS = [f"word{i}" for i in range(500)]

@@ -2,54 +2,22 @@
 
 import gzip
 import json
-import logging
-import statistics
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
 from bdpo.config import IngestSettings, ModelSettings
 from bdpo.data.candidates import BATCH_ROWS
 from bdpo.data.stage import ingest
 from bdpo.errors import UserError
 from bdpo.progress import Silent
-from bdpo.schemas import PAIRS, QUARANTINE
 from data_checks import GreatExpectationsChecks
-from tests.paths import ROOT, shared_data
+from tests.data.ingested import GOOD, refusals, run
 from tests.tiny import tiny_tokenizer
 from tests.tiny_run import pair_rows, write_jsonl
-
-GOOD = {"prompt": "Q", "chosen": "yes", "rejected": "no"}
-
-
-def run(path: Path, workdir: Path, tokenizer: Any = None, **fields: Any) -> dict[str, Any]:
-    sources = fields.pop("sources", None) or [{"path": path, "format": fields.pop("format", "auto")}]
-    workdir.mkdir(exist_ok=True)
-    summary = ingest(
-        settings=IngestSettings.model_validate({"sources": sources, "max_quarantined_fraction": 1.0, **fields}),
-        model=ModelSettings(max_length=256, max_prompt_length=128),
-        tokenizer=tokenizer or tiny_tokenizer(),
-        workdir=workdir,
-        checks=GreatExpectationsChecks(),
-        progress=Silent(),
-    )
-    pairs, quarantine = pq.read_table(workdir / "pairs.parquet"), pq.read_table(workdir / "quarantine.parquet")
-    assert pairs.schema.equals(PAIRS)
-    assert quarantine.schema.equals(QUARANTINE)
-    assert summary["rows"] == summary["paired_rows"] + quarantine.num_rows + sum(summary["left_out"].values())
-    assert (summary["pairs"], summary["quarantined"]) == (pairs.num_rows, quarantine.num_rows)
-    return summary
-
-
-def refusals(workdir: Path) -> list[tuple[int, str]]:
-    rows = pq.read_table(workdir / "quarantine.parquet").to_pylist()
-    return sorted((row["line"], row["rule"]) for row in rows)
 
 
 def test_each_row_rule_by_its_name(tmp_path: Path) -> None:
@@ -90,11 +58,9 @@ def test_each_row_rule_by_its_name(tmp_path: Path) -> None:
     assert kept[14] == b'{"chosen": "\xff"}'
 
 
-def test_a_response_that_truncation_leaves_empty_is_refused(tmp_path: Path) -> None:
+def test_a_long_prompt_is_cut_and_leaves_room_for_the_responses(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "x.jsonl", [GOOD, GOOD | {"prompt": "long " * 60}])
-    summary = run(tmp_path / "x.jsonl", tmp_path / "out")
-    # The prompt is cut to 128 tokens, which leaves room: nothing is refused.
-    assert summary["quarantined"] == 0
+    assert run(tmp_path / "x.jsonl", tmp_path / "out")["quarantined"] == 0
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".csv", ".parquet", ".arrow"])
@@ -200,124 +166,6 @@ def test_columns_of_any_name_are_mapped(tmp_path: Path) -> None:
     run(tmp_path, tmp_path / "out", sources=[{"path": tmp_path / "x.jsonl", "columns": columns}])
     (pair,) = pq.read_table(tmp_path / "out" / "pairs.parquet").to_pylist()
     assert (pair["prompt"][0]["content"], pair["chosen"], pair["rejected"], pair["meta"]) == ("Q", "a", "b", '{"n": 1}')
-
-
-def gzip_cut(path: Path) -> None:
-    path.write_bytes(gzip.compress(b'{"prompt": "Q", "chosen": "yes", "rejected": "no"}\n' * 1000)[:-20])
-
-
-@pytest.mark.parametrize(
-    ("name", "make", "message"),
-    [
-        ("gone.jsonl", lambda p: None, "there is no such data file"),
-        ("x.jsonl", lambda p: p.mkdir(), "the folder is empty"),
-        ("x.txt", lambda p: p.write_text("x"), "unknown kind of file '.txt'"),
-        ("x.jsonl", lambda p: p.write_text(""), "there are no rows in it"),
-        ("x.jsonl", lambda p: p.write_text('{"question": 1}\n'), "the columns `question` are those of no known format"),
-        ("x.jsonl", lambda p: p.write_text("{\n{\n"), "none of the first 2 rows is a JSON object"),
-        ("x.json", lambda p: p.write_text("[1, "), "not valid JSON"),
-        ("x.parquet", lambda p: p.write_bytes(b"PAR1"), "the Parquet file is broken"),
-        ("x.jsonl.gz", gzip_cut, "the gzip file is broken"),
-    ],
-)
-def test_a_broken_file_is_named(tmp_path: Path, name: str, make: Callable[[Path], None], message: str) -> None:
-    make(tmp_path / name)
-    with pytest.raises(UserError) as error:
-        run(tmp_path / name, tmp_path / "out")
-    assert str(error.value).startswith(str(tmp_path / name))
-    assert message in str(error.value)
-    assert not (tmp_path / "out" / "pairs.parquet").exists()
-
-
-def test_too_many_refused_rows_fail_with_numbers_and_the_rule(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "x.jsonl", [GOOD, GOOD | {"chosen": ""}, GOOD | {"rejected": ""}])
-    with pytest.raises(UserError) as error:
-        run(tmp_path / "x.jsonl", tmp_path / "out", max_quarantined_fraction=0.5)
-    message = str(error.value)
-    assert "share of quarantined rows is 0.667 (2 of 3), allowed is at most 0.5" in message
-    assert "blank_chosen (1)" in message
-    assert (tmp_path / "out" / "quarantine.parquet").exists()
-
-
-def test_no_text_of_a_row_is_logged_or_shown_in_docs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    secret = "zebracadabra"
-    write_jsonl(tmp_path / "x.jsonl", [GOOD, GOOD | {"chosen": f"{secret} \x07"}])
-    run(tmp_path / "x.jsonl", tmp_path / "out")
-    assert secret not in caplog.text
-    pages = list((tmp_path / "out" / "data_docs").rglob("*.html"))
-    assert pages
-    assert not any(secret in page.read_text() for page in pages)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=6,
-)
-FIELD = JSON | st.just(GOOD["chosen"]) | st.lists(st.fixed_dictionaries({"role": st.text(), "content": st.text()}))
-ROW = st.fixed_dictionaries({}, optional={"prompt": FIELD, "chosen": FIELD, "rejected": FIELD, "category": FIELD})
-LINE = ROW.map(lambda row: json.dumps(row).encode()) | st.binary(max_size=40).map(
-    lambda raw: raw.replace(b"\n", b"").replace(b"\r", b"")
-)
-
-
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(LINE, max_size=30))
-@example([b'{"prompt": null}', b'{"prompt": null}', b"\t"])  # a block of its own, with no row in it
-def test_no_input_loses_a_row(tmp_path: Path, lines: list[bytes]) -> None:
-    lines = [json.dumps(GOOD).encode(), *lines]
-    (tmp_path / "x.jsonl").write_bytes(b"\n".join(lines))
-    summary = run(tmp_path / "x.jsonl", tmp_path / "out", format="preference")
-    assert summary["rows"] == sum(bool(line.strip()) for line in lines)
-
-
-def test_the_hh_file_is_accounted_for(tmp_path: Path) -> None:
-    summary = run(shared_data("hh_rlhf/harmless-base-test.jsonl.gz"), tmp_path / "out")
-    assert (summary["rows"], summary["pairs"]) == (2312, 2299)
-    assert summary["by_rule"] == {"prompts_differ": 5, "roles_do_not_alternate": 4, "blank_chosen": 4}
-
-
-def test_the_demonstration_data_shows_the_quarantine(tmp_path: Path) -> None:
-    summary = run(ROOT / "configs" / "demo_data" / "pairs.jsonl", tmp_path / "out")
-    assert (summary["rows"], summary["pairs"], summary["num_categories"]) == (401, 395, 12)
-    assert summary["by_rule"] == {
-        "contradictory_labels": 2,
-        "missing_field": 1,
-        "blank_chosen": 1,
-        "identical_sides": 1,
-        "duplicate": 1,
-    }
-
-
-@pytest.mark.parametrize(
-    ("limits", "message"),
-    [
-        ({"min_unsafe_rejected_fraction": 0.75}, "is 0.500 (20 of 40), allowed is 0.75 to 1;"),
-        ({"max_unsafe_rejected_fraction": 0.25}, "is 0.500 (20 of 40), allowed is 0 to 0.25;"),
-        ({"min_median_response_chars": 1000}, "is 36, allowed is at least 1000;"),
-        ({"max_median_response_chars": 10}, "is 36, allowed is 0 to 10;"),
-    ],
-)
-def test_a_lopsided_set_fails_with_what_it_is_and_may_be(tmp_path: Path, limits: dict[str, Any], message: str) -> None:
-    rows = pair_rows(40)
-    lengths = [len(row[side]) for row in rows for side in ("chosen", "rejected")]
-    assert statistics.median(lengths) == 36
-    write_jsonl(tmp_path / "x.jsonl", rows)
-    with pytest.raises(UserError) as error:
-        run(tmp_path / "x.jsonl", tmp_path / "out", **limits)
-    assert message in str(error.value)
-    assert not (tmp_path / "out" / "pairs.parquet").exists()
-
-
-def test_limits_that_no_set_can_meet_are_refused() -> None:
-    sources = [{"path": "x.jsonl"}]
-    for limits in (
-        {"min_unsafe_rejected_fraction": 0.5, "max_unsafe_rejected_fraction": 0.4},
-        {"min_median_response_chars": 11, "max_median_response_chars": 10},
-    ):
-        with pytest.raises(ValueError, match="no set of pairs can pass"):
-            IngestSettings.model_validate({"sources": sources, **limits})
 
 
 def test_duplicates_are_found_across_chunks_and_sources(tmp_path: Path) -> None:

@@ -77,6 +77,19 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
         compare_runs(tmp_path, ["a", "a"], 0.95)
 
 
+def test_damaged_records_and_evaluations_are_passed_over_or_named(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        evaluated(tmp_path, name, [True], when=1)
+    evaluated(tmp_path, "b", [False], when=2)
+    (tmp_path / "runs" / "2026-3-b.json").write_text('{"name": "b"')
+    (tmp_path / "evaluate" / "b2" / MANIFEST).write_text("{")
+    (row,) = compare_runs(tmp_path, ["a", "b"], 0.95).table
+    assert row["b"].startswith("100.0 ["), "the latest evaluation is damaged, so the one before it counts"
+    (tmp_path / "evaluate" / "b1" / MANIFEST).unlink()
+    with pytest.raises(UserError, match=r"b2, the evaluation of run 'b', is gone or damaged; run it again"):
+        compare_runs(tmp_path, ["a", "b"], 0.95)
+
+
 def test_the_command(tmp_path: Path) -> None:
     evaluated(tmp_path, "a", [True, False])
     evaluated(tmp_path, "b", [True, True])

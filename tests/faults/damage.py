@@ -1,6 +1,8 @@
 """Files that are altered or cut behind the project's back."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.faults.evidence import committed
@@ -102,9 +104,6 @@ def outside(trial: Trial) -> None:
 
 def cut_rows(trial: Trial) -> None:
     """Cut or alter a Parquet file of raw rows that a run is given; the files of the config stay as they are."""
-    import subprocess
-    import sys
-
     trial.lay()
     rows = trial.folder / "rows.parquet"
     code = "import sys, pyarrow.json as j, pyarrow.parquet as p; p.write_table(j.read_json(sys.argv[1]), sys.argv[2])"

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bdpo.artifacts.digest import digest_value
 from bdpo.artifacts.manifest import Manifest, find_damage, read_manifest
 from bdpo.fingerprints import STAGES
 
@@ -44,8 +45,7 @@ def _is_whole(complete: Path) -> bool:
     try:
         written = json.loads(complete.read_text())
         files = written["record"]["files"]
-        record = json.dumps(written["record"], sort_keys=True).encode()
-        return written["sha256"] == hashlib.sha256(record).hexdigest() and all(
+        return written["sha256"] == digest_value(written["record"]) and all(
             hashlib.sha256((complete.parent / name).read_bytes()).hexdigest() == entry["sha256"]
             for name, entry in files.items()
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bdpo.fingerprints import STAGES, Stage
-from tests.faults.evidence import Committed, committed, differences, lost
+from tests.faults.evidence import committed, differences, lost
 from tests.faults.subject import Ended, Run, start
 
 GONE_S = 10.0
@@ -150,12 +150,12 @@ class Trial:
             time.sleep(0.001)
         return not run.poll()
 
-    def catch(self, *overrides: str, base: str | None = None) -> Run:
+    def catch(self, *overrides: str) -> Run:
         """A run that has come to a moment of the seed; one that has ended before is begun anew, for an earlier one."""
         number = self.random.randint(0, self.scale.changes)
         pause = self.random.uniform(0.0, 0.03)
         while True:
-            self.lay(base)
+            self.lay()
             run = self.start(*overrides)
             if self.wait_until(run, number):
                 time.sleep(pause)
@@ -172,15 +172,14 @@ class Trial:
             self.report.problems.append(f"the disturbed run: {ended.means}: {ended.said}")
         self.report.problems += [f"outlived its run by {GONE_S:g} s: {left}" for left in run.survivors(GONE_S)]
 
-    def carry_on(self, *overrides: str, stages: tuple[Stage, ...] | None = None, also: Committed | None = None) -> None:
+    def carry_on(self, *overrides: str, stages: tuple[Stage, ...] | None = None) -> None:
         """Run again, and hold what comes out against an undisturbed run and against what was committed.
 
         Args:
             overrides: of settings.
             stages: by default those of the fault.
-            also: what must be there in the end, by default what is there now.
         """
-        there = also or committed(self.root)
+        there = committed(self.root)
         run = self.start(*overrides, stages=stages)
         self.report.next = run.wait()
         if self.report.next.means not in ("completed", "sentence"):

@@ -234,5 +234,17 @@ def test_what_is_not_finite_names_its_row() -> None:
     choose_layout(model, print)
     with torch.no_grad():
         model.get_output_embeddings().weight[7] = float("nan")
-    with pytest.raises(NonFinite, match="row 0"):
+    with pytest.raises(NonFinite, match="response 0 of row 0 has a token log-prob of nan"):
         list(score_rows(model, [Row((1, 2), ((3, 4),))], token_budget=64, layout=Layout.PACKED))
+
+
+def test_what_is_not_finite_names_its_response() -> None:
+    """A token that is no number as an input spoils what follows it, and no other response of its row."""
+    model = tiny_model("llama")
+    choose_layout(model, print)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[200] = float("nan")
+    rows = [Row((1, 2), ((3, 4),)), Row((5, 6), ((7, 8), (9, 200, 10)))]
+    with pytest.raises(NonFinite) as raised:
+        list(score_rows(model, rows, token_budget=64, layout=Layout.PACKED))
+    assert (raised.value.index, raised.value.response) == (1, 1)

@@ -1,16 +1,8 @@
-"""Scoring: what is stored, what is never done twice, and what a kill leaves behind."""
+"""Scoring: what is stored, what is never done twice, and what is refused."""
 
-import json
-import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -18,27 +10,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from bdpo.artifacts.digest import digest_file
 from bdpo.config import load_config
 from bdpo.errors import UserError
 from bdpo.layout import Batch
 from bdpo.logprobs import response_logps
+from bdpo.logprobs.proof import _random_rows
 from bdpo.pipeline import Pipeline
 from data_checks import GreatExpectationsChecks
-from tests.paths import ROOT
+from tests.scoring.runs import made, score, scores, shards_in
 from tests.tiny import CHATML, tiny_model, tiny_tokenizer
 from tests.tiny_run import pair_rows, tiny_run, write_jsonl
-
-
-def score(config: Path, *overrides: str) -> tuple[Path, dict[str, Any]]:
-    pipeline = Pipeline(load_config(config, overrides), checks=GreatExpectationsChecks())
-    pipeline.run_stage("ingest")
-    result = pipeline.run_stage("score")
-    return result.artifact, result.summary
-
-
-def scores(folder: Path) -> dict[str, Mapping[str, Any]]:
-    return {row["pair_id"]: row for row in pq.read_table(folder / "scored_pairs.parquet").to_pylist()}
 
 
 def test_scores_are_the_models_own(tmp_path: Path) -> None:
@@ -163,11 +144,11 @@ def test_a_change_that_reaches_the_scores_scores_again(tmp_path: Path, change: s
 def test_two_processes_give_the_rows_of_one_and_what_is_scored_stays(tmp_path: Path) -> None:
     """Passes of 300 tokens, dealt out; then again with one process, which finds nothing to do."""
     small = {"token_budget": 300, "shard_sequences": 8}
-    alone, _ = score(tiny_run(_new(tmp_path / "a"), 30, score=small))
-    config = tiny_run(_new(tmp_path / "b"), 30, score=small | {"processes": 2})
+    alone, _ = score(tiny_run(made(tmp_path / "a"), 30, score=small))
+    config = tiny_run(made(tmp_path / "b"), 30, score=small | {"processes": 2})
     shared, summary = score(config)
     assert summary["sequences_scored"] == summary["sequences"] > 0
-    assert len({path.stat().st_ino for path in _shards(tmp_path / "b" / "artifacts" / "cache" / "sequences")}) > 2
+    assert len({path.stat().st_ino for path in shards_in(tmp_path / "b" / "artifacts" / "cache" / "sequences")}) > 2
     for pair_id, row in scores(alone).items():
         for name, value in scores(shared)[pair_id].items():
             assert value == (pytest.approx(row[name], abs=1e-4) if isinstance(value, float) else row[name])
@@ -189,132 +170,31 @@ def test_a_damaged_shard_is_scored_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_number_that_is_none_stops_in_one_sentence(tmp_path: Path, processes: int) -> None:
-    config = tiny_run(tmp_path, 3, score={"processes": processes})
+def test_a_log_prob_that_is_none_stops_and_names_its_pair(tmp_path: Path, processes: int) -> None:
+    """One byte has no embedding, so that one response of one pair has none; others share its forward pass."""
+    config = tiny_run(tmp_path, 6, score={"processes": processes})
+    rows = pair_rows(6)
+    rows[4]["chosen"] += f"Caf{_UNTRIED} first."
+    write_jsonl(tmp_path / "pairs.jsonl", rows)
     model = tiny_model()
     with torch.no_grad():
-        model.get_output_embeddings().weight[10] = float("nan")
+        model.get_input_embeddings().weight[_byte_ids(_UNTRIED)[-1]] = float("nan")
     model.save_pretrained(tmp_path / "model")
-    with pytest.raises(UserError, match=r"layout|differ|log-prob"):
+    with pytest.raises(UserError) as raised:
         score(config)
+    (pairs,) = (tmp_path / "artifacts" / "ingest").glob("*/pairs.parquet")
+    named = [row["pair_id"] for row in pq.read_table(pairs).to_pylist() if _UNTRIED in row["chosen"]]
+    assert str(raised.value).startswith(
+        f"score: the model gives a token of the pair {named[0]} the log-prob nan, which"
+    )
     assert not list((tmp_path / "artifacts" / "score").glob("*/manifest.json"))
 
 
-_SCORE = """
-import sys
-from bdpo.config import load_config
-from bdpo.pipeline import Pipeline
-from data_checks import GreatExpectationsChecks
-pipeline = Pipeline(load_config(sys.argv[1]), checks=GreatExpectationsChecks())
-pipeline.run_stage("ingest")
-pipeline.run_stage("score")
-"""
+def _byte_ids(text: str) -> list[int]:
+    ids: list[int] = tiny_tokenizer()(text)["input_ids"]
+    return ids
 
 
-def test_killed_in_the_middle_it_ends_in_the_same_rows(tmp_path: Path) -> None:
-    small = {"token_budget": 300, "shard_sequences": 4}
-    undisturbed, _ = score(tiny_run(_new(tmp_path / "a"), 60, score=small))
-    config = tiny_run(_new(tmp_path / "b"), 60, score=small)
-    cache = tmp_path / "b" / "artifacts" / "cache" / "sequences"
-    process = subprocess.Popen([sys.executable, "-c", _SCORE, str(config)], cwd=ROOT)
-    deadline = time.monotonic() + 120
-    while len(list(cache.glob("*/*.parquet"))) < 3:
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    kept = len(list(cache.glob("*/*.parquet")))
-    folder, summary = score(config)
-    assert summary["sequences_reused"] >= 4 * (kept - 1) > 0
-    assert summary["sequences_scored"] > 0, "it was killed too late to show anything"
-    assert scores(folder) == scores(undisturbed)
-
-
-@pytest.mark.slow
-def test_killed_twenty_times_it_ends_in_the_same_rows(tmp_path: Path) -> None:
-    """At random moments: some while it starts, some while it scores, some while it writes a shard."""
-    small = {"token_budget": 300, "shard_sequences": 4}
-    undisturbed, _ = score(tiny_run(_new(tmp_path / "a"), 400, score=small))
-    config = tiny_run(_new(tmp_path / "b"), 400, score=small)
-    cache = tmp_path / "b" / "artifacts" / "cache" / "sequences"
-    moments = random.Random(0)
-    kept: set[str] = set()
-    scoring = 0
-    for _ in range(20):
-        process = subprocess.Popen([sys.executable, "-c", _SCORE, str(config)], cwd=ROOT)
-        wanted = len(kept) + moments.randrange(3)
-        deadline = time.monotonic() + 120
-        while len(_shards(cache)) < wanted:
-            assert process.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-        time.sleep(moments.random() * 0.02)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        whole = {path.stem for path in _shards(cache) if path.stem == digest_file(path)}
-        assert kept <= whole, "a shard that was there is gone"
-        scoring += len(whole) > len(kept)
-        kept = whole
-    assert scoring >= 5, "it was hardly ever killed while it scored"
-    folder, summary = score(config)
-    assert summary["sequences_reused"] >= 4 * len(kept)
-    assert summary["sequences_scored"] > 0, "nothing was left to score"
-    assert scores(folder) == scores(undisturbed)
-
-
-def _shards(cache: Path) -> list[Path]:
-    return [path for path in cache.glob("*/*.parquet") if not path.name.startswith("new-")]
-
-
-_POLL = """
-import json, sys, time
-from pathlib import Path
-from bdpo.artifacts.catalogue import query_catalogue
-root, stop, result = map(Path, sys.argv[1:])
-seen, slowest = [], 0.0
-while not stop.exists():
-    started = time.monotonic()
-    _, rows = query_catalogue(root, "select count(*), count(mi_chosen) from all_scored_pairs")
-    slowest = max(slowest, time.monotonic() - started)
-    seen.append(rows[0])
-    time.sleep(0.02)
-result.write_text(json.dumps({"seen": seen, "slowest": slowest}))
-"""
-
-
-@pytest.mark.slow
-def test_four_readers_get_in_beside_a_writer(tmp_path: Path) -> None:
-    config = tiny_run(tmp_path, 8)
-    score(config)
-    stop = tmp_path / "stop"
-    results = [tmp_path / f"reader{i}.json" for i in range(4)]
-    readers = [
-        subprocess.Popen(
-            [sys.executable, "-c", _POLL, str(tmp_path / "artifacts"), str(stop), str(result)],
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-        )
-        for result in results
-    ]
-    for number in (16, 24, 32, 40):
-        write_jsonl(tmp_path / "pairs.jsonl", pair_rows(number))
-        score(config)
-        time.sleep(0.5)
-    stop.touch()
-    for reader, result in zip(readers, results, strict=True):
-        _, errors = reader.communicate(timeout=60)
-        assert reader.returncode == 0, errors.decode()
-        found = json.loads(result.read_text())
-        counts = [count for count, _ in found["seen"]]
-        assert counts == sorted(counts), "a reader saw an older catalogue after a newer one"
-        assert set(counts) <= {8, 24, 48, 80, 120}, "the artifacts so far: 8 pairs, and 16, 24, 32, 40"
-        assert counts[-1] == 120
-        assert len(set(counts)) > 2, "it did not read while the writer wrote"
-        assert all(count == scored for count, scored in found["seen"])
-        assert found["slowest"] < 1, f"a read took {found['slowest']:.2f} s"
-
-
-def _new(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
+_TRIED = {i for row in _random_rows(tiny_model(), 256) for i in (*row.prompt_ids, *chain(*row.responses))}
+_UNTRIED = next(c for c in map(chr, range(0xC0, 0x100)) if _byte_ids(c)[-1] not in _TRIED)
+"""A character with a byte that the trial of the layout, with its random tokens, does not meet."""

@@ -19,7 +19,6 @@ from bdpo.evaluation.published import locate
 from bdpo.evaluation.report import plots
 from bdpo.evaluation.report.sources import (
     information_of,
-    lineage_of,
     manifest_of,
     pairs_by_split,
     quarantined_by_rule,
@@ -125,7 +124,7 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
             for name, folder in {"raw pairs": pairs, "scored pairs": scores, "this evaluation": workdir}.items()
             if folder is not None
         },
-        lineage=[lineage_of(folder) for folder in (pairs, scores, trained) if folder is not None],
+        lineage=[manifest_of(folder) for folder in (pairs, scores, trained) if folder is not None],
     )
     write_atomically(workdir / REPORT, html.lstrip())
     return verdict.headline

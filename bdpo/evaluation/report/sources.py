@@ -1,9 +1,8 @@
-"""What the report says of the stages before: data, training, weights and lineage."""
+"""What the report says of the stages before: data, training and weights."""
 
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
@@ -28,31 +27,11 @@ class Information(NamedTuple):
     """Scaled weights of both sides; None for a method whose forms are both `none`."""
 
 
-class Lineage(NamedTuple):
-    """Where one artifact comes from."""
-
-    stage: str
-    fingerprint: str
-    content: str
-    finished: str
-    seconds: float
-    inputs: Mapping[str, str]
-    reads: Mapping[str, Any]
-    versions: Mapping[str, str]
-    machine: Mapping[str, Any]
-
-
 def manifest_of(folder: Path) -> Manifest:
     """The manifest of an artifact that is whole."""
     manifest = read_manifest(folder)
     assert manifest is not None, f"{folder} was whole a moment ago"
     return manifest
-
-
-def lineage_of(folder: Path) -> Lineage:
-    """What an artifact's manifest says of its making."""
-    m = manifest_of(folder)
-    return Lineage(m.stage, m.fingerprint, m.content, m.finished, m.seconds, m.inputs, m.reads, m.versions, m.machine)
 
 
 def quarantined_by_rule(pairs: Path) -> dict[str, int]:

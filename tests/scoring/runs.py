@@ -1,0 +1,32 @@
+"""Runs of ingestion and scoring on a tiny model, and what they leave."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from bdpo.config import load_config
+from bdpo.pipeline import Pipeline
+from data_checks import GreatExpectationsChecks
+
+
+def score(config: Path, *overrides: str) -> tuple[Path, dict[str, Any]]:
+    pipeline = Pipeline(load_config(config, overrides), checks=GreatExpectationsChecks())
+    pipeline.run_stage("ingest")
+    result = pipeline.run_stage("score")
+    return result.artifact, result.summary
+
+
+def scores(folder: Path) -> dict[str, Mapping[str, Any]]:
+    return {row["pair_id"]: row for row in pq.read_table(folder / "scored_pairs.parquet").to_pylist()}
+
+
+def shards_in(cache: Path) -> list[Path]:
+    """Committed shards of all scorers."""
+    return [path for path in cache.glob("*/*.parquet") if not path.name.startswith("new-")]
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
