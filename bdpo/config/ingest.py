@@ -22,6 +22,8 @@ class ColumnSettings(Section):
     """The better response: a string, or a list of messages that ends with it."""
     rejected: str = Field("rejected", min_length=1)
     """The worse response, likewise."""
+    system: str = Field("system", min_length=1)
+    """Optional: a system prompt that comes before the prompt."""
     category: str = Field("category", min_length=1)
     """Optional: the kind of harm."""
     chosen_safe: str = Field("chosen_safe", min_length=1)
