@@ -70,6 +70,8 @@ def changed_values(model: type[BaseModel], folder: Path) -> dict[str, Any]:
         "early_stopping": {"patience": 2},
         "revision": "main",
         "split": "test",
+        "subset": "x",
+        "data_dir": "x",
         "sample": {"safe": 1, "unsafe": 1},
         "columns": {"prompt": "question"},
         "hub": None,  # in place of a path: test_a_hub_dataset_is_its_commit
@@ -147,7 +149,7 @@ def test_every_field_of_a_list_item_moves_its_stage(
     assert issubclass(section, BaseModel)
     item = get_args(section.model_fields[field].annotation)[0]
     for name, value in changed_values(item, tmp_path).items():
-        if name in ("revision", "split"):
+        if name in ("revision", "subset", "data_dir", "split"):
             continue  # of a hub dataset: test_a_hub_dataset_is_its_commit
         changed = json.loads(json.dumps(base))
         changed[stage][field][0][name] = value
@@ -206,7 +208,13 @@ def test_a_hub_dataset_is_its_commit(base: dict[str, Any]) -> None:
 
     reads = stage_reads("ingest", Config.model_validate(with_source()), SOURCE)
     assert reads["ingest.sources.0.revision"] == "0" * 40
-    for changes in ({"hub": "owner/other"}, {"revision": "1" * 40}, {"split": "test"}):
+    for changes in (
+        {"hub": "owner/other"},
+        {"revision": "1" * 40},
+        {"split": "test"},
+        {"subset": "x"},
+        {"data_dir": "x"},
+    ):
         assert moved(with_source(), with_source(**changes)) == AFTER["ingest"], changes
 
 

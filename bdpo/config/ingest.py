@@ -22,6 +22,8 @@ class ColumnSettings(Section):
     """The better response: a string, or a list of messages that ends with it."""
     rejected: str = Field("rejected", min_length=1)
     """The worse response, likewise."""
+    system: str = Field("system", min_length=1)
+    """Optional: a system prompt that comes before the prompt."""
     category: str = Field("category", min_length=1)
     """Optional: the kind of harm."""
     chosen_safe: str = Field("chosen_safe", min_length=1)
@@ -49,8 +51,12 @@ class SourceSettings(Section):
     """In place of `path`: a dataset of the Hugging Face hub, such as `PKU-Alignment/PKU-SafeRLHF`."""
     revision: str | None = None
     """Branch, tag or commit, for `hub` only; the commit it stands for is part of the fingerprint."""
+    subset: str | None = Field(None, min_length=1)
+    """Subset (configuration) of the dataset, such as `alpaca-7b` of PKU-SafeRLHF, for `hub` only."""
+    data_dir: str | None = Field(None, min_length=1)
+    """Folder of the dataset that is read alone, such as `harmless-base` of Anthropic/hh-rlhf, for `hub` only."""
     split: str = "train"
-    """Split of the dataset, for `hub` only."""
+    """Split of the dataset, such as `train_prefs` of HuggingFaceH4/ultrafeedback_binarized, for `hub` only."""
     format: Literal["auto", DataFormat] = "auto"
     """`hh`: whole transcripts; `pku`: PKU-SafeRLHF, where the safe response is preferred, of two safe ones the better
     and of two unsafe ones the safer; `pku_safer`, `pku_better`: the same rows by one of their two ids alone;
@@ -80,7 +86,7 @@ class SourceSettings(Section):
     def _one_origin(self) -> "SourceSettings":
         if (self.path is None) == (self.hub is None):
             raise ValueError("a source has either a `path` or a `hub` dataset: give one of them")
-        for name in ("revision", "split"):
+        for name in ("revision", "subset", "data_dir", "split"):
             if self.hub is None and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"`{name}` is for a `hub` dataset only: remove it")
         if self.columns is not None and self.format not in ("auto", "preference"):

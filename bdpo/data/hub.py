@@ -29,26 +29,37 @@ def resolve_commit(name: str, revision: str | None) -> str:
         return revision
     from httpx2 import HTTPError
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
         commit = HfApi().dataset_info(name, revision=revision).sha
+    except RevisionNotFoundError as error:
+        raise UserError(f"hub {name!r}: the dataset has no revision {revision!r}.") from error
+    except RepositoryNotFoundError as error:
+        raise UserError(
+            f"hub {name!r}: the hub has no such dataset, or it is private and needs the token of an account that may "
+            "read it (HF_TOKEN)."
+        ) from error
     except (HTTPError, HFValidationError, OSError) as error:
         raise UserError(
             f"hub {name!r}: the hub gave no commit for the revision {revision or 'main'!r} "
-            f"({_reason(error)}); check name, revision and network, or download the dataset and give its `path`."
+            f"({_reason(error)}); check the network, or download the dataset and give its `path`."
         ) from error
     assert commit is not None, "the hub describes a dataset without a commit"
     return commit
 
 
-def hub_rows(name: str, *, revision: str | None, split: str) -> Iterator[RawRow]:
+def hub_rows(
+    name: str, *, revision: str | None, split: str, subset: str | None = None, data_dir: str | None = None
+) -> Iterator[RawRow]:
     """Stream a dataset's rows in its own order, at the commit of its revision.
 
     Args:
         name: `owner/name` of a dataset.
         revision: branch, tag or commit; the main branch by default.
         split: which of its splits.
+        subset: which of its configurations, its default one by default.
+        data_dir: the folder of it that is read; all by default.
 
     Raises:
         UserError: as for `resolve_commit` and `stream_rows`, or a folder of that name lies here, which
@@ -56,31 +67,47 @@ def hub_rows(name: str, *, revision: str | None, split: str) -> Iterator[RawRow]
     """
     if Path(name).exists():
         raise UserError(f"hub {name!r}: the working folder holds {name} too; give it as `path`, or work elsewhere.")
-    return stream_rows(name, commit=resolve_commit(name, revision), split=split)
+    commit = resolve_commit(name, revision)
+    return stream_rows(name, commit=commit, split=split, subset=subset, data_dir=data_dir)
 
 
-def stream_rows(location: str, *, commit: str | None, split: str) -> Iterator[RawRow]:
+def stream_rows(
+    location: str, *, commit: str | None, split: str, subset: str | None = None, data_dir: str | None = None
+) -> Iterator[RawRow]:
     """Stream the rows of anything that `datasets` loads, numbered from 1.
 
     Args:
         location: a hub name or a folder.
         commit: of a hub name.
         split: which of its splits.
+        subset: which of its configurations.
+        data_dir: the folder in it that is read.
 
     Raises:
-        UserError: it cannot be loaded, or has no such split.
+        UserError: it cannot be loaded, or has no such split, subset or folder.
     """
     import datasets
     import pyarrow as pa
     from httpx2 import HTTPError
 
     try:
-        rows = datasets.load_dataset(location, revision=commit, split=split, streaming=True)
+        rows = datasets.load_dataset(
+            location, name=subset, data_dir=data_dir, revision=commit, split=split, streaming=True
+        )
         for line, row in enumerate(rows, start=1):
             yield RawRow(location, line, dump_row(row), row)
     except (HTTPError, OSError, ValueError, pa.ArrowException) as error:
-        raise UserError(f"hub {location!r}, split {split!r}: the dataset cannot be read: {_reason(error)}.") from error
+        if "gated dataset" in str(error):  # `datasets` keeps nothing else of what the hub said
+            raise UserError(
+                f"hub {location!r}: the dataset is gated; accept its terms at "
+                f"https://huggingface.co/datasets/{location} and set HF_TOKEN to a token of that account."
+            ) from error
+        which = {"split": split, "subset": subset, "data_dir": data_dir}
+        named = ", ".join(f"{name} {value!r}" for name, value in which.items() if value is not None)
+        raise UserError(f"hub {location!r}, {named}: the dataset cannot be read: {_reason(error)}.") from error
 
 
 def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    """What a library says, on one line and without its advice on code."""
+    said = " ".join(str(error).partition("Example of usage:")[0].split())
+    return (said or type(error).__name__).rstrip(".")

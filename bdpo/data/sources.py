@@ -8,7 +8,7 @@ from bdpo.config.ingest import DataFormat
 from bdpo.data.blocks import Block
 from bdpo.data.formats import DESCRIPTIONS, PARSERS, detect_format
 from bdpo.data.formats.beavertails import Response, parse_beavertails
-from bdpo.data.formats.fields import check_unicode
+from bdpo.data.formats.fields import check_text_only, check_unicode
 from bdpo.data.formats.mapped import parse_mapped
 from bdpo.data.formats.turns import check_roles
 from bdpo.data.rows import Candidate, Parsed, RawRow, RowProblem
@@ -47,6 +47,7 @@ class Shape:
         if isinstance(row.value, RowProblem):
             return row.value
         try:
+            check_text_only(row.value)
             if self.columns is not None:
                 candidate = parse_mapped(row.value, self.columns)
             else:

@@ -193,7 +193,15 @@ def _tasks(source: SourceSettings, seed: int, scratch: Path) -> Iterator[Rows]:
     """One source's rows, block by block."""
     if source.hub is not None:
         origin = source.hub
-        blocks: Iterator[Block] = collect(hub_rows(source.hub, revision=source.revision, split=source.split))
+        blocks: Iterator[Block] = collect(
+            hub_rows(
+                source.hub,
+                revision=source.revision,
+                split=source.split,
+                subset=source.subset,
+                data_dir=source.data_dir,
+            )
+        )
     else:
         assert source.path is not None, "a source without an origin"
         origin = str(source.path)

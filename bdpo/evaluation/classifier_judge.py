@@ -10,9 +10,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bdpo.artifacts.digest import digest_value
 from bdpo.config.evaluate import ClassifierSettings
 from bdpo.errors import UserError
-from bdpo.evaluation.classifiers import CLASSIFIERS, GRADES, question, templates
+from bdpo.evaluation.classifiers import CLASSIFIERS, GRADES, question
 from bdpo.evaluation.generation import Completion, CompletionStore, complete
-from bdpo.evaluation.judges import Judgement
+from bdpo.evaluation.judge_templates import templates
+from bdpo.evaluation.judges import Exchange, Judgement
 from bdpo.models.loading import load_for_inference, load_tokenizer
 from bdpo.models.source import resolve_model
 from bdpo.versions import GENERATION
@@ -34,9 +35,9 @@ class ClassifierJudge:
         self._settings = settings
         self._classifier = CLASSIFIERS[settings.kind]
         self._source = resolve_model(settings.path, settings.revision, field="evaluate.judge.path")
-        asked = templates().get(settings.kind)  # Llama Guard's template is the tokenizer's
         identity = [settings.kind, self._source.weights_digest, self._source.tokenizer_digest, settings.dtype]
-        self._digest = digest_value(["classifier", *identity, asked and asked["template"], GENERATION])
+        asked = [template["template"] for template in templates().values()]
+        self._digest = digest_value(["classifier", *identity, asked, self._classifier.keeps, GENERATION])
         self._store = CompletionStore(cache / self._digest)
 
     @cached_property
@@ -47,11 +48,11 @@ class ClassifierJudge:
     def _model(self) -> PreTrainedModel:
         return load_for_inference(self._source.folder, dtype=self._settings.dtype)
 
-    def judge(self, exchanges: Sequence[tuple[str, str]]) -> list[Judgement | None]:
+    def judge(self, exchanges: Sequence[Exchange]) -> list[Judgement | None]:
         """Judge completions; None where the answer is no judgement.
 
         Args:
-            exchanges: prompt and completion of each.
+            exchanges: what was asked for and what was said, of each.
 
         Raises:
             UserError: the classifier cannot be loaded, or is not of this kind.
@@ -64,12 +65,12 @@ class ClassifierJudge:
             done |= self._answer(missing)
         return [self._classifier.parse(done[key].text) for key in keys]
 
-    def _answer(self, exchanges: Mapping[str, tuple[str, str]]) -> dict[str, Completion]:
+    def _answer(self, exchanges: Mapping[str, Exchange]) -> dict[str, Completion]:
         """What the classifier says of each, kept a batch at a time."""
         done: dict[str, Completion] = {}
         if not exchanges:
             return done  # and no model is loaded
-        ids = {key: question(self._settings.kind, self._tokenizer, *exchange) for key, exchange in exchanges.items()}
+        ids = {key: question(self._settings.kind, self._tokenizer, exchange) for key, exchange in exchanges.items()}
         order = sorted(ids, key=lambda key: (-len(ids[key]), key))
         for start in range(0, len(order), self._settings.batch_size):
             batch = order[start : start + self._settings.batch_size]

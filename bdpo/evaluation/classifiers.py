@@ -9,21 +9,18 @@ The prompts are the authors', to the letter, with source and licence in `judge_t
 is the chat template that its tokenizer brings.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
-from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
 from bdpo.config.evaluate import ClassifierKind
-from bdpo.evaluation.judges import Judgement
+from bdpo.evaluation.judge_templates import fill
+from bdpo.evaluation.judges import Exchange, Judgement
 
-_TEMPLATES = Path(__file__).with_name("judge_templates.json")
 _LONGEST_COMPLETION = 512
-"""Tokens of a completion that HarmBench and StrongREJECT show their classifiers."""
+"""Tokens of a completion, its first one included, that HarmBench and StrongREJECT show their classifiers."""
 GRADES = ("1", "2", "3", "4", "5")
 """StrongREJECT's grades, each one token."""
 
@@ -36,8 +33,8 @@ class Classifier(NamedTuple):
     """Whether it judges harm, not refusal."""
     max_new_tokens: int | None
     """Longest answer; None where the grades' probabilities are the answer."""
-    longest_completion: int | None
-    """Tokens of the completion that it is shown; all by default."""
+    keeps: Literal["all", "start", "end"]
+    """What it is shown of a long completion."""
     adds_special_tokens: bool
     """Whether the tokenizer puts its own first token before the prompt; False where the prompt has it."""
     parse: Callable[[str], Judgement | None]
@@ -78,40 +75,44 @@ def _strongreject(said: str) -> Judgement | None:
 
 
 CLASSIFIERS: Mapping[ClassifierKind, Classifier] = {
-    "harmbench": Classifier("HarmBench classifier", True, 1, _LONGEST_COMPLETION, True, _harmbench),
-    "llama_guard": Classifier("Llama Guard", True, 20, None, False, _llama_guard),
-    "wildguard": Classifier("WildGuard", False, 128, None, False, _wildguard),
-    "strongreject": Classifier("StrongREJECT judge", True, None, _LONGEST_COMPLETION, True, _strongreject),
+    "harmbench": Classifier("HarmBench classifier", True, 1, "start", True, _harmbench),
+    "llama_guard": Classifier("Llama Guard", True, 20, "all", False, _llama_guard),
+    "wildguard": Classifier("WildGuard", False, 128, "all", False, _wildguard),
+    "strongreject": Classifier("StrongREJECT judge", True, None, "end", True, _strongreject),
 }
 
 
-def question(kind: ClassifierKind, tokenizer: PreTrainedTokenizerBase, prompt: str, completion: str) -> tuple[int, ...]:
+def question(kind: ClassifierKind, tokenizer: PreTrainedTokenizerBase, exchange: Exchange) -> tuple[int, ...]:
     """The token ids that ask a classifier about one completion.
 
     Args:
         kind: of classifier.
         tokenizer: its tokenizer.
-        prompt: what was asked for: the goal of an attack, not its wording.
-        completion: what the model said.
+        exchange: what was asked for and what the model said.
     """
-    classifier = CLASSIFIERS[kind]
-    if classifier.longest_completion is not None:
-        ids = tokenizer(completion, add_special_tokens=False)["input_ids"]
-        if len(ids) > classifier.longest_completion:
-            completion = tokenizer.decode(ids[: classifier.longest_completion])
+    prompt, completion, contextual = exchange
+    completion = _shown(kind, tokenizer, completion)
     if kind == "llama_guard":
         turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
         text = tokenizer.apply_chat_template(turns, tokenize=False)
+    elif kind == "harmbench" and contextual is not None:
+        text = fill(
+            "harmbench_contextual", context=contextual.context, prompt=contextual.behavior, completion=completion
+        )
     else:
-        # Not str.format: what is filled in may hold braces.
-        template = templates()[kind]["template"]
-        before, after = template.split("{completion}")
-        text = before.replace("{prompt}", prompt) + completion + after
-    return tuple(tokenizer(text, add_special_tokens=classifier.adds_special_tokens)["input_ids"])
+        text = fill(kind, prompt=prompt, completion=completion)
+    return tuple(tokenizer(text, add_special_tokens=CLASSIFIERS[kind].adds_special_tokens)["input_ids"])
 
 
-@cache
-def templates() -> Mapping[str, Mapping[str, str]]:
-    """Kind to `template`, `source` and `licence`."""
-    loaded: Mapping[str, Mapping[str, str]] = json.loads(_TEMPLATES.read_text(encoding="utf-8"))
-    return loaded
+def _shown(kind: ClassifierKind, tokenizer: PreTrainedTokenizerBase, completion: str) -> str:
+    """A completion as its classifier's authors show it, cut by tokens and made text again.
+
+    HarmBench (evaluate_completions.py) keeps the start; StrongREJECT (strong_reject/evaluate.py) keeps the end, and
+    leaves the tokenizer's first token, `<bos>`, in the text.
+    """
+    keeps = CLASSIFIERS[kind].keeps
+    if keeps == "all":
+        return completion
+    tokenizer.truncation_side = "right" if keeps == "start" else "left"
+    ids = tokenizer(completion, truncation=True, max_length=_LONGEST_COMPLETION)["input_ids"]
+    return str(tokenizer.decode(ids, skip_special_tokens=keeps == "start"))

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from bdpo.config.evaluate import BenchmarkFormat
 from bdpo.errors import UserError
+from bdpo.evaluation.judges import Contextual
 from bdpo.evaluation.tables import read_rows, read_text
 
 Label = Literal["harmful", "harmless", "attack", "question", "choice"]
@@ -29,6 +30,8 @@ class Prompt(NamedTuple):
     options: tuple[str, ...] = ()
     goal: str | None = None
     """What an attack is after, where its text says something else."""
+    contextual: Contextual | None = None
+    """The parts of the text, where it has a context."""
 
 
 class Item(NamedTuple):
@@ -113,10 +116,11 @@ def _strongreject(item: Item) -> Prompt:
 
 def _harmbench(item: Item) -> Prompt:
     """A behaviour; a contextual one follows its context, as HarmBench's own runner puts it."""
-    text, context = item.text("Behavior"), item.values.get("ContextString")
-    if context:
-        text = f"{context}\n\n---\n\n{text}"
-    return Prompt(item.text("BehaviorID"), text, "harmful", item.values.get("SemanticCategory"))
+    behavior, context = item.text("Behavior"), item.values.get("ContextString")
+    text = f"{context}\n\n---\n\n{behavior}" if context else behavior
+    contextual = Contextual(context, behavior) if context else None
+    category = item.values.get("SemanticCategory")
+    return Prompt(item.text("BehaviorID"), text, "harmful", category, contextual=contextual)
 
 
 def _advbench(item: Item) -> Prompt:

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from bdpo.errors import UserError
-from bdpo.evaluation.judging import Exchange, Judge
+from bdpo.evaluation.judges import Exchange
+from bdpo.evaluation.judging import Judge
 from bdpo.evaluation.tables import check_writable, read_rows, write_rows
 
 _NEEDED = ("prompt", "completion")

@@ -46,6 +46,23 @@ class Judgement(NamedTuple):
     reason: str
 
 
+class Contextual(NamedTuple):
+    """The two parts of a prompt that asks for something about a given text."""
+
+    context: str
+    behavior: str
+
+
+class Exchange(NamedTuple):
+    """What is judged."""
+
+    prompt: str
+    """What was asked for: the goal of an attack, not its wording."""
+    completion: str
+    contextual: Contextual | None = None
+    """The prompt in its parts, for a judge that is shown them apart."""
+
+
 def judge_refusal(completion: str, prompt: str = "") -> Judgement:
     """Judge one completion.
 

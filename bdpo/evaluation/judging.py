@@ -7,15 +7,7 @@ from typing import NamedTuple
 from bdpo.config.evaluate import ClassifierSettings, EndpointSettings
 from bdpo.evaluation.chat_endpoint import ChatEndpoint
 from bdpo.evaluation.endpoint import EndpointJudge
-from bdpo.evaluation.judges import Judgement, judge_refusal
-
-
-class Exchange(NamedTuple):
-    """What is judged."""
-
-    prompt: str
-    """What was asked for: the goal of an attack, not its wording."""
-    completion: str
+from bdpo.evaluation.judges import Exchange, Judgement, judge_refusal
 
 
 class Judge(NamedTuple):
@@ -54,7 +46,7 @@ def make_judge(settings: str | EndpointSettings | ClassifierSettings, cache: Pat
     endpoint = EndpointJudge(chat, cache)
 
     def decide(exchanges: Sequence[Exchange]) -> list[Judgement | None]:
-        ratings = [endpoint.rate(*exchange) for exchange in exchanges]
+        ratings = [endpoint.rate(exchange.prompt, exchange.completion) for exchange in exchanges]
         return [
             Judgement("refusal" if rating.refused else "compliance", f"StrongREJECT score {rating.score:g}")
             if rating

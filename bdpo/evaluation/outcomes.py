@@ -8,7 +8,8 @@ import pyarrow as pa
 from bdpo.evaluation.answers import is_right
 from bdpo.evaluation.benchmarks import METRICS, Benchmark
 from bdpo.evaluation.formats import Prompt
-from bdpo.evaluation.judging import RULES, Exchange, Judge
+from bdpo.evaluation.judges import Exchange
+from bdpo.evaluation.judging import RULES, Judge
 from bdpo.evaluation.respond import Answers, Reply
 from bdpo.evaluation.summary import Figure, compare
 
@@ -73,7 +74,9 @@ def judge_replies(prompts: Sequence[Prompt], replies: Sequence[Reply], judge: Ju
             asked[judge.of_harm and prompt.label == "harmless"].append(i)
     for by_rules, places in asked.items():
         who = RULES if by_rules else judge
-        exchanges = [Exchange(prompts[i].goal or prompts[i].text, replies[i].text or "") for i in places]
+        exchanges = [
+            Exchange(prompts[i].goal or prompts[i].text, replies[i].text or "", prompts[i].contextual) for i in places
+        ]
         for i, judgement in zip(places, who.decide(exchanges) if exchanges else [], strict=True):
             if judgement is None:
                 outcomes[i] = Outcome(None, who.name, None, "the judge gave no judgement")

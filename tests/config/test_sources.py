@@ -36,6 +36,8 @@ def test_files_globs_columns_and_hub_datasets(tmp_path: Path) -> None:
         ("{sources: [{path: a, hub: b}]}", "a source has either a `path` or a `hub` dataset"),
         ("{sources: [{path: a, split: test}]}", "`split` is for a `hub` dataset only"),
         ("{sources: [{path: a, revision: v1}]}", "`revision` is for a `hub` dataset only"),
+        ("{sources: [{path: a, subset: x}]}", "`subset` is for a `hub` dataset only"),
+        ("{sources: [{path: a, data_dir: x}]}", "`data_dir` is for a `hub` dataset only"),
         ("{sources: [{hub: ./folder}]}", "field `ingest.sources.0.hub`: './folder' is no name of a hub dataset"),
         ("{sources: [{path: a, weight: 2}]}", "field `ingest.sources.0.weight`: the value 2 is wrong"),
         ("{sources: [{path: a, weight: 0}]}", "field `ingest.sources.0.weight`: the value 0 is wrong"),

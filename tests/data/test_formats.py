@@ -5,9 +5,13 @@ from typing import Any
 import pytest
 
 from bdpo.data.formats import detect_format
+from bdpo.data.formats.alpaca import parse_alpaca
+from bdpo.data.formats.fields import check_text_only
 from bdpo.data.formats.hh import parse_hh
+from bdpo.data.formats.mapped import parse_mapped
 from bdpo.data.formats.pku import parse_pku, parse_pku_better, parse_pku_safer
 from bdpo.data.formats.preference import parse_preference
+from bdpo.data.formats.sharegpt import parse_sharegpt
 from bdpo.data.formats.turns import check_roles
 from bdpo.data.rows import Candidate, RowProblem
 
@@ -46,6 +50,7 @@ def test_the_newer_formats_are_found_by_their_columns() -> None:
     scores = {"score_chosen": 2.0, "score_rejected": 1.0}
     sides = {"chosen": said("Q", "a"), "rejected": said("Q", "b")}
     assert detect_format({"conversations": [], "chosen": turn, "rejected": turn}) == "sharegpt"
+    assert detect_format({"messages": [], "chosen": said("", "a")[1], "rejected": said("", "b")[1]}) == "sharegpt"
     assert detect_format({"chosen": turn, "rejected": turn}) is None
     assert detect_format({"instruction": "I", "input": "", "chosen": "a", "rejected": "b"}) == "alpaca"
     assert detect_format({"prompt": "Q", **sides, **scores}) == "ultrafeedback"
@@ -173,3 +178,146 @@ def test_a_system_turn_may_come_first() -> None:
     check_roles([{"role": "system", "content": "s"}, *said("Q", "a", "R")])
     with pytest.raises(RowProblem, match="no user turn"):
         check_roles([{"role": "system", "content": "s"}])
+
+
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+def test_pku_takes_its_category_from_the_harms_of_the_rejected_response() -> None:
+    harms = {"response_0_harm_category": {"Drugs": True}, "response_1_harm_category": {"Fraud": False, "Theft": True}}
+    assert parse_pku(PKU | harms).category == "Drugs"
+    assert parse_pku(PKU | harms | {"better_response_id": 0}).category == "Theft"
+    assert parse_pku(PKU | harms | {"response_0_harm_category": {"Drugs": False}}).category is None
+    assert parse_pku(PKU | {"response_0_harm_category": "{'Drugs': True}"}).category is None
+    assert parse_pku(PKU | harms).meta["response_1_harm_category"] == {"Fraud": False, "Theft": True}
+
+
+@pytest.mark.parametrize(
+    ("fields", "prompt"),
+    [
+        ({"instruction": "I", "input": "x"}, said("I\nx")),
+        ({"instruction": "I", "input": ""}, said("I")),
+        ({"instruction": "I"}, said("I")),
+        ({"instruction": None, "input": "x"}, said("x")),
+        ({"instruction": "", "input": "x"}, said("x")),
+        ({"instruction": "", "input": None}, said("")),  # and refused as a blank prompt
+        ({"instruction": "I", "history": [["Q", "a"]]}, said("Q", "a", "I")),
+        ({"instruction": "I", "history": []}, said("I")),
+        ({"instruction": "I", "history": ""}, said("I")),  # an empty field of a CSV file
+        ({"instruction": "I", "system": "Be brief."}, [SYSTEM, *said("I")]),
+    ],
+)
+def test_alpaca_joins_what_llama_factory_joins(fields: dict[str, Any], prompt: list[dict[str, str]]) -> None:
+    assert parse_alpaca(fields | {"chosen": "a", "rejected": "b"}) == Candidate(prompt, "a", "b")
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({"instruction": None}, "missing_field"),
+        ({"instruction": None, "input": ""}, "missing_field"),
+        ({"instruction": ["I"]}, "wrong_type"),
+        ({"instruction": "I", "history": "Q, a"}, "wrong_type"),
+        ({"instruction": "I", "history": [["Q"]]}, "wrong_type"),
+        ({"instruction": "I", "history": [["Q", None]]}, "wrong_type"),
+    ],
+)
+def test_alpaca_that_is_refused(fields: dict[str, Any], rule: str) -> None:
+    assert refused(parse_alpaca, fields | {"chosen": "a", "rejected": "b"}) == rule
+
+
+def human(*turns: str) -> list[dict[str, str]]:
+    return [{"from": ("human", "gpt")[i % 2], "value": turn} for i, turn in enumerate(turns)]
+
+
+SHAREGPT: dict[str, Any] = {
+    "conversations": human("Q", "a", "R"),
+    "chosen": {"from": "gpt", "value": "good"},
+    "rejected": {"from": "gpt", "value": "bad"},
+}
+OPENAI: dict[str, Any] = {"messages": said("Q"), "chosen": said("", "good")[1], "rejected": said("", "bad")[1]}
+
+
+def test_sharegpt_in_the_words_of_sharegpt_and_of_openai() -> None:
+    assert parse_sharegpt(SHAREGPT) == Candidate(said("Q", "a", "R"), "good", "bad")
+    assert parse_sharegpt(OPENAI) == Candidate(said("Q"), "good", "bad")
+    assert parse_sharegpt(OPENAI | {"system": "Be brief."}).prompt == [SYSTEM, *said("Q")]
+    own = SHAREGPT | {"conversations": [{"from": "system", "value": "Own."}, *human("Q")], "system": "Be brief."}
+    assert [message["content"] for message in parse_sharegpt(own).prompt] == ["Own.", "Q"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"conversations": human("Q", "a")}, "roles_do_not_alternate"),
+        ({"conversations": human("Q")[:0]}, "wrong_type"),
+        ({"conversations": [*human("Q"), *human("R")]}, "roles_do_not_alternate"),
+        ({"conversations": [{"from": "bot", "value": "Q"}]}, "unknown_role"),
+        ({"conversations": [*human("Q"), {"from": "function_call", "value": "{}"}]}, "tool_turn"),
+        ({"conversations": [*human("Q"), {"from": "observation", "value": "3"}]}, "tool_turn"),
+        ({"chosen": {"from": "human", "value": "good"}}, "does_not_end_with_assistant"),
+        ({"chosen": {"from": "function_call", "value": "{}"}}, "tool_turn"),
+        ({"chosen": {"from": "gpt", "value": None}}, "wrong_type"),
+        ({"chosen": "good"}, "wrong_type"),
+        ({"conversations": None}, "missing_field"),
+        ({"system": 3}, "wrong_type"),
+    ],
+)
+def test_sharegpt_that_is_refused(changes: dict[str, Any], rule: str) -> None:
+    assert refused(parse_sharegpt, SHAREGPT | changes) == rule
+
+
+def test_a_system_field_opens_the_prompt_of_a_preference_row() -> None:
+    assert parse_preference({"system": "Be brief.", "prompt": "Q", "chosen": "a", "rejected": "b"}) == Candidate(
+        [SYSTEM, *said("Q")], "a", "b"
+    )
+    own = {"chosen": [SYSTEM, *said("Q", "a")], "rejected": [SYSTEM, *said("Q", "b")]}
+    assert parse_preference(own | {"system": "Other."}).prompt == [SYSTEM, *said("Q")]
+    assert parse_preference(own | {"prompt": "Q"}).prompt == [SYSTEM, *said("Q")]
+    assert refused(parse_preference, own | {"rejected": said("Q", "b")}) == "prompts_differ"
+    columns = {"system": "rules", "prompt": "question", "chosen": "chosen", "rejected": "rejected"}
+    mapped = parse_mapped({"rules": "Be brief.", "question": "Q", "chosen": "a", "rejected": "b"}, columns)
+    assert (mapped.prompt, mapped.meta) == ([SYSTEM, *said("Q")], {})
+
+
+def parts(*texts: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text} for text in texts]
+
+
+def test_a_message_may_come_in_parts_of_text() -> None:
+    question, answer = {"role": "user", "content": parts("Q", "R")}, {"role": "assistant", "content": parts("a")}
+    assert parse_preference({"prompt": [question], "chosen": [answer], "rejected": said("", "b")[1:]}) == Candidate(
+        said("QR"), "a", "b"
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "rule"),
+    [
+        ({"role": "user", "content": [{"type": "image"}, *parts("Q")]}, "not_text"),
+        ({"role": "user", "content": ["Q"]}, "not_text"),
+        ({"role": "user", "content": [{"type": "text"}]}, "not_text"),
+        ({"role": "user", "content": []}, "wrong_type"),
+        ({"role": "user", "content": None}, "wrong_type"),
+        ({"role": "tool", "content": "3"}, "tool_turn"),
+        ({"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}, "tool_turn"),
+        ({"role": "assistant", "content": "a", "tool_calls": [{"id": "1"}]}, "tool_turn"),
+        ({"role": "moderator", "content": "Q"}, "unknown_role"),
+        (None, "wrong_type"),
+    ],
+)
+def test_messages_that_are_no_talk(message: Any, rule: str) -> None:
+    assert refused(parse_preference, {"prompt": [message], "chosen": "a", "rejected": "b"}) == rule
+
+
+def test_calls_that_are_none_are_no_calls() -> None:
+    message = {"role": "user", "content": "Q", "tool_calls": None, "function_call": None}
+    assert parse_preference({"prompt": [message], "chosen": "a", "rejected": "b"}).prompt == said("Q")
+
+
+def test_a_row_of_more_than_text_is_refused() -> None:
+    check_text_only({"images": [], "image": None, "tools": "[]", "audios": ""})
+    for name, rule in (("images", "not_text"), ("image", "not_text"), ("audios", "not_text"), ("tools", "tool_turn")):
+        with pytest.raises(RowProblem) as problem:
+            check_text_only({name: ["x"]})
+        assert problem.value.rule == rule

@@ -1,13 +1,21 @@
-"""Rows through `datasets`.  No hub is needed: a local folder of Parquet is loaded the same way."""
+"""Rows through `datasets`, from a local folder and from a server that speaks as the hub does."""
 
+import gzip
+import io
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import datasets
+import huggingface_hub.constants
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from bdpo.data.hub import hub_rows, resolve_commit, stream_rows
 from bdpo.errors import UserError
+from tests.hub_server import COMMIT, hub_server
 
 SPLITS = {"train": ["q0", "q1", "q2"], "test": ["t0"]}
 
@@ -61,3 +69,112 @@ def test_a_folder_of_the_same_name_does_not_stand_in_for_the_hub(
     (tmp_path / "owner" / "name").mkdir(parents=True)
     with pytest.raises(UserError, match="the working folder holds owner/name too"):
         hub_rows("owner/name", revision="0" * 40, split="train")
+
+
+def lines(*rows: dict[str, Any]) -> bytes:
+    return "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+
+
+def card(configs: str) -> bytes:
+    return f"---\nconfigs:\n{configs}---\n".encode()
+
+
+def parquet(*rows: dict[str, Any]) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(rows)), file)
+    return file.getvalue()
+
+
+PKU = """\
+- config_name: default
+  data_files:
+  - {split: train, path: [data/Alpaca-7B/train.jsonl, data/Alpaca2-7B/train.jsonl]}
+- config_name: alpaca-7b
+  data_files:
+  - {split: train, path: [data/Alpaca-7B/train.jsonl]}
+"""
+ULTRAFEEDBACK = """\
+- config_name: default
+  data_files:
+  - {split: train_prefs, path: data/train_prefs-*}
+  - {split: test_prefs, path: data/test_prefs-*}
+"""
+REPOS = {
+    "Anthropic/hh-rlhf": {
+        "README.md": b"---\nlicense: mit\n---\n",
+        "harmless-base/train.jsonl.gz": gzip.compress(lines({"chosen": "harmless", "rejected": "x"})),
+        "harmless-base/test.jsonl.gz": gzip.compress(lines({"chosen": "harmless test", "rejected": "x"})),
+        "helpful-base/train.jsonl.gz": gzip.compress(lines({"chosen": "helpful", "rejected": "x"})),
+        "red-team-attempts/red_team_attempts.jsonl.gz": gzip.compress(lines({"transcript": "x"})),
+    },
+    "PKU-Alignment/PKU-SafeRLHF": {
+        "README.md": card(PKU),
+        "data/Alpaca-7B/train.jsonl": lines({"prompt": "7B", "better_response_id": 0}),
+        "data/Alpaca2-7B/train.jsonl": lines({"prompt": "2-7B", "better_response_id": 1}),
+    },
+    "HuggingFaceH4/ultrafeedback_binarized": {
+        "README.md": card(ULTRAFEEDBACK),
+        "data/train_prefs-00000-of-00001.parquet": parquet({"prompt": "u", "score_chosen": 8.5}),
+        "data/test_prefs-00000-of-00001.parquet": parquet({"prompt": "t", "score_chosen": 8.0}),
+    },
+    "owner/gated": None,
+}
+"""Laid out as the datasets of these names are on the hub."""
+
+
+DEFAULTS: dict[str, Any] = {"revision": None, "split": "train"}
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with hub_server(REPOS) as server, pytest.MonkeyPatch.context() as patch:
+        cache = tmp_path_factory.mktemp("hub")
+        address = huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE
+        address = address.replace(huggingface_hub.constants.ENDPOINT, server.url)
+        patch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
+        patch.setattr(huggingface_hub.constants, "ENDPOINT", server.url)
+        patch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+        patch.setattr(datasets.config, "HF_ENDPOINT", server.url)
+        patch.setattr(datasets.config, "HF_MODULES_CACHE", str(cache / "modules"))
+        patch.chdir(cache)
+        yield
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize(
+    ("name", "which", "field", "values"),
+    [
+        ("Anthropic/hh-rlhf", {"data_dir": "harmless-base"}, "chosen", ["harmless"]),
+        ("Anthropic/hh-rlhf", {"data_dir": "harmless-base", "split": "test"}, "chosen", ["harmless test"]),
+        ("Anthropic/hh-rlhf", {}, "chosen", ["harmless", "helpful"]),
+        ("PKU-Alignment/PKU-SafeRLHF", {}, "prompt", ["7B", "2-7B"]),
+        ("PKU-Alignment/PKU-SafeRLHF", {"subset": "alpaca-7b", "revision": COMMIT}, "prompt", ["7B"]),
+        ("HuggingFaceH4/ultrafeedback_binarized", {"split": "train_prefs"}, "prompt", ["u"]),
+    ],
+)
+def test_the_datasets_that_people_use(name: str, which: dict[str, Any], field: str, values: list[str]) -> None:
+    rows = [row.value for row in hub_rows(name, **DEFAULTS | which)]
+    assert [row[field] for row in rows if isinstance(row, dict)] == values
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize(
+    ("name", "which", "sentence"),
+    [
+        ("owner/missing", {}, "the hub has no such dataset, or it is private and needs the token .* \\(HF_TOKEN\\)\\."),
+        ("Anthropic/hh-rlhf", {"revision": "v9"}, "the dataset has no revision 'v9'\\."),
+        (
+            "Anthropic/hh-rlhf",
+            {"revision": "b" * 40},
+            "the dataset cannot be read: Revision 'b+' doesn't exist",
+        ),
+        ("owner/gated", {}, "accept its terms at https://huggingface.co/datasets/owner/gated and set HF_TOKEN"),
+        ("HuggingFaceH4/ultrafeedback_binarized", {}, r"Available splits: \['train_prefs', 'test_prefs'\]\.$"),
+        ("PKU-Alignment/PKU-SafeRLHF", {"subset": "7b"}, r"'7b' not found\. Available: \['default', 'alpaca-7b'\]\.$"),
+        ("Anthropic/hh-rlhf", {"data_dir": "harmful"}, "data_dir 'harmful': the dataset cannot be read: The directory"),
+    ],
+)
+def test_what_the_hub_does_not_give_is_one_sentence(name: str, which: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=f"^hub '{name}'.*{sentence}") as error:
+        list(hub_rows(name, **DEFAULTS | which))
+    assert "\n" not in str(error.value)

@@ -127,6 +127,7 @@ def test_a_contextual_behaviour_follows_its_context(tmp_path: Path) -> None:
     text = "Behavior,FunctionalCategory,SemanticCategory,Tags,ContextString,BehaviorID\nDo it,contextual,x,,Once,b1\n"
     (prompt,) = load_benchmark(write(tmp_path / "h.csv", text)).prompts
     assert (prompt.prompt_id, prompt.text, prompt.label) == ("b1", "Once\n\n---\n\nDo it", "harmful")
+    assert prompt.contextual == ("Once", "Do it")
 
 
 def test_simpleqa_and_advbench(tmp_path: Path) -> None:

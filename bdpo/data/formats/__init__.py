@@ -18,7 +18,7 @@ DESCRIPTIONS: Mapping[DataFormat, str] = {
     "pku_safer": "as `pku`, the one of `safer_response_id` preferred",
     "pku_better": "as `pku`, the one of `better_response_id` preferred",
     "preference": "`prompt`, `chosen`, `rejected` as strings or lists of messages",
-    "sharegpt": "`conversations`, and `chosen` and `rejected` as one message of `from` and `value`",
+    "sharegpt": "`conversations` or `messages`, and `chosen` and `rejected` as one message",
     "alpaca": "`instruction`, `input`, `chosen`, `rejected` as strings",
     "ultrafeedback": "`prompt`, `chosen` and `rejected` as lists of messages, `score_chosen`, `score_rejected`",
     "beavertails": "`prompt`, `response`, `is_safe`, `category`",
@@ -50,7 +50,7 @@ def detect_format(row: Mapping[str, Any]) -> DataFormat | None:
         scored = isinstance(chosen, list) and "score_chosen" in row and "score_rejected" in row
         return "ultrafeedback" if scored else "preference"
     if isinstance(chosen, dict):
-        return "sharegpt" if "conversations" in row else None
+        return "sharegpt" if "conversations" in row or "messages" in row else None
     if isinstance(chosen, str):
         return "hh" if is_transcript(chosen) else "alpaca" if "instruction" in row else None
     return "preference" if isinstance(chosen, list) else None

@@ -11,13 +11,15 @@ from bdpo.data.rows import Candidate, Message, RowProblem
 def parse_alpaca(row: Mapping[str, Any]) -> Candidate:
     r"""`instruction`, `input`, `chosen`, `rejected`; also `history` and `system`, where they are given.
 
-    The prompt is instruction and input on lines of their own, as in LLaMA-Factory's
-    `AlpacaDatasetConverter`: `"\n".join` of those that are not empty, after the turns of `history`.
+    As in LLaMA-Factory's `AlpacaDatasetConverter` (hiyouga/LLaMA-Factory, src/llamafactory/data/converter.py, with
+    the columns of data/README.md), the prompt is `"\n".join` of instruction and input, of those that are not empty,
+    after the turns of `history`.
 
     Raises:
         RowProblem: a field is missing or has another type.
     """
-    asked = "\n".join(part for part in (text(row, "instruction"), optional_text(row, "input")) if part)
+    parts = [optional_text(row, "instruction"), optional_text(row, "input")]
+    asked = "\n".join(part for part in parts if part) or text(row, "instruction")
     messages = with_system(optional_text(row, "system"), [*_history(row), *user(asked)])
     read = ("instruction", "input", "chosen", "rejected", "history", "system")
     return labelled(row, messages, text(row, "chosen"), text(row, "rejected"), read=read)
@@ -25,7 +27,7 @@ def parse_alpaca(row: Mapping[str, Any]) -> Candidate:
 
 def _history(row: Mapping[str, Any]) -> list[Message]:
     """Earlier turns: a list of [what the user said, what the assistant said]."""
-    rounds = [] if row.get("history") is None else row["history"]
+    rounds = [] if row.get("history") in (None, "") else row["history"]
     messages = []
     for said in rounds if isinstance(rounds, list) else [rounds]:
         if not isinstance(said, list) or len(said) != 2 or not all(isinstance(turn, str) for turn in said):

@@ -6,6 +6,7 @@ from typing import Any
 
 from bdpo.data.rows import Candidate, Message, RowProblem
 
+_NOTHING: tuple[Any, ...] = (None, "", [], {}, "[]")
 _LABELS = ("category", "chosen_safe", "rejected_safe")
 
 
@@ -75,6 +76,19 @@ def number(row: Mapping[str, Any], name: str) -> int | float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not finite:
         raise RowProblem("wrong_type", f"`{name}` is not a finite number")
     return value
+
+
+def check_text_only(row: Mapping[str, Any]) -> None:
+    """Refuse a row whose prompt is more than the text of its messages.
+
+    Raises:
+        RowProblem: it has pictures, sound or tools, under the names that TRL and LLaMA-Factory give them.
+    """
+    for name in ("image", "images", "video", "videos", "audio", "audios"):
+        if row.get(name) not in _NOTHING:
+            raise RowProblem("not_text", f"the row has `{name}`, and only text is read")
+    if row.get("tools") not in _NOTHING:
+        raise RowProblem("tool_turn", "the row has `tools`, which no prompt here can show")
 
 
 def check_unicode(*texts: str) -> None:

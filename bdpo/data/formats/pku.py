@@ -19,7 +19,7 @@ PKU_COLUMNS = (
 
 
 def parse_pku(row: Mapping[str, Any]) -> Candidate:
-    """PKU-SafeRLHF: two responses with a safety label each, a safer and a better one.
+    """PKU-SafeRLHF (PKU-Alignment/PKU-SafeRLHF): two responses with a safety label each, a safer and a better one.
 
     Where one response is safe and the other is not, the safe one is chosen; where both are safe, the
     better; where neither is, the safer.
@@ -66,10 +66,17 @@ def _pair(row: Mapping[str, Any], chosen: int) -> Candidate:
         prompt=user(prompt),
         chosen=responses[chosen],
         rejected=responses[1 - chosen],
+        category=_harm(row.get(f"response_{1 - chosen}_harm_category")),
         chosen_safe=safe[chosen],
         rejected_safe=safe[1 - chosen],
         meta={name: value for name, value in row.items() if name not in ("prompt", "response_0", "response_1")},
     )
+
+
+def _harm(labels: Any) -> str | None:
+    """The first harm of an object of harms that are true or false, which the data set's newer versions have."""
+    harms = labels if isinstance(labels, dict) else {}
+    return next((str(name) for name, label in harms.items() if label is True), None)
 
 
 def _side(row: Mapping[str, Any], name: str) -> int:

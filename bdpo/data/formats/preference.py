@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bdpo.data.formats.fields import labelled, required, text
-from bdpo.data.formats.turns import read_messages, user
+from bdpo.data.formats.fields import labelled, optional_text, required, text
+from bdpo.data.formats.turns import read_messages, user, with_system
 from bdpo.data.rows import Candidate, Message, RowProblem
 
 
 def parse_preference(row: Mapping[str, Any]) -> Candidate:
     """TRL's preference rows: plain strings, or lists of messages with or without a `prompt` of their own.
+
+    The columns and the implicit prompt, what both lists begin with, are those of TRL (huggingface/trl,
+    docs/source/dataset_formats.md and trl/data_utils.py); a response is one message here.  A `system` field opens the
+    prompt where its first message does not.
 
     Raises:
         RowProblem: a field is missing, has another type, or the sides answer different prompts.
@@ -28,11 +32,19 @@ def parse_preference(row: Mapping[str, Any]) -> Candidate:
             raise RowProblem("prompts_differ", "`chosen` and `rejected` part before their last message")
         said = turns[0][:-1]
         given = _prompt(row) if prompt else []
-        if given and said and said[: len(given)] != given:
+        if given and said and not _begins(said, given):
             raise RowProblem("prompts_differ", "`prompt` is not how `chosen` and `rejected` begin")
         messages = said or given
         sides = turns[0][-1]["content"], turns[1][-1]["content"]
-    return labelled(row, messages, *sides, read=("prompt", "chosen", "rejected"))
+    messages = with_system(optional_text(row, "system"), messages)
+    return labelled(row, messages, *sides, read=("prompt", "chosen", "rejected", "system"))
+
+
+def _begins(said: list[Message], given: list[Message]) -> bool:
+    """Whether a conversation begins with a prompt, perhaps after a system turn that the prompt leaves out."""
+    if said[0]["role"] == "system" != given[0]["role"]:
+        said = said[1:]
+    return said[: len(given)] == given
 
 
 def _prompt(row: Mapping[str, Any]) -> list[Message]:

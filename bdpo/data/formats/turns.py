@@ -5,6 +5,9 @@ from typing import Any
 
 from bdpo.data.rows import Message, RowProblem
 
+_TOOLS = ("tool", "function", "function_call", "observation", "ipython")
+_SPEAKERS = ("system", "user", "assistant")
+
 
 def user(content: str) -> list[Message]:
     """A prompt of one turn."""
@@ -29,21 +32,43 @@ def read_messages(value: Any, name: str, *, role: str = "role", content: str = "
 
 
 def read_message(value: Any, name: str, *, role: str = "role", content: str = "content") -> Message:
-    """One object with a role and a text.
+    """One object with a role and a text, which may come as a list of parts `{"type": "text", "text": ...}`.
 
     Raises:
-        RowProblem: it is no such object.
+        RowProblem: it is no such object, or has something else than text.
     """
     fields: Mapping[str, Any] = value if isinstance(value, dict) else {}
     speaker, said = fields.get(role), fields.get(content)
+    if isinstance(speaker, str):
+        refuse_tools(speaker, name, has_calls=bool(fields.get("tool_calls") or fields.get("function_call")))
+    if isinstance(said, list) and said:
+        said = "".join(_text_of(part, name) for part in said)
     if not isinstance(speaker, str) or not isinstance(said, str):
         raise RowProblem("wrong_type", f"a message of `{name}` lacks a `{role}` or a `{content}` that is a string")
     return {"role": speaker, "content": said}
 
 
+def _text_of(part: Any, name: str) -> str:
+    fields: Mapping[str, Any] = part if isinstance(part, dict) else {}
+    said = fields.get("text")
+    if fields.get("type") == "text" and isinstance(said, str):
+        return said
+    raise RowProblem("not_text", f"a message of `{name}` has a part that is no text")
+
+
+def refuse_tools(speaker: str, name: str, *, has_calls: bool = False) -> None:
+    """Refuse a turn that is a tool's.
+
+    Raises:
+        RowProblem: the speaker is a tool, or the message calls one.
+    """
+    if has_calls or speaker in _TOOLS:
+        raise RowProblem("tool_turn", f"a message of `{name}` is a tool's call or its result")
+
+
 def with_system(system: str, messages: list[Message]) -> list[Message]:
     """The messages after a system turn, where there is one to add and they do not begin with their own."""
-    if not system or messages[0]["role"] == "system":
+    if not system or (messages and messages[0]["role"] == "system"):
         return messages
     return [{"role": "system", "content": system}, *messages]
 
@@ -55,6 +80,8 @@ def check_roles(prompt: list[Message]) -> None:
         RowProblem: they do not.
     """
     roles = [message["role"] for message in prompt]
+    if any(role not in _SPEAKERS for role in roles):
+        raise RowProblem("unknown_role", f"a message of the prompt is from none of {', '.join(_SPEAKERS)}")
     turns = roles[1:] if roles[:1] == ["system"] else roles
     if not turns:
         raise RowProblem("empty_prompt", "there is no user turn before the response")
