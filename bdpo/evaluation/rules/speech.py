@@ -5,6 +5,7 @@ A refusal that a character, a letter or a translation utters is no refusal of th
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 _STRAIGHT = str.maketrans(
     {"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u00b4": "'", "`": "'", "\u201c": '"', "\u201d": '"', "\u2014": ", "}
@@ -49,5 +50,18 @@ def _without_speech(quoted: re.Match[str]) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text; a line ends one too."""
-    return [part for part in re.split(r"(?<=[.!?]) +|\n+", text) if part.strip()]
+    """The sentences of a text; a line ends one too, and so do a thousand characters, which bounds the search in one."""
+    parts = re.split(r"(?<=[.!?]) +|\n+", text)
+    return [piece for part in parts for piece in _pieces(part) if piece.strip()]
+
+
+def _pieces(sentence: str) -> Iterator[str]:
+    while len(sentence) > _LONGEST_SENTENCE:
+        cut = sentence.rfind(" ", 1, _LONGEST_SENTENCE)
+        cut = cut if cut > 0 else _LONGEST_SENTENCE
+        yield sentence[:cut]
+        sentence = sentence[cut:].lstrip()
+    yield sentence
+
+
+_LONGEST_SENTENCE = 1000
