@@ -97,6 +97,17 @@ def test_a_killed_attack_goes_on_and_ends_as_a_benchmark(tmp_path: Path) -> None
     assert next((p.text, p.goal, p.label) for p in benchmark.prompts) == ("goal 0 please", "goal 0", "attack")
 
 
+@pytest.mark.parametrize("damaged", [b"", b"\xff", b"[]", b"{}", b'{"identity": 1, "attempts": 2}'])
+def test_a_damaged_part_is_begun_anew(tmp_path: Path, damaged: bytes) -> None:
+    (tmp_path / "a.json.part").write_bytes(damaged)
+    done = attack_all(
+        [Goal("g", "Sure", "")], lambda _: Attempt("p", "r", True, 1), tmp_path / "a.json", parameters={},
+        advance=lambda _: None,
+    )  # fmt: skip
+    assert [attempt.prompt for attempt in done] == ["p"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
