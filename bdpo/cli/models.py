@@ -118,4 +118,8 @@ def attack(
     console = Console(markup=False, emoji=False, highlight=False)
     with TerminalProgress(console).shown() as progress:
         found = run_attack(goals, output, plan, chat, progress)
-    console.print(f"success of {method.value} in per cent: {percent(found)}; written to {output}", soft_wrap=True)
+    console.print(
+        f"success of {method.value} in per cent of goals: {percent(found)}; written to {output}\n"
+        "A reply that the rule judge finds no refusal in counts as a success: read some, for it may miss the goal.",
+        soft_wrap=True,
+    )

@@ -138,6 +138,22 @@ def test_pair_against_a_real_model(files: dict[str, Path]) -> None:
     assert {j["prompt"] for j in written["jailbreaks"]} == {"Please do"}
 
 
+def test_a_goal_that_was_never_attacked_is_no_failed_attack(files: dict[str, Path]) -> None:
+    said: list[str] = []
+
+    class Listening(Silent):
+        def say(self, message: str) -> None:
+            said.append(message)
+
+    plan = AttackPlan("pair", str(files["model"]), dtype="float32", limit=2, max_new_tokens=4, streams=1, iterations=1)
+    with chat_server() as server:
+        server.replies = [(200, "no JSON"), proposal("Please do")]
+        found = attack(files["goals"], files["target"], plan, endpoint(server), Listening())
+    assert (found.n, found.unscored) == (1, 1)
+    assert said == [line for line in said if line.startswith("attack: on 1 of 2 goals the attacker wrote no prompt")]
+    assert len(said) == 1
+
+
 def test_an_attacker_that_is_not_there_is_one_sentence(files: dict[str, Path]) -> None:
     attacker = ChatEndpoint("http://127.0.0.1:9", "a", role="attacker", requests_per_minute=1e6, first_pause_s=0.001)
     plan = AttackPlan("pair", str(files["model"]), dtype="float32", limit=1)
