@@ -54,8 +54,8 @@ def attack(goals: Path, target: Path, plan: AttackPlan, attacker: ChatEndpoint |
         progress: where to show what happens.
 
     Returns:
-        The share of goals whose reply complies, by the rule judge, with its 95% interval; goals on which PAIR's attacker
-        never wrote a prompt are unscored.
+        The share of goals whose reply complies, by the rule judge, with its 95% interval; goals on which PAIR's
+        attacker never wrote a prompt are unscored.
 
     Raises:
         UserError: a file, the model, the attacker or nanogcg is missing.
@@ -91,8 +91,8 @@ def attack(goals: Path, target: Path, plan: AttackPlan, attacker: ChatEndpoint |
     unasked = sum(attempt.queries == 0 for attempt in attempts)
     if unasked:
         progress.say(
-            f"attack: on {unasked} of {len(attempts)} goals the attacker wrote no prompt that can be read (JSON with the "
-            "field `prompt`): nothing was asked, and they count for nothing; another attacker may do better"
+            f"attack: on {unasked} of {len(attempts)} goals the attacker wrote no prompt that can be read (JSON with "
+            "the field `prompt`): nothing was asked, and they count for nothing; another attacker may do better"
         )
     return rate([attempt.jailbroken if attempt.queries else None for attempt in attempts], 0.95)
 
