@@ -78,6 +78,9 @@ def test_what_a_judge_does_not_judge_stays_blank(tmp_path: Path) -> None:
         ("in.csv", "prompt,completion\n", "in.csv: the file holds no rows"),
         ("in.jsonl", '{"prompt": "a", "completion": null}\n', "line 1: `completion` is None, but text"),
         ("in.jsonl", '{"prompt": "a"', "line 1: this is no JSON"),
+        ("in.jsonl", '{"prompt": "a", "completion": "b", "x": ' + "9" * 5000 + "}", "line 1: a number is too long"),
+        ("in.jsonl", '{"prompt": "a", "completion": "b", "x": ' + "[" * 9000 + "]" * 9000 + "}", "lie too deep"),
+        ("in.jsonl", '{"prompt": "a", "completion": "b \\ud83d"}', "line 1: half of a character"),
     ],
 )
 def test_mistakes_leave_no_file(tmp_path: Path, name: str, text: str, message: str) -> None:
@@ -85,6 +88,15 @@ def test_mistakes_leave_no_file(tmp_path: Path, name: str, text: str, message: s
     with pytest.raises(UserError, match=message):
         judge_file(tmp_path / name, tmp_path / "out.csv", RULES, Silent())
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_rows_of_other_columns_and_values_become_cells(tmp_path: Path) -> None:
+    rows = ['{"prompt": "a", "completion": "b"}', '{"prompt": "a", "completion": "b", "score": [1.5, null], "n": null}']
+    (tmp_path / "in.jsonl").write_text("\n".join(rows))
+    judge_file(tmp_path / "in.jsonl", tmp_path / "out.csv", RULES, Silent())
+    first, second = (row.values for row in read_rows(tmp_path / "out.csv"))
+    assert (first["score"], second["score"], second["n"]) == ("", "[1.5, null]", "")
+    assert first["verdict"] == second["verdict"] == "compliance"
 
 
 def test_a_target_that_cannot_be_written_is_named(tmp_path: Path) -> None:
