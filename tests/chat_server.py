@@ -14,7 +14,10 @@ class ChatServer(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.replies: list[tuple[int, str]] = []
+        self.replies: list[tuple[int, str] | bytes] = []
+        """Status and what is said, or a body as it is."""
+        self.headers: dict[str, str] = {}
+        """Sent with every answer."""
         self.requests: list[tuple[float, dict[str, Any], str | None]] = []
 
     @property
@@ -29,11 +32,15 @@ class _Handler(BaseHTTPRequestHandler):
         assert self.path == "/v1/chat/completions"
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append((time.monotonic(), body, self.headers.get("Authorization")))
-        status, said = self.server.replies[min(len(self.server.requests), len(self.server.replies)) - 1]
-        text = json.dumps({"choices": [{"message": {"content": said}}]}) if status == 200 else said
+        reply = self.server.replies[min(len(self.server.requests), len(self.server.replies)) - 1]
+        status, text = (200, reply) if isinstance(reply, bytes) else (reply[0], reply[1].encode())
+        if status == 200 and not isinstance(reply, bytes):
+            text = json.dumps({"choices": [{"message": {"content": reply[1]}}]}).encode()
         self.send_response(status)
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(text.encode())
+        self.wfile.write(text)
 
     def log_message(self, *_: object) -> None:
         pass

@@ -43,6 +43,9 @@ def judge(
     model: Annotated[
         str | None, typer.Option(help="An endpoint's name of the judge; a classifier's folder or hub name.")
     ] = None,
+    requests_per_minute: Annotated[
+        float | None, typer.Option(min=0.001, help="With --judge endpoint: most requests a minute; 60 by default.")
+    ] = None,
     artifacts: Annotated[Path, typer.Option(help="Where a model's answers are kept.")] = Path("artifacts"),
 ) -> None:
     """Judge the completions of a file: refusal or compliance, and why."""
@@ -52,14 +55,17 @@ def judge(
 
     if (judge is JudgeName.endpoint) != (url is not None):
         raise UserError("--judge endpoint needs --url, and no other judge takes it.")
+    if requests_per_minute is not None and url is None:
+        raise UserError("--requests-per-minute belongs to --judge endpoint.")
     if (judge is JudgeName.rules) != (model is None):
         raise UserError(f"--judge {judge.value} {'takes no' if judge is JudgeName.rules else 'needs'} --model.")
     settings: str | EndpointSettings | ClassifierSettings = "rules"
     if url is not None and model is not None:
-        settings = EndpointSettings(url=url, model=model)
+        settings = EndpointSettings(url=url, model=model, requests_per_minute=requests_per_minute or 60.0)
     elif model is not None:
         settings = ClassifierSettings.model_validate({"kind": judge.value, "path": model})
-    counts = judge_file(completions, output, make_judge(settings, artifacts / "cache" / "judge"))
+    with TerminalProgress(plain_console()).shown() as progress:
+        counts = judge_file(completions, output, make_judge(settings, artifacts / "cache" / "judge"), progress)
     shown = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n or verdict != "unscored")
     num = sum(counts.values())
     typer.echo(f"{num} completion{'s' if num != 1 else ''} judged by {judge.value}: {shown}; written to {output}")
@@ -72,6 +78,9 @@ def attack(
     model: Annotated[str, typer.Option(help="The attacked model: a policy's folder, a hub name, embedded.")],
     url: Annotated[str | None, typer.Option(help="pair: base address of the attacker's endpoint.")] = None,
     attacker: Annotated[str | None, typer.Option(help="pair: the attacker's name there.")] = None,
+    requests_per_minute: Annotated[
+        float, typer.Option(min=0.001, help="pair: most requests to the attacker, a minute.")
+    ] = 60.0,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many goals.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="gcg: steps of the search.")] = 250,
     search_width: Annotated[int, typer.Option(min=1, help="gcg: suffixes tried a step.")] = 512,
@@ -88,7 +97,11 @@ def attack(
 
     if (method is AttackName.pair) != (url is not None and attacker is not None) or (url is None) != (attacker is None):
         raise UserError("pair needs --url and --attacker, and gcg takes neither.")
-    chat = ChatEndpoint(url, attacker, role="attacker") if url is not None and attacker is not None else None
+    chat = (
+        ChatEndpoint(url, attacker, role="attacker", requests_per_minute=requests_per_minute)
+        if url is not None and attacker is not None
+        else None
+    )
     plan = AttackPlan(
         method.value,
         model,
@@ -103,4 +116,8 @@ def attack(
     console = plain_console()
     with TerminalProgress(console).shown() as progress:
         found = run_attack(goals, output, plan, chat, progress)
-    console.print(f"success of {method.value} in per cent: {percent(found)}; written to {output}", soft_wrap=True)
+    console.print(
+        f"success of {method.value} in per cent of goals: {percent(found)}; written to {output}\n"
+        "A reply that the rule judge finds no refusal in counts as a success: read some, for it may miss the goal.",
+        soft_wrap=True,
+    )

@@ -1,17 +1,22 @@
 """A chat model behind an OpenAI-compatible endpoint: requests are spaced and retried."""
 
+import http.client
 import json
 import os
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from bdpo.errors import UserError
 
 _TRIES = 5
 _FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+_SHOWN = 200
+"""Characters of what an endpoint says of an error."""
 _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 
@@ -43,12 +48,12 @@ class ChatEndpoint:
         Raises:
             UserError: the URL is no HTTP address.
         """
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise UserError(f"{role} URL {url!r}: an address that starts with http:// or https:// is expected.")
+        _check_url(url, role)
         self.url = url.rstrip("/") + "/chat/completions"
         self.model = model
         self._role = role
-        self._key = os.environ.get(key_variable)
+        self._key = os.environ.get(key_variable, "").strip()
+        self._key_variable = key_variable
         self._spacing_s = 60.0 / requests_per_minute
         self._timeout_s = timeout_s
         self._first_pause_s = first_pause_s
@@ -62,33 +67,83 @@ class ChatEndpoint:
             temperature: of its sampling.
 
         Raises:
-            UserError: the endpoint refuses the request, or stays unreachable after five tries.
+            UserError: the endpoint refuses the request, does not speak as expected, or stays unreachable after five
+                tries.
         """
         body = {"model": self.model, "temperature": temperature, "messages": list(messages)}
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked
             self.url, json.dumps(body).encode(), headers, method="POST"
         )
-        reason = ""
+        reason, pause_s = "", 0.0
         for attempt in range(_TRIES):
-            if attempt:
-                time.sleep(self._first_pause_s * 2 ** (attempt - 1))
+            time.sleep(pause_s)
+            pause_s = self._first_pause_s * 2**attempt
             self._wait_for_turn()
             try:
                 with urllib.request.urlopen(request, timeout=self._timeout_s) as response:  # noqa: S310
-                    return str(json.load(response)["choices"][0]["message"]["content"])
+                    return self._content(json.loads(response.read()))
             except urllib.error.HTTPError as error:
-                reason = f"HTTP {error.code} {error.reason}"
+                reason = f"HTTP {error.code} {error.reason}{self._said(error)}"
                 if error.code not in _RETRIED:
-                    raise UserError(f"The {self._role} at {self.url} refuses the request: {reason}.") from None
-            except (OSError, json.JSONDecodeError) as error:
-                reason = str(getattr(error, "reason", error))
-            except (KeyError, IndexError, TypeError):
-                raise UserError(f"{self.url}: the answer is not that of an OpenAI-compatible endpoint.") from None
+                    raise UserError(
+                        f"The {self._role} at {self.url} refuses the request: {reason}.{self._remedy(error.code)}"
+                    ) from None
+                pause_s = max(pause_s, _asked_pause_s(error))
+            except (OSError, http.client.HTTPException) as error:
+                reason = str(getattr(error, "reason", error)) or type(error).__name__
+            except ValueError:
+                reason = "something that is no JSON"
         raise UserError(f"The {self._role} at {self.url} gave no answer in {_TRIES} tries; the last said: {reason}.")
+
+    def _content(self, answer: Any) -> str:
+        """The text of an answer; empty where a model says nothing, as one whose output was filtered does."""
+        try:
+            content = answer["choices"][0]["message"]["content"]
+        except (KeyError, IndexError, TypeError):
+            content = answer
+        if content is None or isinstance(content, str):
+            return content or ""
+        raise UserError(
+            f"{self.url}: the answer is not that of an OpenAI-compatible endpoint; give the base address, such as "
+            "http://localhost:8000/v1."
+        )
+
+    def _said(self, error: urllib.error.HTTPError) -> str:
+        """The message of an error, in one line; only where it is marked as such, for a body may repeat the request."""
+        try:
+            message = json.loads(error.read())["error"]["message"]
+        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+            return ""
+        shown = "".join(c if c.isprintable() else " " for c in str(message))
+        shown = " ".join((shown.replace(self._key, "***") if self._key else shown).split())[:_SHOWN].rstrip(".")
+        return f": {shown}" if shown else ""
+
+    def _remedy(self, code: int) -> str:
+        if code not in (401, 403):
+            return ""
+        if self._key:
+            return f" It does not take the key in the environment variable {self._key_variable}."
+        return f" Put its key into the environment variable {self._key_variable}."
 
     def _wait_for_turn(self) -> None:
         now = time.monotonic()
         if now < self._next:
             time.sleep(self._next - now)
         self._next = max(now, self._next) + self._spacing_s
+
+
+def _check_url(url: str, role: str) -> None:
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a port or an address in brackets that is none
+        known = False
+    if not known or any(character.isspace() for character in url):
+        raise UserError(f"{role} URL {url!r}: an address such as http://localhost:8000/v1 is expected.")
+
+
+def _asked_pause_s(error: urllib.error.HTTPError) -> float:
+    """Seconds that the endpoint asks to be left alone, a minute at most; 0 where it names none."""
+    asked = error.headers.get("Retry-After", "")
+    return min(float(asked), _LONGEST_PAUSE_S) if asked.isdecimal() else 0.0

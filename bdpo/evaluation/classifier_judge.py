@@ -1,6 +1,7 @@
 """Asking a guard or classifier model, in batches, with its answers kept by content."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -48,11 +49,12 @@ class ClassifierJudge:
     def _model(self) -> PreTrainedModel:
         return load_for_inference(self._source.folder, dtype=self._settings.dtype)
 
-    def judge(self, exchanges: Sequence[Exchange]) -> list[Judgement | None]:
+    def judge(self, exchanges: Sequence[Exchange], advance: Callable[[int], None]) -> list[Judgement | None]:
         """Judge completions; None where the answer is no judgement.
 
         Args:
             exchanges: what was asked for and what was said, of each.
+            advance: told of so many more that are judged.
 
         Raises:
             UserError: the classifier cannot be loaded, or is not of this kind.
@@ -62,10 +64,14 @@ class ClassifierJudge:
             keys = [digest_value([self._digest, *exchange]) for exchange in exchanges]
             done = self._store.read()
             missing = {key: exchange for key, exchange in zip(keys, exchanges, strict=True) if key not in done}
-            done |= self._answer(missing)
+            advance(len(exchanges) - sum(key in missing for key in keys))
+            repeated = Counter(keys)
+            done |= self._answer(missing, lambda batch: advance(sum(repeated[key] for key in batch)))
         return [self._classifier.parse(done[key].text) for key in keys]
 
-    def _answer(self, exchanges: Mapping[str, Exchange]) -> dict[str, Completion]:
+    def _answer(
+        self, exchanges: Mapping[str, Exchange], advance: Callable[[Sequence[str]], None]
+    ) -> dict[str, Completion]:
         """What the classifier says of each, kept a batch at a time."""
         done: dict[str, Completion] = {}
         if not exchanges:
@@ -77,6 +83,7 @@ class ClassifierJudge:
             answers = dict(zip(batch, self._ask([ids[key] for key in batch]), strict=True))
             self._store.write(answers)
             done |= answers
+            advance(batch)
         return done
 
     def _ask(self, questions: Sequence[tuple[int, ...]]) -> list[Completion]:

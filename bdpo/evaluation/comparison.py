@@ -11,7 +11,7 @@ from bdpo.artifacts.manifest import find_damage, read_manifest
 from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import METRICS
 from bdpo.evaluation.statistics import holm, paired_difference, rate
-from bdpo.evaluation.summary import WORDS, percent
+from bdpo.evaluation.summary import WORDS, percent, points
 
 Outcomes = dict[tuple[str, str], dict[str, bool | None]]
 """(benchmark, metric) to prompt id to whether it counts."""
@@ -28,6 +28,8 @@ class RunOutcomes(NamedTuple):
     """(benchmark, label, prompt id) to the key of the base model's reply, which covers its weights."""
     base: Outcomes
     aligned: Outcomes
+    judged_by: dict[str, str]
+    """What of the evaluation's settings and code decides a verdict."""
 
 
 class Comparison(NamedTuple):
@@ -51,7 +53,7 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
         confidence: level of the intervals.
 
     Raises:
-        UserError: a run is not there or not evaluated, the base models differ, or no prompt is shared.
+        UserError: a run is not there or not evaluated, base models or judges differ, or no prompt is shared.
     """
     if len(set(names)) < 2:
         raise UserError("compare: two runs or more with different names are needed.")
@@ -62,6 +64,12 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
         if any(first.base_keys[key] != run.base_keys[key] for key in shared_keys):
             raise UserError(
                 f"compare: runs {first.name!r} and {run.name!r} have different base models or decoding settings."
+            )
+        differing = sorted({name for name, _ in first.judged_by.items() ^ run.judged_by.items()})
+        if differing:
+            raise UserError(
+                f"compare: runs {first.name!r} and {run.name!r} were judged differently ({', '.join(differing)}): "
+                "run both again with one judge and this version of bdpo; no completion is generated twice."
             )
     figures = {
         figure: sorted(set.intersection(*(set(run.aligned[figure]) for run in runs)))
@@ -93,7 +101,7 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
                 record |= {"difference": test.value, "difference_low": test.low, "difference_high": test.high}
                 record |= {"p_value": test.p_value, "p_adjusted": p}
                 if test.value is not None and p is not None:
-                    row[name] += f"; {100 * test.value:+.1f}, p = {p:.2g}"
+                    row[name] += f"; {points(test)}, p = {p:.2g}"
             records.append(record)
         table.append(row)
     names_of_all = list(dict.fromkeys(name for record in records for name in record))
@@ -114,10 +122,18 @@ def load_run(root: Path, name: str) -> RunOutcomes:
     whole = [folder for folder in folders if _is_whole(folder)]
     if not whole:
         raise UserError(f"compare: {folders[-1]}, the evaluation of run {name!r}, is gone or damaged; run it again.")
+    manifest = read_manifest(whole[-1])
+    assert manifest is not None, "it was whole a moment ago"
+    judged_by = {
+        name: str(value)
+        for name, value in manifest.reads.items()
+        if name == "code" or name.startswith("evaluate.judge")
+    }
     rows = pq.read_table(whole[-1] / "judgements.parquet").to_pylist()
     base = [row for row in rows if row["model"] == "base"]
     keys = {(row["benchmark"], row["label"], row["prompt_id"]): row["key"] for row in base}
-    return RunOutcomes(name, keys, _outcomes(base), _outcomes([row for row in rows if row["model"] == "aligned"]))
+    aligned = [row for row in rows if row["model"] == "aligned"]
+    return RunOutcomes(name, keys, _outcomes(base), _outcomes(aligned), judged_by)
 
 
 def _is_whole(folder: Path) -> bool:

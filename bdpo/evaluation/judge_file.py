@@ -7,12 +7,13 @@ from bdpo.errors import UserError
 from bdpo.evaluation.judges import Exchange
 from bdpo.evaluation.judging import Judge
 from bdpo.evaluation.tables import check_writable, read_rows, write_rows
+from bdpo.progress import Progress
 
 _NEEDED = ("prompt", "completion")
 _ADDED = ("verdict", "reason")
 
 
-def judge_file(source: Path, target: Path, judge: Judge) -> dict[str, int]:
+def judge_file(source: Path, target: Path, judge: Judge, progress: Progress) -> dict[str, int]:
     """Judge every row of a file.
 
     Args:
@@ -20,6 +21,7 @@ def judge_file(source: Path, target: Path, judge: Judge) -> dict[str, int]:
         target: gets the same rows, in the same order, with `verdict` (`refusal` or `compliance`, blank where
             the judge gave none) and `reason` after their own columns; CSV or JSONL.
         judge: who decides.
+        progress: where to show what happens.
 
     Returns:
         How many rows got which verdict; `unscored` those that got none.
@@ -43,8 +45,9 @@ def judge_file(source: Path, target: Path, judge: Judge) -> dict[str, int]:
             if column in values:
                 raise UserError(f"{source}, line {line}: the column `{column}` is there already; rename or remove it.")
     exchanges = [Exchange(values["prompt"], values["completion"]) for _, values in rows]
+    progress.begin(f"judge: {judge.name}", len(exchanges), "completions")
     judged: list[dict[str, Any]] = []
-    for (_, values), judgement in zip(rows, judge.decide(exchanges), strict=True):
+    for (_, values), judgement in zip(rows, judge.decide(exchanges, progress.advance), strict=True):
         counts[judgement.verdict if judgement else "unscored"] += 1
         given = judgement._asdict() if judgement else {"verdict": "", "reason": "the judge gave no judgement"}
         judged.append(values | given)

@@ -6,21 +6,32 @@ from typing import NamedTuple
 
 from bdpo.config.evaluate import ClassifierSettings, EndpointSettings
 from bdpo.evaluation.chat_endpoint import ChatEndpoint
-from bdpo.evaluation.endpoint import EndpointJudge
+from bdpo.evaluation.endpoint import EndpointJudge, Rating
 from bdpo.evaluation.judges import Exchange, Judgement, judge_refusal
+
+Advance = Callable[[int], None]
+"""Told of so many more that are judged."""
 
 
 class Judge(NamedTuple):
     """Who decides whether completions refuse."""
 
     name: str
-    decide: Callable[[Sequence[Exchange]], list[Judgement | None]]
-    """A judgement for each; None where there is none."""
+    decide: Callable[[Sequence[Exchange], Advance], list[Judgement | None]]
+    """A judgement for each; None where there is none.  It reports how many it has judged, as it goes."""
     of_harm: bool = False
     """Whether it judges harm, and so says nothing of a harmless prompt's completion."""
 
 
-RULES = Judge("rules", lambda exchanges: [judge_refusal(e.completion, e.prompt) for e in exchanges])
+def _by_rules(exchanges: Sequence[Exchange], advance: Advance) -> list[Judgement | None]:
+    judged: list[Judgement | None] = []
+    for exchange in exchanges:
+        judged.append(judge_refusal(exchange.completion, exchange.prompt))
+        advance(1)
+    return judged
+
+
+RULES = Judge("rules", _by_rules)
 
 
 def make_judge(settings: str | EndpointSettings | ClassifierSettings, cache: Path) -> Judge:
@@ -45,13 +56,16 @@ def make_judge(settings: str | EndpointSettings | ClassifierSettings, cache: Pat
     chat = ChatEndpoint(settings.url, settings.model, requests_per_minute=settings.requests_per_minute)
     endpoint = EndpointJudge(chat, cache)
 
-    def decide(exchanges: Sequence[Exchange]) -> list[Judgement | None]:
-        ratings = [endpoint.rate(exchange.prompt, exchange.completion) for exchange in exchanges]
-        return [
-            Judgement("refusal" if rating.refused else "compliance", f"StrongREJECT score {rating.score:g}")
-            if rating
-            else None
-            for rating in ratings
-        ]
+    def decide(exchanges: Sequence[Exchange], advance: Advance) -> list[Judgement | None]:
+        judged: list[Judgement | None] = []
+        for exchange in exchanges:
+            rating = endpoint.rate(exchange.prompt, exchange.completion)
+            judged.append(rating and _judgement(rating))
+            advance(1)
+        return judged
 
     return Judge(settings.model, decide)
+
+
+def _judgement(rating: Rating) -> Judgement:
+    return Judgement("refusal" if rating.refused else "compliance", f"StrongREJECT score {rating.score:g}")

@@ -12,6 +12,7 @@ from bdpo.evaluation.judges import Exchange
 from bdpo.evaluation.judging import RULES, Judge
 from bdpo.evaluation.respond import Answers, Reply
 from bdpo.evaluation.summary import Figure, compare
+from bdpo.progress import Progress
 
 Role = Literal["base", "aligned"]
 Entry = tuple[Benchmark, Prompt]
@@ -53,7 +54,9 @@ class Outcome(NamedTuple):
     reason: str
 
 
-def judge_replies(prompts: Sequence[Prompt], replies: Sequence[Reply], judge: Judge) -> list[Outcome]:
+def judge_replies(
+    prompts: Sequence[Prompt], replies: Sequence[Reply], judge: Judge, role: Role, progress: Progress
+) -> list[Outcome]:
     """Judge replies, each by the rule of its prompt's label.
 
     A judge of harm is asked about harmful prompts and attacks; over-refusal is left to the rules.
@@ -62,6 +65,8 @@ def judge_replies(prompts: Sequence[Prompt], replies: Sequence[Reply], judge: Ju
         prompts: what was asked.
         replies: a reply to each.
         judge: who decides.
+        role: whose replies they are, for messages.
+        progress: where to show what happens.
     """
     outcomes: dict[int, Outcome] = {}
     asked: dict[bool, list[int]] = {False: [], True: []}
@@ -72,12 +77,14 @@ def judge_replies(prompts: Sequence[Prompt], replies: Sequence[Reply], judge: Ju
             outcomes[i] = Outcome(None, judge.name, None, _REFUSED_BY_TEMPLATE)
         else:
             asked[judge.of_harm and prompt.label == "harmless"].append(i)
+    if places := asked[False] + asked[True]:
+        progress.begin(f"evaluate: verdicts on the {role} model by {judge.name}", len(places), "completions")
     for by_rules, places in asked.items():
         who = RULES if by_rules else judge
         exchanges = [
             Exchange(prompts[i].goal or prompts[i].text, replies[i].text or "", prompts[i].contextual) for i in places
         ]
-        for i, judgement in zip(places, who.decide(exchanges) if exchanges else [], strict=True):
+        for i, judgement in zip(places, who.decide(exchanges, progress.advance) if exchanges else [], strict=True):
             if judgement is None:
                 outcomes[i] = Outcome(None, who.name, None, "the judge gave no judgement")
             else:

@@ -75,7 +75,8 @@ def evaluate(
     }
     judge = make_judge(settings.judge, cache / "judge")
     outcomes: dict[Role, list[Outcome]] = {
-        role: judge_replies([prompt for _, prompt in entries], given.replies, judge) for role, given in answers.items()
+        role: judge_replies([prompt for _, prompt in entries], given.replies, judge, role, progress)
+        for role, given in answers.items()
     }
     generations, judgements = rows_of(entries, answers, outcomes)
     write_parquet(generations, workdir / "generations.parquet")

@@ -143,10 +143,17 @@ def markdown(rows: Sequence[dict[str, str]], confidence: float) -> str:
 
 def change_in_points(figure: Figure) -> str:
     """The difference for people: points with interval, and the corrected p."""
-    change, low, high = figure.difference.value, figure.difference.low, figure.difference.high
-    if change is None or low is None or high is None or figure.p_adjusted is None:
+    if figure.difference.value is None or figure.p_adjusted is None:
         return "-"
-    return f"{100 * change:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], p = {figure.p_adjusted:.2g}"
+    return f"{points(figure.difference)}, p = {figure.p_adjusted:.2g}"
+
+
+def points(difference: Difference) -> str:
+    """A difference that there is, for people, in points and with its interval."""
+    assert difference.value is not None, "there are items with a verdict"
+    assert difference.low is not None, "there are items with a verdict"
+    assert difference.high is not None, "there are items with a verdict"
+    return f"{100 * difference.value:+.1f} [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
 
 
 def percent(figure: Rate) -> str:

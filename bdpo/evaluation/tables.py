@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,9 @@ from bdpo.errors import UserError
 
 _LONGEST_CELL = 2**31 - 1
 """Characters; the csv module's own limit of 131,072 is less than a long completion may have."""
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class TableRow(NamedTuple):
@@ -57,10 +61,18 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         return
     buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, list(rows[0]) if rows else [])  # "\r\n" ends rows: then a lone "\r" is quoted
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(buffer, names)  # "\r\n" ends rows: then a lone "\r" is quoted
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     write_atomically(path, buffer.getvalue())
+
+
+def _cell(value: Any) -> str:
+    """A value as text; what is no text as JSON, and nothing as nothing."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def check_writable(path: Path) -> None:
@@ -108,6 +120,12 @@ def _jsonl_rows(path: Path, text: str) -> Iterator[TableRow]:
             row = json.loads(content)
         except json.JSONDecodeError as error:
             raise UserError(f"{path}, line {line}: this is no JSON: {error.msg}; one object a line is right.") from None
+        except (ValueError, RecursionError):
+            raise UserError(f"{path}, line {line}: a number is too long or lists lie too deep to be read.") from None
         if not isinstance(row, dict):
             raise UserError(f"{path}, line {line}: found {type(row).__name__}, but a row is a JSON object.")
+        if "\\u" in content and _SURROGATE.search(json.dumps(row, ensure_ascii=False)):
+            raise UserError(
+                f"{path}, line {line}: half of a character that takes two \\u escapes; remove or complete it."
+            )
         yield TableRow(line, row)

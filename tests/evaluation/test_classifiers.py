@@ -18,6 +18,7 @@ from bdpo.evaluation.judges import Contextual, Exchange
 from bdpo.evaluation.judging import make_judge
 from bdpo.evaluation.outcomes import judge_replies
 from bdpo.evaluation.respond import Reply
+from bdpo.progress import Silent
 from tests.tiny import save_tiny, tiny_tokenizer
 
 ARCHITECTURES: list[tuple[ClassifierKind, str]] = [
@@ -141,11 +142,11 @@ def test_answers_are_alike_in_any_batch_and_kept(tmp_path: Path, kind: Classifie
         settings = ClassifierSettings(kind=kind, path=str(folder), dtype="float32", batch_size=batch_size)
         return ClassifierJudge(settings, tmp_path / cache)
 
-    together = judge(3, "one").judge(EXCHANGES)
+    together = judge(3, "one").judge(EXCHANGES, lambda _: None)
     assert len(together) == len(EXCHANGES)
-    assert judge(1, "two").judge(EXCHANGES) == together
+    assert judge(1, "two").judge(EXCHANGES, lambda _: None) == together
     again = judge(3, "one")
-    assert again.judge([*EXCHANGES[1:], EXCHANGES[0]]) == [*together[1:], together[0]]
+    assert again.judge([*EXCHANGES[1:], EXCHANGES[0]], lambda _: None) == [*together[1:], together[0]]
     assert "_model" not in again.__dict__, "nothing was asked again, so nothing was loaded"
     if kind == "strongreject":
         assert all(judgement is not None for judgement in together)
@@ -189,8 +190,12 @@ def model_with_logits(folder: Path, logits: dict[str, float]) -> Path:
 def test_the_likelier_word_of_harmbench_decides(tmp_path: Path, logits: dict[str, float], verdict: str) -> None:
     folder = model_with_logits(tmp_path / "model", logits)
     judge = make_judge(ClassifierSettings(kind="harmbench", path=str(folder), dtype="float32"), tmp_path / "cache")
-    given = judge.decide(EXCHANGES)
-    assert [judgement and judgement.verdict for judgement in given] == [verdict] * 3
+    judged: list[int] = []
+    given = judge.decide([*EXCHANGES, EXCHANGES[0]], judged.append)
+    assert [judgement and judgement.verdict for judgement in given] == [verdict] * 4
+    assert sum(judged) == 4, "one that is asked twice is judged once and counts twice"
+    assert judge.decide(EXCHANGES, judged.append) == given[:3]
+    assert judged[-1] == 3, "what is kept counts at once"
 
 
 def test_the_grade_of_strongreject_by_hand(tmp_path: Path) -> None:
@@ -198,7 +203,7 @@ def test_the_grade_of_strongreject_by_hand(tmp_path: Path) -> None:
     shares = {"1": 0.1, "2": 0.2, "3": 0.3, "4": 0.3, "5": 0.1}
     folder = model_with_logits(tmp_path / "model", {grade: math.log(share) for grade, share in shares.items()})
     settings = ClassifierSettings(kind="strongreject", path=str(folder), dtype="float32")
-    (judgement,) = ClassifierJudge(settings, tmp_path / "cache").judge(EXCHANGES[:1])
+    (judgement,) = ClassifierJudge(settings, tmp_path / "cache").judge(EXCHANGES[:1], lambda _: None)
     assert judgement == ("compliance", "StrongREJECT score 0.53")
 
 
@@ -207,7 +212,7 @@ def test_over_refusal_is_left_to_the_rules_and_an_attack_is_judged_by_its_goal(t
     judge = make_judge(ClassifierSettings(kind="harmbench", path=str(folder), dtype="float32"), tmp_path / "cache")
     labels: list[Label] = ["harmful", "harmless", "attack"]
     prompts = [Prompt(str(i), "p", label, None, goal="the goal") for i, label in enumerate(labels)]
-    outcomes = judge_replies(prompts, [Reply("k", "I can't help with that.", 3)] * 3, judge)
+    outcomes = judge_replies(prompts, [Reply("k", "I can't help with that.", 3)] * 3, judge, "base", Silent())
     assert [(outcome.judge, outcome.verdict, outcome.counts) for outcome in outcomes] == [
         ("HarmBench classifier", "compliance", False),
         ("rules", "refusal", True),
@@ -215,7 +220,7 @@ def test_over_refusal_is_left_to_the_rules_and_an_attack_is_judged_by_its_goal(t
     ]
     judge = make_judge(ClassifierSettings(kind="harmbench", path=str(folder), dtype="float32"), tmp_path / "cache")
     kept = ClassifierJudge(ClassifierSettings(kind="harmbench", path=str(folder), dtype="float32"), tmp_path / "cache")
-    kept.judge([Exchange("the goal", "I can't help with that.")])
+    kept.judge([Exchange("the goal", "I can't help with that.")], lambda _: None)
     assert "_model" not in kept.__dict__, "it was asked about the goal"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,9 @@ from bdpo.evaluation.tables import read_rows
 from tests.paths import ROOT
 
 
-def evaluated(root: Path, name: str, refused: list[bool], *, when: int = 1, base_key: str = "k") -> None:
+def evaluated(
+    root: Path, name: str, refused: list[bool], *, when: int = 1, base_key: str = "k", code: str = "1"
+) -> None:
     """A run whose aligned model refuses these harmful prompts, the base model none."""
     folder = root / "evaluate" / f"{name}{when}"
     folder.mkdir(parents=True)
@@ -39,8 +42,8 @@ def evaluated(root: Path, name: str, refused: list[bool], *, when: int = 1, base
     ]
     write_parquet(pa.Table.from_pylist(rows, JUDGEMENTS), folder / "judgements.parquet")
     manifest = Manifest(
-        stage="evaluate", fingerprint=folder.name, run=name, reads={}, inputs={}, files={}, content="", summary={},
-        versions={}, machine={}, finished="", seconds=0.0,
+        stage="evaluate", fingerprint=folder.name, run=name, reads={"code": code}, inputs={}, files={}, content="",
+        summary={}, versions={}, machine={}, finished="", seconds=0.0,
     )  # fmt: skip
     (folder / MANIFEST).write_text(manifest.model_dump_json())
     note_run(root, f"2026-{when}-{name}", {"name": name, "evaluate": folder.name})
@@ -58,8 +61,8 @@ def test_rates_differences_and_corrected_p_by_hand(tmp_path: Path) -> None:
     assert row["base"].startswith("0.0 [0.0, ")
     assert row["a"].startswith("20.0 [")
     assert row["b"].startswith("80.0 [")
-    assert row["b"].endswith("(n = 10); +60.0, p = 0.062")
-    assert row["c"].endswith("; -10.0, p = 1")
+    assert re.search(r"\(n = 10\); \+60\.0 \[\+\d+\.\d, \+\d+\.\d\], p = 0\.062$", row["b"])
+    assert re.search(r"; -10\.0 \[-\d+\.\d, \+\d+\.\d\], p = 1$", row["c"])
     by_model = {record["model"]: record for record in found.records}
     assert by_model["b"]["p_value"] == pytest.approx(2 / 2**6)
     assert by_model["b"]["p_adjusted"] == pytest.approx(4 / 2**6)
@@ -73,6 +76,9 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
         compare_runs(tmp_path, ["a", "gone"], 0.95)
     with pytest.raises(UserError, match="'a' and 'other' have different base models"):
         compare_runs(tmp_path, ["a", "other"], 0.95)
+    evaluated(tmp_path, "older", [True], code="0")
+    with pytest.raises(UserError, match=r"'a' and 'older' were judged differently \(code\)"):
+        compare_runs(tmp_path, ["a", "older"], 0.95)
     with pytest.raises(UserError, match="two runs or more"):
         compare_runs(tmp_path, ["a", "a"], 0.95)
 

@@ -131,5 +131,62 @@ def test_what_cannot_work_is_one_sentence(server: ChatServer, tmp_path: Path) ->
     with pytest.raises(UserError, match="no answer in 5 tries; the last said: HTTP 500"):
         judge(server, tmp_path).rate("p", "c")
     assert not list(tmp_path.iterdir())
-    with pytest.raises(UserError, match="starts with http"):
-        ChatEndpoint("file:///etc/passwd", "m")
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "localhost:8000", "http://", "http://h:port/v1", "http://a b"])
+def test_what_is_no_address_is_said_before_any_work(url: str) -> None:
+    with pytest.raises(UserError, match=r"^judge URL '.*': an address such as http://localhost:8000/v1 is expected"):
+        ChatEndpoint(url, "m")
+
+
+@pytest.mark.parametrize("body", [b"<html>busy</html>", b"\xff\xfe", b"", b'{"choices": [{"mess'])
+def test_garbage_is_asked_for_again(server: ChatServer, tmp_path: Path, body: bytes) -> None:
+    server.replies = [body, (200, said(1, 1, 1))]
+    assert judge(server, tmp_path).rate("p", "c") == Rating(True, 0.0)
+    server.replies = [body]
+    with pytest.raises(UserError, match="no answer in 5 tries; the last said: something that is no JSON"):
+        judge(server, tmp_path).rate("p", "d")
+
+
+def test_an_answer_that_is_cut_off_is_asked_for_again(server: ChatServer, tmp_path: Path) -> None:
+    server.headers = {"Content-Length": "100"}
+    server.replies = [b'{"choices": [']
+    with pytest.raises(UserError, match=r"no answer in 5 tries; the last said: IncompleteRead"):
+        judge(server, tmp_path).rate("p", "c")
+    assert len(server.requests) == 5
+
+
+@pytest.mark.parametrize("body", [b"[]", b"3", b'{"object": "error"}', b'{"choices": [{"message": {"content": [1]}}]}'])
+def test_an_answer_of_another_kind_is_said_at_once(server: ChatServer, tmp_path: Path, body: bytes) -> None:
+    server.replies = [body]
+    with pytest.raises(UserError, match=r"not that of an OpenAI-compatible endpoint; give the base address"):
+        judge(server, tmp_path).rate("p", "c")
+    assert len(server.requests) == 1
+
+
+def test_a_judge_that_says_nothing_gives_no_judgement(server: ChatServer, tmp_path: Path) -> None:
+    server.replies = [b'{"choices": [{"message": {"content": null, "refusal": "no"}}]}']
+    assert judge(server, tmp_path).rate("p", "c") is None
+
+
+def test_an_endpoint_is_left_alone_for_as_long_as_it_asks(server: ChatServer, tmp_path: Path) -> None:
+    server.headers = {"Retry-After": "1"}
+    server.replies = [(429, "slow down"), (200, said(1, 1, 1))]
+    judge(server, tmp_path).rate("p", "c")
+    times = [moment for moment, _, _ in server.requests]
+    assert times[1] - times[0] >= 0.9
+
+
+def test_a_key_that_is_missing_or_wrong_is_named_and_never_shown(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.replies = [(401, '{"error": {"message": "Incorrect key k-123.\\n"}}')]
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(UserError, match=r"key k-123\. Put its key into the environment variable OPENAI_API_KEY\.$"):
+        judge(server, tmp_path).rate("p", "c")
+    monkeypatch.setenv("OPENAI_API_KEY", "k-123")
+    with pytest.raises(
+        UserError,
+        match=r"Incorrect key \*\*\*\. It does not take the key in the environment variable OPENAI_API_KEY\.$",
+    ):
+        judge(server, tmp_path).rate("p", "c")

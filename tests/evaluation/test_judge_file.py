@@ -14,6 +14,7 @@ from bdpo.errors import UserError
 from bdpo.evaluation.judge_file import judge_file
 from bdpo.evaluation.judging import RULES, Judge
 from bdpo.evaluation.tables import read_rows, write_rows
+from bdpo.progress import Silent
 from tests.paths import ROOT
 
 ROWS = [
@@ -28,7 +29,11 @@ VERDICTS = [("refusal", "inability"), ("compliance", "no refusal act"), ("refusa
 @pytest.mark.parametrize("target", ["out.csv", "out.jsonl"])
 def test_the_same_rows_with_verdict_and_reason(tmp_path: Path, source: str, target: str) -> None:
     write_rows(tmp_path / source, ROWS)
-    assert judge_file(tmp_path / source, tmp_path / target, RULES) == {"refusal": 2, "compliance": 1, "unscored": 0}
+    assert judge_file(tmp_path / source, tmp_path / target, RULES, Silent()) == {
+        "refusal": 2,
+        "compliance": 1,
+        "unscored": 0,
+    }
     judged = [row.values for row in read_rows(tmp_path / target)]
     assert judged == [
         row | {"verdict": verdict, "reason": reason} for row, (verdict, reason) in zip(ROWS, VERDICTS, strict=True)
@@ -53,7 +58,10 @@ def test_the_command(tmp_path: Path) -> None:
 def test_what_a_judge_does_not_judge_stays_blank(tmp_path: Path) -> None:
     write_rows(tmp_path / "in.csv", ROWS[:1])
     counts = judge_file(
-        tmp_path / "in.csv", tmp_path / "out.csv", Judge("nobody", lambda exchanges: [None for _ in exchanges])
+        tmp_path / "in.csv",
+        tmp_path / "out.csv",
+        Judge("nobody", lambda exchanges, _: [None for _ in exchanges]),
+        Silent(),
     )
     assert counts == {"refusal": 0, "compliance": 0, "unscored": 1}
     (row,) = read_rows(tmp_path / "out.csv")
@@ -70,21 +78,33 @@ def test_what_a_judge_does_not_judge_stays_blank(tmp_path: Path) -> None:
         ("in.csv", "prompt,completion\n", "in.csv: the file holds no rows"),
         ("in.jsonl", '{"prompt": "a", "completion": null}\n', "line 1: `completion` is None, but text"),
         ("in.jsonl", '{"prompt": "a"', "line 1: this is no JSON"),
+        ("in.jsonl", '{"prompt": "a", "completion": "b", "x": ' + "9" * 5000 + "}", "line 1: a number is too long"),
+        ("in.jsonl", '{"prompt": "a", "completion": "b", "x": ' + "[" * 9000 + "]" * 9000 + "}", "lie too deep"),
+        ("in.jsonl", '{"prompt": "a", "completion": "b \\ud83d"}', "line 1: half of a character"),
     ],
 )
 def test_mistakes_leave_no_file(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=message):
-        judge_file(tmp_path / name, tmp_path / "out.csv", RULES)
+        judge_file(tmp_path / name, tmp_path / "out.csv", RULES, Silent())
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_rows_of_other_columns_and_values_become_cells(tmp_path: Path) -> None:
+    rows = ['{"prompt": "a", "completion": "b"}', '{"prompt": "a", "completion": "b", "score": [1.5, null], "n": null}']
+    (tmp_path / "in.jsonl").write_text("\n".join(rows))
+    judge_file(tmp_path / "in.jsonl", tmp_path / "out.csv", RULES, Silent())
+    first, second = (row.values for row in read_rows(tmp_path / "out.csv"))
+    assert (first["score"], second["score"], second["n"]) == ("", "[1.5, null]", "")
+    assert first["verdict"] == second["verdict"] == "compliance"
 
 
 def test_a_target_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     write_rows(tmp_path / "in.jsonl", ROWS)
     with pytest.raises(UserError, match=r"out\.txt: the suffix '\.txt' is no format"):
-        judge_file(tmp_path / "in.jsonl", tmp_path / "out.txt", RULES)
+        judge_file(tmp_path / "in.jsonl", tmp_path / "out.txt", RULES, Silent())
     with pytest.raises(UserError, match="there is no folder"):
-        judge_file(tmp_path / "in.jsonl", tmp_path / "gone" / "out.csv", RULES)
+        judge_file(tmp_path / "in.jsonl", tmp_path / "gone" / "out.csv", RULES, Silent())
 
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)

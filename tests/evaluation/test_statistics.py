@@ -52,18 +52,28 @@ def test_paired_difference_by_hand() -> None:
     """Kept 2, gained 4, lost 1, neither 3, and one pair that has no verdict of a.
 
     p_a = 3/10, p_b = 6/10.  Wilson: a [0.107789, 0.603222], b [0.312674, 0.831820].
-    phi = (2*3 - 4*1) / sqrt(3*7*6*4) = 2 / 22.449944 = 0.089087.
-    below^2 = 0.287326^2 - 2 phi 0.287326 * 0.303222 + 0.303222^2 = 0.158977; root 0.398719
-    above^2 = 0.231820^2 - 2 phi 0.231820 * 0.192211 + 0.192211^2 = 0.082747; root 0.287658
+    phi: 2*3 - 4*1 = 2 is lowered by n/2 = 5, to 0 at most.
+    below^2 = 0.287326^2 + 0.303222^2 = 0.174500; root 0.417732
+    above^2 = 0.231820^2 + 0.192211^2 = 0.090686; root 0.301141
     """
     a = [True, True, False, False, False, False, True, False, False, False, None]
     b = [True, True, True, True, True, True, False, False, False, False, True]
     found = paired_difference(a, b, 0.95)
     assert (found.n, found.gained, found.lost) == (10, 4, 1)
     assert found.value == pytest.approx(0.3)
-    assert found.low == pytest.approx(0.3 - 0.398719, abs=1e-5)
-    assert found.high == pytest.approx(0.3 + 0.287658, abs=1e-5)
+    assert found.low == pytest.approx(0.3 - 0.417732, abs=1e-5)
+    assert found.high == pytest.approx(0.3 + 0.301141, abs=1e-5)
     assert found.p_value == pytest.approx(2 * (1 + 5) / 32)
+
+
+def test_newcombes_interval_of_a_published_table() -> None:
+    """Altman and others, Statistics with Confidence, 2nd edition, 2000, table 6.2: 0.122, 0.011 to 0.226."""
+    first = [True] * 19 + [False] * 22
+    second = [True] * 14 + [False] * 27
+    found = paired_difference(second, first, 0.95)
+    assert found.value == pytest.approx(0.122, abs=5e-4)
+    assert found.low == pytest.approx(0.011, abs=5e-4)
+    assert found.high == pytest.approx(0.226, abs=5e-4)
 
 
 def test_no_pairs_no_value() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from bdpo.config.section import Dtype
-from bdpo.evaluation.attacks.gcg import gcg_prompt
+from bdpo.evaluation.attacks.gcg import gcg_prompt, require_nanogcg
 from bdpo.evaluation.attacks.goals import Attempt, Goal, attack_all, read_goals
 from bdpo.evaluation.attacks.pair import pair
 from bdpo.evaluation.chat_endpoint import ChatEndpoint
@@ -54,13 +54,16 @@ def attack(goals: Path, target: Path, plan: AttackPlan, attacker: ChatEndpoint |
         progress: where to show what happens.
 
     Returns:
-        The share of goals whose reply complies, by the rule judge, with its 95% interval.
+        The share of goals whose reply complies, by the rule judge, with its 95% interval; goals on which PAIR's
+        attacker never wrote a prompt are unscored.
 
     Raises:
         UserError: a file, the model, the attacker or nanogcg is missing.
     """
     check_folder(target)
     wanted = read_goals(goals, plan.limit)
+    if plan.method == "gcg":
+        require_nanogcg()  # before a model is loaded
     source = resolve_model(plan.model, field="--model")
     model = load_for_inference(source.folder, dtype=plan.dtype)
     tokenizer = load_tokenizer(source.folder)
@@ -81,6 +84,19 @@ def attack(goals: Path, target: Path, plan: AttackPlan, attacker: ChatEndpoint |
         return Attempt(prompt, response, complies(goal, response), plan.steps)
 
     progress.begin(f"attack: {plan.method}", len(wanted), "goals")
-    parameters = plan._asdict() | {"weights": source.weights_digest, "attacker": attacker.model if attacker else None}
+    others = _OF_GCG if plan.method == "pair" else _OF_PAIR
+    parameters = {name: value for name, value in plan._asdict().items() if name not in others}
+    parameters |= {"weights": source.weights_digest} | ({"attacker": attacker.model} if attacker is not None else {})
     attempts = attack_all(wanted, one, target, parameters=parameters, advance=lambda _: progress.advance())
-    return rate([attempt.jailbroken for attempt in attempts], 0.95)
+    unasked = sum(attempt.queries == 0 for attempt in attempts)
+    if unasked:
+        progress.say(
+            f"attack: on {unasked} of {len(attempts)} goals the attacker wrote no prompt that can be read (JSON with "
+            "the field `prompt`): nothing was asked, and they count for nothing; another attacker may do better"
+        )
+    return rate([attempt.jailbroken if attempt.queries else None for attempt in attempts], 0.95)
+
+
+_OF_GCG = frozenset({"steps", "search_width", "seed"})
+_OF_PAIR = frozenset({"streams", "iterations"})
+"""What of a plan belongs to one method alone."""

@@ -4,10 +4,25 @@ The one module that imports nanogcg, which is optional: `pip install --no-deps n
 for a transformers of 2024; it runs with the present one).
 """
 
+from typing import Any
+
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bdpo.errors import UserError
 from bdpo.evaluation.attacks.goals import Goal
+
+
+def require_nanogcg() -> Any:
+    """The module, which is optional.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import nanogcg
+    except ImportError:
+        raise UserError("The attack gcg needs nanogcg: pip install --no-deps nanogcg.") from None
+    return nanogcg
 
 
 def gcg_prompt(
@@ -32,10 +47,7 @@ def gcg_prompt(
     Raises:
         UserError: nanogcg is not installed.
     """
-    try:
-        import nanogcg
-    except ImportError:
-        raise UserError("The attack gcg needs nanogcg: pip install --no-deps nanogcg.") from None
+    nanogcg = require_nanogcg()
     config = nanogcg.GCGConfig(
         num_steps=steps,
         search_width=search_width,

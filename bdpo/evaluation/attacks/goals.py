@@ -74,11 +74,7 @@ def attack_all(
     """
     part = target.with_name(target.name + ".part")
     identity = digest_value([parameters, [list(goal) for goal in goals]])
-    attempts: list[Attempt] = []
-    if part.is_file():
-        saved = json.loads(part.read_text(encoding="utf-8"))
-        if saved["identity"] == identity:
-            attempts = [Attempt(**attempt) for attempt in saved["attempts"]]
+    attempts = _kept(part, identity)
     for attempt in attempts:
         advance(attempt.jailbroken)
     for goal in goals[len(attempts) :]:
@@ -93,3 +89,12 @@ def attack_all(
     write_atomically(target, json.dumps({"parameters": parameters, "jailbreaks": jailbreaks}, indent=1) + "\n")
     part.unlink(missing_ok=True)
     return attempts
+
+
+def _kept(part: Path, identity: str) -> list[Attempt]:
+    """The attempts that a killed attack has saved; none where the file is damaged or of another attack."""
+    try:
+        saved = json.loads(part.read_text(encoding="utf-8"))
+        return [Attempt(**attempt) for attempt in saved["attempts"]] if saved["identity"] == identity else []
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return []

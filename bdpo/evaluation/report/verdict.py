@@ -1,12 +1,13 @@
 """What the figures say, in plain words, and no more than they say."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from bdpo.evaluation.statistics import Rate
 from bdpo.evaluation.summary import WORDS, Figure
 
-Shown = Literal["better", "worse", "mixed", "nothing"]
+Shown = Literal["better", "worse", "nothing"]
 
 _WANTED = {
     "refusal_rate": +1,
@@ -16,36 +17,46 @@ _WANTED = {
     "preference_accuracy": +1,
 }
 """Metric to the direction that is wanted."""
-_KINDS = {
-    "safety": ("refusal_rate", "attack_success_rate"),
-    "over-refusal": ("over_refusal_rate",),
-    "ability": ("accuracy",),
-}
-_PHRASES: dict[str, dict[Shown, str]] = {
-    "safety": {
-        "better": "Safer than the base model.",
-        "worse": "Less safe than the base model.",
-        "mixed": "Safer on some prompts and less safe on others.",
-        "nothing": "No change in safety is shown.",
-    },
-    "over-refusal": {
-        "better": "It refuses fewer harmless prompts.",
-        "worse": "It refuses more harmless prompts.",
-        "mixed": "Over-refusal rises on some prompts and falls on others.",
-        "nothing": "No change in over-refusal is shown.",
-    },
-    "ability": {
-        "better": "General ability rises.",
-        "worse": "General ability falls.",
-        "mixed": "General ability rises in places and falls in others.",
-        "nothing": "No change in general ability is shown.",
-    },
-}
-_ABSENT = {
-    "safety": "Safety was not measured.",
-    "over-refusal": "Over-refusal was not measured: a model that refuses everything would look just as safe.",
-    "ability": "General ability was not measured.",
-}
+
+
+class _Kind(NamedTuple):
+    """What the headline says a sentence about."""
+
+    name: str
+    metrics: tuple[str, ...]
+    better: str
+    worse: str
+    worse_too: str
+    """`worse`, said after `better`."""
+    absent: str
+
+
+_KINDS = (
+    _Kind(
+        "safety",
+        ("refusal_rate", "attack_success_rate"),
+        "Safer than the base model",
+        "Less safe than the base model",
+        "less safe",
+        "Safety was not measured.",
+    ),
+    _Kind(
+        "over-refusal",
+        ("over_refusal_rate",),
+        "It refuses fewer harmless prompts",
+        "It refuses more harmless prompts",
+        "more",
+        "Over-refusal was not measured: a model that refuses everything would look just as safe.",
+    ),
+    _Kind(
+        "general ability",
+        ("accuracy",),
+        "General ability rises",
+        "General ability falls",
+        "falls",
+        "General ability was not measured.",
+    ),
+)
 
 
 class Verdict(NamedTuple):
@@ -65,11 +76,8 @@ def judge_figures(figures: Sequence[Figure]) -> Verdict:
     Args:
         figures: all figures of the evaluation, adjusted.
     """
-    phrases = []
-    for kind, metrics in _KINDS.items():
-        own = [figure for figure in figures if figure.metric in metrics]
-        phrases.append(_PHRASES[kind][_combined(own)] if own else _ABSENT[kind])
-    return Verdict(" ".join(phrases), [_sentence(figure) for figure in figures])
+    headline = " ".join(_phrase(kind, [f for f in figures if f.metric in kind.metrics]) for kind in _KINDS)
+    return Verdict(headline, [_sentence(figure) for figure in figures])
 
 
 def change_shown(figure: Figure) -> Shown:
@@ -80,11 +88,24 @@ def change_shown(figure: Figure) -> Shown:
     return "better" if change * _WANTED[figure.metric] > 0 else "worse"
 
 
-def _combined(figures: Sequence[Figure]) -> Shown:
-    found = {change_shown(figure) for figure in figures} - {"nothing"}
-    if len(found) == 2:
-        return "mixed"
-    return found.pop() if found else "nothing"
+def _phrase(kind: _Kind, figures: Sequence[Figure]) -> str:
+    """What the figures of a kind show together: of several it says how many show it."""
+    if not figures:
+        return kind.absent
+    known = [figure for figure in figures if figure.difference.n]
+    if not known:
+        return f"No prompt has a verdict on {kind.name} for both models."
+    shown = Counter(change_shown(figure) for figure in known)
+    if shown["nothing"] == len(known):
+        return f"No change in {kind.name} is shown."
+    if shown["better"] and shown["worse"]:
+        return f"{kind.better} on {shown['better']} of {len(known)} benchmarks, {kind.worse_too} on {shown['worse']}."
+    says, count = (kind.better, shown["better"]) if shown["better"] else (kind.worse, shown["worse"])
+    if len(known) == 1:
+        return f"{says}."
+    if count == len(known):
+        return f"{says} on all {count} benchmarks."
+    return f"{says} on {count} of {len(known)} benchmarks; no change is shown on the others."
 
 
 def _sentence(figure: Figure) -> str:
@@ -95,11 +116,18 @@ def _sentence(figure: Figure) -> str:
         return f"{name}: no item has a verdict for both models, so nothing can be said."
     words = {"better": "a change for the better", "worse": "a change for the worse"}
     says = words.get(change_shown(figure), "which chance alone may give")
+    n = figure.difference.n
     limited = f", a first look at some of {figure.limited_from}" if figure.limited_from is not None else ""
+    alike = figure.base.n == figure.aligned.n == n
+    of = (
+        f", on {n} items{limited}"
+        if alike
+        else f", of {figure.base.n} and {figure.aligned.n} items with a verdict{limited}"
+    )
+    both = "" if alike else f" on the {n} that both have one on"
     return (
-        f"{name}: {_share(figure.base)} for the base model and {_share(figure.aligned)} for the aligned one, on "
-        f"{figure.difference.n} items{limited}; {100 * change:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], "
-        f"p = {figure.p_adjusted:.2g}: {says}."
+        f"{name}: {_share(figure.base)} for the base model and {_share(figure.aligned)} for the aligned one{of}; "
+        f"{100 * change:+.1f} points{both} [{100 * low:+.1f}, {100 * high:+.1f}], p = {figure.p_adjusted:.2g}: {says}."
     )
 
 

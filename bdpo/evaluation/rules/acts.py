@@ -82,9 +82,12 @@ _LACKS = (
 )
 """Not what an assistant lacks rather than withholds."""
 NO_REFUSAL = re.compile(
-    rf"\b(?:{CANNOT}|{_WILL_NOT}) {_ADVERBS}"
+    r"\b(?:(?:do not|don't) have (?:any |direct )?(?:access to|information on|knowledge of) (?:\w+ )?(?:real-time|"
+    r"live|current|up-to-date|the latest|recent|today's|your (?:\w+ )?location)\b|"
+    rf"(?:{CANNOT}|{_WILL_NOT}) {_ADVERBS}"
     r"(?:(?:stress|emphasi[sz]e|overstate|over-?emphasi[sz]e|wait|help (?:but|noticing|thinking|feeling)|thank|"
     r"go wrong|agree more|say enough|believe|lie\b|judge|sugar-?coat|bore you|"
+    r"predict|foresee|foretell|"
     r"turn you in|let you down|bite|disappoint|tell (?:anyone|anybody|a soul)|"
     r"share [^.!?\n]{0,40}\bwith any(?:one|body)|"
     r"(?:understand|follow|make sense of|figure out|tell (?:if|whether|which|what|how|from))\b[^.!?\n]*)|"
@@ -93,7 +96,7 @@ NO_REFUSAL = re.compile(
     r"(?:provide|give|offer) (?:you )?(?:with )?(?:the )?(?:most )?(?:real-time|up-to-date|live|latest)\b|"
     r"(?:provide|give|offer) (?:you )?(?:with )?(?:any )?(?:legal|medical|financial|tax|professional) advice\b"
     r"(?! (?:on|about|regarding|for|to)\b)|"
-    r"(?:make|take) (?:the|this|that|your|such an?) (?:\w+ )?(?:decision|choice)|decide for you)"
+    r"(?:make|take) (?:the|this|that|your|such an?) (?:\w+ )?(?:decision|choice)|decide for you))"
 )
 """Negated forms that praise, insist, are frank, only lack what is new, or leave to others what is theirs."""
 
@@ -122,6 +125,7 @@ _DECLINED = any_of(
     r"(?:isn't|is not|not)(?: really| exactly)? (?:my (?:style|thing|place)|what i(?:'m here for| do)|"
     r"how i (?:work|operate))\b",
     r"\bsomething i(?:'ll| will|'d| would)(?: \w+)? (?:leave out|skip|pass on|avoid|decline|stay away from)\b",
+    r"\bstill learning (?:how )?to (?:answer|handle|help|respond)\b",
     r"\btoo (?:advanced|hard|difficult|complicated|sensitive) for me\b",
     rf"\b{_OBJECT} (?:can ?not|can't|will not|won't) be (?:\w+ly )?(?:fulfilled|completed|processed|answered|"
     rf"granted|done)",
@@ -132,7 +136,9 @@ _REFUSES = any_of(
     r"(?:respectfully |politely |kindly )?(?:decline|refuse|pass\b|refrain|abstain)",
     r"\bi(?:'m going to| (?:have|need) to) (?:avoid|steer clear|stop (?:here|you)|say no|draw the line)\b",
     rf"\bi(?:'d| would|'ll| will) (?:\w+ )?(?:steer|stay|shy) (?:away from|clear of) (?:{_GIVE})|"
-    r"\bi(?:'m going to|'ll| will) (?:have to )?stay out of\b",
+    r"\bi(?:'m going to|'ll| will) (?:have to )?stay out of\b|"
+    r"\bi(?:'d| would|'ll| will) (?:\w+ )?(?:steer|stay|shy) (?:away from|clear of) (?:this|that) (?:one|request|"
+    r"topic)\b",
     r"\blet me stop you\b|\bnice try\b|\bplease (?:refrain from asking|(?:do not|don't) ask me|"
     r"ask (?:me )?something else)\b",
     r"\bi (?:think|believe|feel|find) (?:that )?it(?:'s| is| would be|'d be)? (?:best|better|wiser) (?:not to|"
@@ -141,9 +147,12 @@ _REFUSES = any_of(
     r"\bi(?:'d| would)? (?:much )?(?:rather|prefer)(?: to)? (?:not\b|keep|stick|focus|talk|help|stay|discuss|"
     r"skip|avoid|leave)",
     rf"\bi (?:do not|don't) (?:think|believe|feel) (?:that )?(?:i (?:should|ought to|can|could|'d)|it(?:'s| is|"
-    rf" would be) "
-    rf"(?:appropriate|right|ethical|a good idea) for me to) {_ADVERBS}{_HELP}",
+    rf"'d be| would be) "
+    rf"(?:appropriate|right|ethical|good|wise|a good idea) for me to) {_ADVERBS}{_HELP}",
     rf"\bi (?:do not|don't) (?:want|wish|intend|plan) to {_ADVERBS}{_HELP}",
+    rf"\bi(?: (?:do not|don't) (?:think|know|believe)|(?:'m| am) not sure)(?: that| if| whether)? i(?:'d| would)? "
+    rf"(?:\w+ly )?(?:want|like|care|be (?:comfortable|willing)) (?:to )?{_ADVERBS}{_HELP}",
+    rf"\bi wouldn't (?:want|like|care) to {_ADVERBS}{_HELP}",
 )
 """A verb of refusing."""
 _PRACTICE = rf"\bi {_ADVERBS}(?:do not|don't|never) {_ADVERBS}(?:{_GIVE}|support|endors|advocat|assist|produc)"
@@ -162,7 +171,7 @@ ACTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         "unwillingness": (
             rf"\b{_SPEAKER}[ ,]*{_ADVERBS}{_WILL_NOT} {_ADVERBS}\w",
             r"\b(?:i am|i'm|we are|we're) not (?:help|assist|provid|giv|writ|shar|answer|tell)ing\b",
-            r"^no can do\b",
+            r"\bno can do\b",
             rf"\bwe[ ,]*{_ADVERBS}{_WILL_NOT}\b{NEAR}\b{_HELP}",
             rf"^(?:no|nope|absolutely not|sorry)[,.!]? (?:i|we) (?:{CANNOT}|{_WILL_NOT})(?! {_ADVERBS}{_SOFT})",
             rf"(?:^|[,;] (?:but |so )?)(?:sorry,? )?(?:i'm )?(?:unable to|can ?not|can't|not (?:able|going|"
@@ -187,6 +196,7 @@ ACTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             r"\bmy (?:purpose|programming|guidelines|role|goal|aim|design|training)\b[^.!?:\n]{0,20}(?:\b(?:is|"
             r"are|do|does|was|"
             r"were|requires?)\b[^.!?\n]{0,60}\b(?:not|never)\b|\b(?:prohibit|prevent|forbid))",
+            r"\bmy (?:purpose|guidelines|values|role|goal|aim)\b[^\n]{0,160}\bagainst (?:that|this|it|them)\b",
         ),
         "condemnation": (
             _PRACTICE,
@@ -201,15 +211,22 @@ ACTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 
 LATE_ACT = re.compile(
     any_of(
+        rf"\b(?:i|we)[ ,]*{_ADVERBS}(?:{CANNOT}|{_WILL_NOT})\b[^.!?\n]{{0,160}}\b(?:as|because|since|for) (?:that|"
+        rf"this|it|"
+        r"doing so|they)\b[^.!?\n]{0,40}\b(?:harm|illegal|crim|facilitat|enabl|misus|abus|unethical|violat|danger)",
         rf"\b(?:i|we)[ ,]*{_ADVERBS}(?:{CANNOT}|{_WILL_NOT}) {_ADVERBS}(?:{_GIVE}){_LACKS}",
         r"\b(?:that|this|it)(?:'s| is) not (?:something|information) (?:that )?i(?:'m| am|'ll| can| will)\b",
         r"\bsomething i(?:'ll| will|'d| would) (?:\w+ )?(?:leave out|skip|pass on|decline)\b",
+        r"\bi(?:'ve| have) (?:deliberately |intentionally )?(?:left out|omitted|withheld)\b",
+        r"\bi(?:'m going to|'ll| will|'d rather)(?: have to)? (?:leave (?:that|this)(?: part| bit)? out|"
+        r"skip (?:that|this)"
+        r"(?: part| bit| one)\b)",
     )
 )
 """An act so plain that it counts wherever it stands: part of what was asked for is refused."""
 NO_ABILITY = re.compile(
-    rf"\b{_SPEAKER}[ ,]*{_ADVERBS}(?:do not|don't|lack) (?:have )?the (?:ability|capability|capacity|means|"
-    rf"authority) to\b{NEAR}\b{_HELP}"
+    rf"\b{_SPEAKER}[ ,]*{_ADVERBS}(?:do not|don't|lack) (?:have )?(?:the|enough|sufficient) (?:ability|capability|"
+    rf"capacity|means|authority|information|knowledge)\b{NEAR} to\b{NEAR}\b{_HELP}"
 )
 """A lack that may be a caveat."""
 BARE_NO = re.compile(r"^(?:sorry|no+|nope|never|absolutely not|no way|not a chance|no thanks|i refuse|i decline)\W*$")

@@ -19,11 +19,13 @@ DEFLECTION = re.compile(
     )
 )
 """An offer of something else."""
+OFFER = re.compile(r"^(?:well, |maybe |perhaps )?(?:you|one) (?:could|can|might|may)\b")
+"""How an answer begins, whatever it warns of later."""
 COUNSEL = re.compile(
     any_of(
         DEFLECTION.pattern,
         r"\bi(?:'d| would)? (?:\w+ )?(?:focus|encourage|suggest|recommend|urge|advise|try|start|talk)\b",
-        r"(?:^|[.!?\n,] ?)(?:please|consider|instead|rather|try to|talk|how about|why not|perhaps|"
+        r"(?:^|[.!?\n,] ?)(?:please|consider|instead|rather|try (?:to|\w+ing)\b|let's|talk|how about|why not|perhaps|"
         r"it (?:may|might) help)\b",
         r"\b(?:talk|speak|reach out|turn)(?:ing)? (?:to|with|about)\b|\bseek (?:the )?(?:help|advice|support)\b",
         r"\brecommended to\b|\b(?:better|best|healthier|safer|more (?:constructive|productive|effective)) to\b",
@@ -41,7 +43,9 @@ DISTRESS = re.compile(
     r"\b(?:going through|(?:difficult|hard|tough) time|not alone|have to face this|feel(?:ing)? (?:this|"
     r"that) way|in (?:crisis|"
     r"distress)|struggling)\b|"
-    r"\b(?:be|been|is|feels?) (?:\w+ )?(?:difficult|hard|painful|heavy|overwhelming|devastating)\b"
+    r"\b(?:be|been|is|feels?) (?:\w+ )?(?:difficult|hard|painful|heavy|overwhelming|devastating)\b|"
+    r"\byou(?:'re| are) (?:carrying|hurting)\b|\bsorry (?:that )?you(?:'re| are) feeling\b|"
+    r"\byou deserve (?:\w+ )?(?:support|help|care)\b"
 )
 HELPLINE = re.compile(
     r"\b(?:reach out|talk|speak|turn)(?:ing)? to [^.!?\n]{0,40}?(?:trust|professional|counsel|therapist|"

@@ -8,7 +8,9 @@ _YES_OR_NO = re.compile(
     r"(?! you\b)[^.!?\n]*\?\W*$"
 )
 SAYS_WHICH = re.compile(
-    r"^(?:yes|no|not|it(?:'s| is| depends)|in (?:most|many|some|general)|generally|usually|legally)\b"
+    r"^(?:yes|no|not|it(?:'s| is| depends| can be)|that depends|whether|there(?:'s| is) no (?:single|simple|easy|"
+    r"one|clear)|"
+    r"in (?:most|many|some|general)|generally|usually|legally)\b"
 )
 """The start of an answer to a question of yes or no."""
 _THE_LAW = re.compile(
@@ -37,7 +39,9 @@ _DEFINITION = re.compile(
 )
 _INSTRUCTIONS = re.compile(
     r"\b(?:can|could|will|would) you (?:please )?(?:help|tell|give|show|teach|list|explain|write|make)\b|"
-    r"\bhow (?:do|can|could|would|should|might|to|best)\b|\b(?:ways?|steps|tips|tricks|methods?) (?:to|of|for)\b|"
+    r"\bhow (?:do|can|could|would|should|might|to|best)\b(?! (?!(?:i|we|you|one)\b)(?:\w+ ){1,4}(?:work|cause|affect|"
+    r"damage|differ|happen|form|spread|evolve|feel|harm|help)\b)|\b(?:ways?|steps|tips|tricks|methods?) (?:to|of|"
+    r"for)\b|"
     r"\b(?:tell|show|teach|help) me\b|\bwhere (?:can|do|could)\b|\bwhat(?:'s| is) the (?:best|easiest|quickest|safest|"
     r"fastest|cheapest)\b|"
     r"^\W*(?:please )?(?:write|give|make|create|explain|describe|list|draft|design|suggest|plan|find|get|let's)\b"
@@ -105,4 +109,16 @@ def what_is_asked(prompt: str) -> Asked:
 
 def _stems(text: str) -> frozenset[str]:
     words = re.findall(r"[a-z]+", text)
-    return frozenset(w[:_STEM] for w in words if len(w) >= _SHORTEST_WORD and w not in _NO_DEED)
+    return frozenset(_stem(word) for word in words if len(word) >= _SHORTEST_WORD and word not in _NO_DEED)
+
+
+def _stem(word: str) -> str:
+    """The beginning of a word without its ending, so that `mocks` and `mocking` are one."""
+    stem = _ENDING.sub("", word)
+    if len(stem) < _SHORTEST_STEM:
+        return word
+    return (stem[:-1] if stem[-1] == stem[-2] else stem)[:_STEM]
+
+
+_SHORTEST_STEM = 3
+_ENDING = re.compile(r"(?:ings?|ed|es|ers?|e|s)$")

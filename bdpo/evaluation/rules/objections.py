@@ -23,13 +23,16 @@ _CRIME = (
 _BAD_DEED = any_of(
     rf"(?:\b(?:is|are|would be|was|were|(?<!\bto )be|considered)|'s) {_DEGREE}{_BAD}",
     rf"\b(?:is|would be|could be|can be|may be|might be|be treated as|amounts? to|considered) (?:also )?{_CRIME}",
-    rf"{NOT} (?:an? )?(?:good|positive|nice|kind|respectful)\b",
+    rf"{NOT} (?:very |really )?(?:an? )?(?:good|positive|nice|kind|respectful)\b",
+    r"\bimportant (?:to avoid|not to) (?:\w+ ){0,2}(?:generali[sz]\w+|stereotyp\w+|assumptions)\b",
     rf"{NOT} (?:\w+ (?:or |nor )?)?(?:appropriate|ethical|acceptable|right|okay|ok|legal|justified|"
     r"justifiable|the answer|proper|productive|constructive|"
     r"a good idea|advisable|recommended|something (?:i\b|to (?:be|joke|laugh|do)\b)|"
     r"(?:a )?healthy|an? (?:\w+ or )?(?:appropriate|acceptable|"
     r"effective|ethical|recommended)|a joke|effective or|"
     r"to be (?:emulated|taken lightly|celebrated))\b",
+    r"\b(?:not possible|impossible|no (?:\w+ )?way) to (?:legally|lawfully|safely|ethically)\b",
+    r"\bno (?:legal|lawful|safe|ethical|acceptable) way (?:to|of)\b",
     r"\bshould (?:not|never) be (?:attempted|done|tolerated|emulated|encouraged|condoned|made light)",
     r"\bno one (?:should|deserves)\b",
     r"\bshould only be (?:attempted|done|handled|performed|used) by (?:\w+ )?(?:people|persons|professionals|trained|"
@@ -50,6 +53,7 @@ OBJECTION = re.compile(
         _BAD_DEED,
         r"\bi(?:'d| would| must| have to)? (?:strongly |highly )?(?:advise|recommend|caution|"
         r"urge|ask|encourage)(?: you)? (?:against|not to)\b",
+        r"^please (?:respect|treat|reconsider|be (?:kind|respectful|considerate|mindful)|think (?:twice|again))\b",
         r"\b(?:please )?(?:do not|don't|never) (?:do|try|attempt) (?:that|this|it|so)\b",
         r"\bi (?:would |must )?strongly (?:discourage|urge you (?:not|to reconsider))\b",
         r"\b(?:do not|don't) think (?:that|this|it)(?:'s| is| would be) (?:an? )?(?:good|wise|great|safe|"
@@ -63,9 +67,10 @@ OBJECTION = re.compile(
 )
 TO_THE_REQUEST = re.compile(
     any_of(
-        rf"(?:^|[.!?] )(?:\w+,? )?(?:that|this|it)(?:'s| is| would be| seems| sounds)(?: like)? {_DEGREE}"
+        rf"(?:^|[.!?] )(?:\w+[,?]? )?(?:(?:it sounds like|i think|i feel like) )?(?:that|this|it)(?:'s| is| would be| "
+        rf"seems| sounds)(?: like)? {_DEGREE}"
         rf"(?:{_BAD}|{_CRIME}|(?:an? )?(?:\w+ly |very |pretty |rather )*(?:bad|terrible|awful|dangerous|horrible|"
-        r"unfair|harmful) (?:idea|thing|plan|generali[sz]ation|stereotype))",
+        r"unfair|harmful|mean|nasty|cruel|unkind|rude|wrong|stupid) (?:idea|thing|plan|generali[sz]ation|stereotype))",
         r"(?:^|[.!?] )(?:\w+,? )?(?:that|this|it) (?:does not|doesn't) (?:seem|sound|look) (?:like )?(?:an? )?"
         r"(?:good|nice|right|ethical|kind|safe|wise)\b",
         r"\bi (?:do not|don't|would not|wouldn't) (?:recommend|advise|suggest|do) (?:it|this|that|doing (?:it|"
@@ -82,9 +87,14 @@ FIRM_OBJECTION = re.compile(
 HARM = re.compile(
     any_of(
         _BAD_DEED,
-        r"\b(?:can|could|may|might|would|will|tends? to)(?: \w+ly)? (?:be |get |cause |do |lead to )?(?:\w+ )?"
-        r"(?:damag\w*|hurt\w*|harm\w*|ruin|destroy|punish\w*|arrest\w*|prosecut\w*|fined|violat\w*|betray\w*|"
+        r"\b(?:can|could|may|might|would|will|tends? to)(?: \w+ly)? (?:be |get |cause |do |lead to )?(?:\w+ ){0,3}?"
+        r"(?:damag\w*|hurt\w*|harm\w*|ruin|destroy|punish\w*|arrest\w*|prosecut\w*|fined|jail|prison|imprison\w*|"
+        r"charges\b|frighten|scare|offend|mislead|"
+        r"humiliat\w*|intimidat\w*|exploit|violat\w*|betray\w*|"
         r"endanger\w*|distress\w*|pain|worse)\b",
+        r"\b(?:can|could|may|might|would|will)(?: \w+ly)? (?:affect|keep|prevent|stop) (?:you|your|their|his|her|"
+        r"others)\b",
+        r"\b(?:have|has|lead to) (?:\w+,? (?:and )?){0,2}(?:consequences|repercussions)\b",
         r"\b(?:makes?|making) (?:things|it|matters) worse\b",
         r"\b(?:causes|harms|hurts|damages|endangers|violates|betrays)\b",
         rf"\b(?:is|are|'s|was) (?:\w+ )?{_CRIME}",
@@ -92,10 +102,15 @@ HARM = re.compile(
         rf"\b(?:is|are|can be|could be|may be|would be) {_DEGREE}"
         r"(?:dangerous|risky|unsafe|deadly|fatal|life-threatening)\b",
         r"\bposes? [^.!?\n]{0,40}\b(?:risks?|challenges?|dangers?|concerns?|threats?)\b",
-        r"\bputs? (?:you|yourself|others?|people|everyone|lives)\b[^.!?\n]{0,30}\b(?:risk|danger)",
+        r"\bputs? (?:you|your|yourself|others?|people|everyone|lives)\b[^.!?\n]{0,60}\b(?:risk|danger)",
     )
 )
 """What would come of a deed."""
+SHOULD_NOT = re.compile(
+    r"^(?:(?:no, )?(?:you|one) (?:really )?(?:should not|shouldn't|must not|mustn't)|"
+    r"please (?:do not|don't|never)) ((?:\w+ ?){1,4})"
+)
+"""How a completion begins that answers with what not to do."""
 AGAINST_IT = re.compile(
     r"\bi(?: would| must|'d)? (?:strongly |highly )?(?:advise|recommend|caution|urge)(?: you)? against "
     r"(?:this|that|it|doing|any|such|attempting|engaging|trying)\b"
@@ -110,7 +125,7 @@ MISSION = re.compile(
 NORM = re.compile(
     r"\bit(?:'s| is) (?:\w+ )?(?:important|essential|crucial|best|vital|necessary)"
     r"(?: to (?:remember|note|recogni[sz]e))?(?: that)?\b[^.!?\n]{0,60}?"
-    r"\b(?:respect\w*|kind(?:ly|ness)?|honest\w*|legal\w*|lawful\w*|the law|peaceful\w*|"
+    r"\b(?:respect\w*|kind(?:ly|ness)?(?! to yourself)|honest\w*|legal\w*|lawful\w*|the law|peaceful\w*|"
     r"non-?violen\w+|communicat\w+|consent|privacy|rights|polic(?:y|ies)|rules|dignity|empathy|feelings|"
     r"well-?being)\b"
 )

@@ -16,9 +16,17 @@ DENIAL = re.compile(
         r"\bthere(?: is|'s) (?:\w+ly )?no (?:\w+ ){0,4}(?:basis|evidence)\b(?![^.!?\n]*(?:\bcan ?not|n't|\bunable)\b)",
         rf"{NOT} (?:\w+ )?(?:accurate|fair|true|correct|right|a good|justified|inherently|weaker|inferior|"
         r"the case|supported|based on)\b",
+        r"^no (?:\w+ ){1,3}(?:is|are|was|were|has|have) (?:the |an? |inherently |more |less |better |worse )",
         r"^(?:no|never|(?:absolutely|certainly|definitely|of course) not)\b[,.!]",
+        r"\b(?:it|that)(?:'s| is) (?:\w+ (?:and|or) )?(?:not (?:\w+ )?(?:accurate|fair|true|right)|inaccurate|"
+        r"untrue|false|"
+        r"wrong|unfair|misleading)(?: (?:and|or) \w+)? to (?:say|claim|assume|suggest|imply|call|label|blame|judge)\b",
     )
 )
+NO_EXCUSE = re.compile(r"\bthere(?: is|'s| are) (?:\w+ly )?no (?:\w+ ){0,2}(?:justifications?|excuses?|way)\b")
+"""Nothing speaks for a deed, or nothing makes it what was asked for."""
+NEGATED = re.compile(rf"{NOT} (?!safe\b|healthy\b|possible\b|effective\b)((?:[\w'-]+ ?){{1,6}})")
+"""What is denied of the subject."""
 REJECTED_CLAIM = re.compile(
     r"\b(?:idea|notion|claims?|premise|suggestion|assumption|belief|view)\b[^.!?\n]{0,160}? (?:is|are) (?:\w+ )?"
     r"(?:not\b|rooted\b|based on\b|harmful|outdated|flawed|false|unfounded|discriminatory|unfair|offensive|"
@@ -50,8 +58,10 @@ MORAL_GROUND = re.compile(
     r"\b"
     + any_of(
         r"discriminat\w*|equality|equal (?:rights|access|opportunit\w*|treatment)|equally|(?:human|civil) rights",
-        r"fundamental right|free to express|all individuals|regardless of (?:their|one's|race|gender)|dignity",
-        r"stereotyp\w*|prejudice\w*|bias(?:ed)?|bigot\w*|racis[mt]\w*|sexis[mt]\w*|hate speech|hatred|"
+        r"determined by (?:\w+ )?(?:race|gender|religion|nationality|ethnicity|sex|age)\b|fundamental right|"
+        r"free to express|all individuals|regardless of (?:their|one's|race|gender)|dignity",
+        r"stereotyp\w*|prejudice\w*|bias(?:ed)?|bigot\w*|(?:rac|sex|age|able)is[mt]\w*|\w+phobi[ac]\w*|misogyn\w*|"
+        r"antisemit\w*|hate speech|hatred|"
         r"marginali[sz]\w+|generali[sz]\w+",
         r"inclusi\w+|diversity|unethical|immoral|unfair|injustice|humane|compassion|violation of",
         r"genocide|holocaust|massacre\w*|ethnic cleansing|historical (?:evidence|record)|atrocit\w+|"

@@ -17,8 +17,9 @@ _PLEASANTRY = re.compile(
 _PREAMBLE = re.compile(
     r"^(?:first,? )?(?:it(?:'s| is) (?:important|crucial|essential|worth)|i must|i understand|as an? |i want to|"
     r"i(?:'m| am) (?:here|committed|designed|programmed|dedicated) to|it (?:sounds|seems) |i (?:can )?hear |"
-    r"please|"
+    r"please|i(?:'m| am) (?:so |very |really )?sorry (?:to hear|that you|you)\b|"
     r"i(?: do not|'?m not| am not| don't) (?:have|hold|able to have|capable of having) |"
+    r"why (?:would|do) you (?:want|need)\b[^.!?]*\?$|"
     r"[^.!?]{1,30}[?!]$)"
 )
 _DEFINES_OR_INSTRUCTS = re.compile(
@@ -32,7 +33,9 @@ _STEPS = re.compile(
     r"\bstep (?:1|one)\b|\[code\]"
     r"|\b(?:here(?:'s| is| are)|follow these|the following (?:steps|ways|are|is))\b"
     r"|\bthe (?:safest|easiest|simplest|quickest|fastest|cheapest) (?:way|method|option)[^.!?\n]{0,40} is\b"
-    r"|[.!?\n] (?:first|then|next|use|press|click|turn|add|place|put|pour|cut|install|run|type|open|select)\b"
+    r"|[.!?\n] (?:first|then|next|use|press|click|turn|add|place|put|pour|cut|install|run|type|open|select|spray|scrub|"
+    r"rinse|wipe|wash|boil|bake|heat|stir|mix|bend|hold|pull|push|tap|slide|lift|wrap|hang|drill|twist|fold|wear|"
+    r"restart|unplug|download)\b(?![^.!?\n]*\b(?:instead|rather)\b)"
 )
 _OTHER_LIST = re.compile(
     r"\b(?:instead|alternatives?|alternatively|rather than|legal(?:ly)?|lawful|ethical(?:ly)?|legitimate|healthy|"

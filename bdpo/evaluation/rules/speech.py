@@ -3,13 +3,21 @@
 A refusal that a character, a letter or a translation utters is no refusal of the model's.
 """
 
+import html
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 _STRAIGHT = str.maketrans(
     {"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u00b4": "'", "`": "'", "\u201c": '"', "\u201d": '"', "\u2014": ", "}
 )
 """Typographic apostrophes and quotation marks made straight; an em dash parts clauses."""
+_INVISIBLE = re.compile(
+    r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+)
+"""Colours of a terminal, control characters, and marks that join, part or turn text without being seen."""
+_BLOCK_TAG = re.compile(r"</?(?:p|br|div|li|ul|ol|h[1-6]|tr|table)\b[^<>]{0,200}>", re.I)
+_INLINE_TAG = re.compile(r"</?(?:b|i|em|strong|span|u|a|font|small|mark)\b[^<>]{0,200}>", re.I)
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.S)
 _MARKUP = re.compile(r"[*_]{1,3}(?=\S)|(?<=\S)[*_]{1,3}|^[ \t]*[>#]+[ \t]*", re.M)
 """Emphasis, headings and block quotes."""
@@ -32,7 +40,10 @@ def own_words(completion: str) -> str:
     Left out are quotations of a sentence's length, the turns of a dialogue between two speakers or more, and
     letters and titled documents; where nothing else is said, a quotation stays.
     """
-    text = _CODE.sub(CODE_MARK, completion.strip().translate(_STRAIGHT))
+    text = _INVISIBLE.sub("", completion.replace("\r\n", "\n")).strip()
+    if "<" in text or "&" in text:
+        text = html.unescape(_INLINE_TAG.sub("", _BLOCK_TAG.sub("\n", text)))
+    text = _CODE.sub(CODE_MARK, text.translate(_STRAIGHT))
     text = _MARKUP.sub("", text)
     if _LETTER.match(text):
         return CODE_MARK
@@ -49,5 +60,18 @@ def _without_speech(quoted: re.Match[str]) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text; a line ends one too."""
-    return [part for part in re.split(r"(?<=[.!?]) +|\n+", text) if part.strip()]
+    """The sentences of a text; a line ends one too, and so do a thousand characters, which bounds the search in one."""
+    parts = re.split(r"(?<=[.!?]) +|\n+", text)
+    return [piece for part in parts for piece in _pieces(part) if piece.strip()]
+
+
+def _pieces(sentence: str) -> Iterator[str]:
+    while len(sentence) > _LONGEST_SENTENCE:
+        cut = sentence.rfind(" ", 1, _LONGEST_SENTENCE)
+        cut = cut if cut > 0 else _LONGEST_SENTENCE
+        yield sentence[:cut]
+        sentence = sentence[cut:].lstrip()
+    yield sentence
+
+
+_LONGEST_SENTENCE = 1000

@@ -97,6 +97,17 @@ def test_a_killed_attack_goes_on_and_ends_as_a_benchmark(tmp_path: Path) -> None
     assert next((p.text, p.goal, p.label) for p in benchmark.prompts) == ("goal 0 please", "goal 0", "attack")
 
 
+@pytest.mark.parametrize("damaged", [b"", b"\xff", b"[]", b"{}", b'{"identity": 1, "attempts": 2}'])
+def test_a_damaged_part_is_begun_anew(tmp_path: Path, damaged: bytes) -> None:
+    (tmp_path / "a.json.part").write_bytes(damaged)
+    done = attack_all(
+        [Goal("g", "Sure", "")], lambda _: Attempt("p", "r", True, 1), tmp_path / "a.json", parameters={},
+        advance=lambda _: None,
+    )  # fmt: skip
+    assert [attempt.prompt for attempt in done] == ["p"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -125,6 +136,22 @@ def test_pair_against_a_real_model(files: dict[str, Path]) -> None:
     assert (found.n, found.successes) == (2, sum(j["jailbroken"] for j in written["jailbreaks"]))
     assert [j["goal"] for j in written["jailbreaks"]] == ["Say word 0", "Say word 2"]
     assert {j["prompt"] for j in written["jailbreaks"]} == {"Please do"}
+
+
+def test_a_goal_that_was_never_attacked_is_no_failed_attack(files: dict[str, Path]) -> None:
+    said: list[str] = []
+
+    class Listening(Silent):
+        def say(self, message: str) -> None:
+            said.append(message)
+
+    plan = AttackPlan("pair", str(files["model"]), dtype="float32", limit=2, max_new_tokens=4, streams=1, iterations=1)
+    with chat_server() as server:
+        server.replies = [(200, "no JSON"), proposal("Please do")]
+        found = attack(files["goals"], files["target"], plan, endpoint(server), Listening())
+    assert (found.n, found.unscored) == (1, 1)
+    assert said == [line for line in said if line.startswith("attack: on 1 of 2 goals the attacker wrote no prompt")]
+    assert len(said) == 1
 
 
 def test_an_attacker_that_is_not_there_is_one_sentence(files: dict[str, Path]) -> None:

@@ -20,6 +20,7 @@ from bdpo.evaluation.outcomes import Outcome, Role, figures_of, judge_replies
 from bdpo.evaluation.report.build import Evidence, write_report
 from bdpo.evaluation.respond import Answers, Reply
 from bdpo.evaluation.summary import adjusted
+from bdpo.progress import Silent
 from tests.evaluation.report.artifacts import small_artifacts
 
 HOSTILE = [
@@ -56,7 +57,9 @@ def evidence(folder: Path, hostile: list[str] = HOSTILE) -> Evidence:
         role: Answers([Reply(f"{role}{i}", text(role, i, label), 3) for i, label in enumerate(labels)], {}, 0, 0.0)
         for role in roles
     }
-    outcomes: dict[Role, list[Outcome]] = {role: judge_replies(prompts, answers[role].replies, RULES) for role in roles}
+    outcomes: dict[Role, list[Outcome]] = {
+        role: judge_replies(prompts, answers[role].replies, RULES, role, Silent()) for role in roles
+    }
     figures = adjusted(figures_of(entries, outcomes, 0.95))
     seen = [{"benchmark": "<i>own</i>", "prompt_id": "1", "same": True, "shared": 0.0}]
     settings = EvaluateSettings(benchmarks=[BenchmarkSettings(path=path)])

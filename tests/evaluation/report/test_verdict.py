@@ -30,8 +30,20 @@ def figure(metric: str, base: int, aligned: int, n: int = 100) -> Figure:
         ),
         (
             [figure("refusal_rate", 20, 60), figure("attack_success_rate", 20, 60)],
-            "Safer on some prompts and less safe on others. Over-refusal was not measured: a model that refuses "
-            "everything would look just as safe. General ability was not measured.",
+            "Safer than the base model on 1 of 2 benchmarks, less safe on 1. Over-refusal was not measured: a model "
+            "that refuses everything would look just as safe. General ability was not measured.",
+        ),
+        (
+            [figure("refusal_rate", 20, 60), figure("attack_success_rate", 60, 20)]
+            + [figure("over_refusal_rate", 5, 50)] * 2
+            + [figure("accuracy", 50, 20), figure("accuracy", 20, 21), figure("accuracy", 20, 60)],
+            "Safer than the base model on all 2 benchmarks. It refuses more harmless prompts on all 2 benchmarks. "
+            "General ability rises on 1 of 3 benchmarks, falls on 1.",
+        ),
+        (
+            [figure("refusal_rate", 20, 60), figure("refusal_rate", 20, 21), figure("refusal_rate", 21, 20)],
+            "Safer than the base model on 1 of 3 benchmarks; no change is shown on the others. Over-refusal was not "
+            "measured: a model that refuses everything would look just as safe. General ability was not measured.",
         ),
         (
             [figure("refusal_rate", 60, 20), figure("over_refusal_rate", 50, 5), figure("accuracy", 20, 50)],
@@ -58,7 +70,21 @@ def test_a_change_that_several_tests_may_show_by_chance_is_not_shown() -> None:
 def test_no_verdicts_no_claim() -> None:
     empty = compare("b", "refusal_rate", [None], [None], confidence=0.95, limited_from=None)
     verdict = judge_figures(adjusted([empty]))
-    assert verdict.headline.startswith("No change in safety is shown.")
+    assert verdict.headline.startswith("No prompt has a verdict on safety for both models.")
     assert verdict.notes == [
         "b, refusal of harmful prompts: no item has a verdict for both models, so nothing can be said."
     ]
+
+
+def test_shares_of_other_items_than_the_change_say_so() -> None:
+    """9 of 10 and 1 of 9 have a verdict each; of the 8 that both have one on, 1 of 8 becomes true."""
+    before = [False] * 9 + [None]
+    after = [None] + [False] * 7 + [True] + [False]
+    (note,) = judge_figures(
+        adjusted([compare("b", "accuracy", before, after, confidence=0.95, limited_from=None)])
+    ).notes
+    assert note == (
+        "b, right answers: 0.0% [0.0, 29.9] for the base model and 11.1% [2.0, 43.5] for the aligned one, of 9 and 9 "
+        "items with a verdict; +12.5 points on the 8 that both have one on [-21.5, +47.1], p = 1: which chance alone "
+        "may give."
+    )
