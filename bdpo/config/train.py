@@ -8,6 +8,7 @@ from bdpo.config.methods import METHODS, Balance, Method, Scale, methods_with
 from bdpo.config.section import ConfigPath, Section
 
 TrackerName = Literal["wandb", "mlflow"]
+Schedule = Literal["constant", "linear", "cosine"]
 ValidationMetric = Literal["eval_loss", "eval_rewards/accuracies", "eval_rewards/margins"]
 
 
@@ -71,7 +72,7 @@ class TrainSettings(Section):
     gradient_checkpointing: bool = False
     """Keep one activation a layer and compute the others again in the backward pass: about a third slower,
     with room for a larger token_budget or model."""
-    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    schedule: Schedule = "cosine"
     """Learning rate after the warm-up; `linear` and `cosine` end at 0."""
     warmup_ratio: float = Field(0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises from 0."""

@@ -86,7 +86,8 @@ class Engine:
         if not self._clips_itself:
             config["gradient_clipping"] = max_grad_norm
         if dtype == "bfloat16":
-            config["bf16"] = {"enabled": True}
+            # A gradient joins its float32 sum at once, in place of the whole model's bfloat16 ones staying beside them.
+            config["bf16"] = {"enabled": True, "immediate_grad_update": True}
             config["data_types"] = {"grad_accum_dtype": "fp32"}
         accelerator = deepspeed.get_accelerator()
         if accelerator.device_name() == "cpu":

@@ -56,11 +56,25 @@ def test_hostfile_and_further_arguments_are_passed_through(tmp_path: Path) -> No
 )
 def test_a_training_that_a_signal_ended_can_be_run_again(tmp_path: Path, code: int, line: str) -> None:
     (tmp_path / "train.log").write_text(line)
-    failure = _failure(tmp_path, code)
+    failure = _failure(tmp_path, code, earlier=0)
     assert isinstance(failure, UserError)
     assert "something killed it or its launcher; run the same command again" in str(failure)
 
 
 def test_what_is_a_bug_keeps_its_log(tmp_path: Path) -> None:
     (tmp_path / "train.log").write_text("KeyError: 'x'\n")
-    assert isinstance(_failure(tmp_path, 1), RuntimeError)
+    assert isinstance(_failure(tmp_path, 1, earlier=0), RuntimeError)
+
+
+def test_want_of_memory_is_found_behind_the_errors_of_the_others_and_not_in_earlier_attempts(tmp_path: Path) -> None:
+    found_none = "[rank1]: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
+    others = "".join(f'  File "distributed_c10d.py", line {i}\n' for i in range(60))
+    earlier = (tmp_path / "train.log").write_text(f"{found_none}\n")
+    with (tmp_path / "train.log").open("a") as log:
+        log.write(others)
+    assert isinstance(_failure(tmp_path, 1, earlier=earlier), RuntimeError)
+    with (tmp_path / "train.log").open("a") as log:
+        log.write(f"{found_none}\n{others}")
+    failure = _failure(tmp_path, 1, earlier=earlier)
+    assert isinstance(failure, UserError)
+    assert "lower train.token_budget" in str(failure)
