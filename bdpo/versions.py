@@ -8,4 +8,4 @@ from typing import Final
 
 LOGPROBS: Final = "3"
 GENERATION: Final = "1"
-STAGES: Final = {"ingest": "3", "score": "2", "train": "2", "evaluate": "6"}
+STAGES: Final = {"ingest": "3", "score": "2", "train": "3", "evaluate": "6"}

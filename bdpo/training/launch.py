@@ -31,6 +31,8 @@ _MEMORY_SIGNS = (
 """What torch on either device, Python and C++ say, and what the launcher says of a worker that the system killed."""
 
 
+_REFUSED = "runner.py: error: "
+"""What the launcher says of arguments that it does not know."""
 _SIGNAL_SIGNS = ("exits with return code = -15", "main process received sig")
 """What the launcher says of a worker that SIGTERM ended, and of itself."""
 _ENDED_BY = (-signal.SIGHUP, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL)
@@ -148,6 +150,9 @@ def _failure(folder: Path, code: int, *, earlier: int) -> Exception:
         return UserError(error.read_text(encoding="utf-8"))
     lines = (folder / _LOG_FILE).read_bytes()[earlier:].decode("utf-8", errors="replace").splitlines()
     tail = lines[-_TAIL_LINES:]
+    refused = next((line.partition(_REFUSED)[2] for line in tail if line.startswith(_REFUSED)), None)
+    if refused is not None:
+        return UserError(f"train.launcher_args: DeepSpeed's launcher refuses them: {refused}.")
     # Behind the process that found no memory come the errors of those that waited for it.
     if any(sign in line.lower() for sign in _MEMORY_SIGNS for line in lines):
         return UserError(

@@ -127,6 +127,11 @@ def train(
     if left_out:
         progress.say(f"train: {left_out} pairs with two unsafe responses are left out, as safedpo asks")
     num_pairs = len(read_split(scratch / PREPARED_FILE, "train").rows)
+    if settings.early_stopping is not None and not read_split(scratch / PREPARED_FILE, "validation").rows:
+        raise UserError(
+            "train.early_stopping watches the validation split, which is empty: raise ingest.validation_fraction, or "
+            "take it out."
+        )
     total_steps = settings.epochs * math.ceil(num_pairs / settings.batch_size)
     total_steps = min(total_steps, settings.max_steps or total_steps)
     job = _job(settings, model, source, scratch, deepspeed=deepspeed, world=world, total_steps=total_steps)

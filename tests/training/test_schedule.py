@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bdpo.config.train import Schedule
 from bdpo.layout.rows import Layout, Row
 from bdpo.training.schedule import learning_rate, micro_batches, step_indices
 
