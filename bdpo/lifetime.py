@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -35,17 +36,49 @@ def die_with(pid: int, started: int) -> None:
 
     A launched training that went on without its parent would write into a
     workspace that the next run has taken over.  The launcher stands in between
-    and passes no file descriptor on, so the parent is watched by number.
+    and passes no file descriptor on, so the parent is watched by number.  Who is
+    started through `guarded` needs this only where a program of another session,
+    such as ssh, stands in between.
 
     Args:
         pid: the process to watch.
         started: its `start_ticks`, by which it is told from a later process of that number.
     """
+    _when_gone(pid, started, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
+
+def guarded(command: Sequence[str]) -> list[str]:
+    """A command line that runs another one, and ends all of its process group as soon as this process is gone.
+
+    A program that watches over itself begins to when it has imported what it needs, which takes a training many
+    seconds, and whatever starts it does not watch at all.  The guard is there from the beginning.
+
+    Args:
+        command: to be run; the guard ends as it ends, by the same code or signal.
+
+    Returns:
+        The guard's command line, to be started as the first of a process group (`start_new_session=True`).
+    """
+    own = os.getpid()
+    return [sys.executable, "-m", "bdpo.lifetime", str(own), str(start_ticks(own)), *command]
+
+
+def main() -> None:
+    """Guard a command: `python -m bdpo.lifetime PID START_TICKS COMMAND...`."""
+    _when_gone(int(sys.argv[1]), int(sys.argv[2]), lambda: os.killpg(os.getpgrp(), signal.SIGKILL))
+    code = subprocess.call(sys.argv[3:])
+    if code < 0:
+        if -code not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
+
+
+def _when_gone(pid: int, started: int, act: Callable[[], None]) -> None:
     def watch() -> None:
         while _is_alive(pid, started):
             time.sleep(_PERIOD_S)
-        os.kill(os.getpid(), signal.SIGKILL)
+        act()
 
     threading.Thread(target=watch, daemon=True, name="watch-parent").start()
 
@@ -133,3 +166,7 @@ def _is_alive(pid: int, started: int) -> bool:
         return start_ticks(pid) == started and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except (FileNotFoundError, ProcessLookupError, psutil.NoSuchProcess):
         return False
+
+
+if __name__ == "__main__":
+    main()

@@ -8,4 +8,4 @@ from typing import Final
 
 LOGPROBS: Final = "3"
 GENERATION: Final = "1"
-STAGES: Final = {"ingest": "4", "score": "2", "train": "2", "evaluate": "7"}
+STAGES: Final = {"ingest": "4", "score": "2", "train": "3", "evaluate": "7"}

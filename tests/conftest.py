@@ -1,7 +1,17 @@
 """Settings of the whole suite."""
 
+import os
+import tempfile
+
+import pytest
 from hypothesis import settings
 
 # A busy machine makes single examples slow; the suite has its own time limit.
 settings.register_profile("bdpo", deadline=None)
 settings.load_profile("bdpo")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Trainings of tests that run side by side do not wait for each other's device."""
+    tempfile.tempdir = os.environ["TMPDIR"] = str(tmp_path_factory.mktemp("tmp"))

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from bdpo.lifetime import child_groups, start_ticks
+from bdpo.lifetime import child_groups, guarded, start_ticks
 from tests.paths import ROOT
 
 _CHILD = """
@@ -108,3 +108,33 @@ def test_an_ignored_interrupt_stays_ignored_in_a_child() -> None:
             assert child.wait(timeout=60) == 0
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+_PARENT = """
+import subprocess, sys, time
+from bdpo.lifetime import child_groups, guarded
+command = guarded([sys.executable, "-c", "import subprocess; subprocess.run(['sleep', '60'])"])
+with child_groups([lambda: subprocess.Popen(command, start_new_session=True)]) as (child,):
+    print(child.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_guarded_child_that_watches_nothing_ends_with_its_killed_parent() -> None:
+    """As a training does while it still imports, and a launcher always."""
+    parent = subprocess.Popen([sys.executable, "-c", _PARENT], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    with parent:
+        guard = psutil.Process(int(parent.stdout.readline()))
+        deadline = time.monotonic() + 60
+        while len(below := guard.children(recursive=True)) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        parent.kill()
+    gone, alive = psutil.wait_procs([guard, *below], timeout=20)
+    assert len(gone) == 3, alive
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 3", 3), ("exit 0", 0), ("kill -9 $$", -9), ("kill -15 $$", -15)])
+def test_a_guard_ends_as_what_it_guards(script: str, code: int) -> None:
+    assert subprocess.run(guarded(["/bin/sh", "-c", script]), cwd=ROOT, check=False).returncode == code

@@ -2,13 +2,20 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bdpo.config.methods import METHODS, Balance, Method, Scale, methods_with
 from bdpo.config.section import ConfigPath, Section
 
 TrackerName = Literal["wandb", "mlflow"]
+Schedule = Literal["constant", "linear", "cosine"]
 ValidationMetric = Literal["eval_loss", "eval_rewards/accuracies", "eval_rewards/margins"]
+
+
+_CHOSEN_ELSEWHERE = frozenset(
+    {"--include", "-i", "--exclude", "-e", "--num_gpus", "--num_accelerators", "--num_nodes", "--hostfile", "-H"}
+)
+"""Arguments of DeepSpeed's launcher that say on which machines and GPUs it starts processes."""
 
 
 class LoraSettings(Section):
@@ -71,7 +78,7 @@ class TrainSettings(Section):
     gradient_checkpointing: bool = False
     """Keep one activation a layer and compute the others again in the backward pass: about a third slower,
     with room for a larger token_budget or model."""
-    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    schedule: Schedule = "cosine"
     """Learning rate after the warm-up; `linear` and `cosine` end at 0."""
     warmup_ratio: float = Field(0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises from 0."""
@@ -96,10 +103,11 @@ class TrainSettings(Section):
     """Latest checkpoints kept while training; the one with the best evaluation is kept besides."""
     report_to: list[TrackerName] = Field(default_factory=list)
     """Trackers that get the metrics besides, if installed: `wandb` and `mlflow`, each set up by its own
-    environment variables."""
+    environment variables.  TensorBoard's files are always written."""
     processes: int = Field(1, ge=1)
-    """Processes that the DeepSpeed launcher starts on each machine, one a GPU.  A checkpoint belongs to the number
-    of processes that made it: going on with another is refused."""
+    """Processes that the DeepSpeed launcher starts on each machine, one a GPU, of this machine's the first that
+    `CUDA_VISIBLE_DEVICES` shows.  A checkpoint belongs to the number of processes that made it: going on with another
+    is refused."""
     hostfile: ConfigPath | None = None
     """DeepSpeed hostfile (`name slots=N` a line) of a run on several machines; this machine alone by default.
     All have the same paths to Python, model and artifacts, and this one reaches them by ssh and `pdsh`."""
@@ -109,6 +117,24 @@ class TrainSettings(Section):
     deepspeed: ConfigPath | None = None
     """A DeepSpeed JSON config for ZeRO and offload; batch sizes, optimizer, dtype and clipping come
     from this section.  By default ZeRO stage 0 for one process and 1 for several."""
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _tensorboard_is_always_there(cls, names: object) -> object:
+        if names == "tensorboard" or (isinstance(names, list) and "tensorboard" in names):
+            raise ValueError("TensorBoard's files are always written, so it is not named here: remove it")
+        return names
+
+    @field_validator("launcher_args")
+    @classmethod
+    def _places_are_chosen_elsewhere(cls, arguments: list[str]) -> list[str]:
+        for argument in arguments:
+            if argument.partition("=")[0] in _CHOSEN_ELSEWHERE:
+                raise ValueError(
+                    f"{argument!r}: machines and processes are chosen by `train.hostfile` and `train.processes`, GPUs "
+                    "by CUDA_VISIBLE_DEVICES: remove it"
+                )
+        return arguments
 
     @model_validator(mode="before")
     @classmethod

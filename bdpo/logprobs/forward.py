@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from bdpo.errors import UserError
 from bdpo.layout.rows import Batch
 from bdpo.logprobs.attention import Spans, has_packed_attention
 from bdpo.logprobs.head import token_logps
@@ -29,7 +30,11 @@ def response_logps(model: PreTrainedModel, batch: Batch) -> Tensor:
 
     Returns:
         (N,) float32, in the order of `batch.targets`.
+
+    Raises:
+        UserError: the model has no such token, or takes no row of that length.
     """
+    _require_room(model, batch)
     arguments: dict[str, Any] = {}
     if batch.packing is not None:
         assert has_packed_attention(model), "without `choose_layout` each row would see all the others"
@@ -40,6 +45,23 @@ def response_logps(model: PreTrainedModel, batch: Batch) -> Tensor:
         arguments["position_ids"] = batch.position_ids
     hidden = _decoder(model)(input_ids=batch.input_ids, use_cache=False, **arguments).last_hidden_state
     return token_logps(model, hidden.flatten(0, 1)[batch.sources.to(hidden.device)], batch.targets)
+
+
+def _require_room(model: PreTrainedModel, batch: Batch) -> None:
+    config = model.config.get_text_config()
+    largest = max(int(batch.input_ids.max()), int(batch.targets.max()))
+    if largest >= config.vocab_size:
+        raise UserError(
+            f"A row has the token {largest}, and the model ({config.model_type}) has {config.vocab_size} tokens: its "
+            "tokenizer belongs to another model, or got tokens for which the model was not resized."
+        )
+    limit = getattr(config, "max_position_embeddings", None)
+    length = batch.input_ids.shape[1] if batch.position_ids is None else int(batch.position_ids.max()) + 1
+    if limit is not None and length > limit:
+        raise UserError(
+            f"A row has {length + 1} tokens, and the model ({config.model_type}) takes {limit} "
+            f"(max_position_embeddings): lower model.max_length to {limit}."
+        )
 
 
 def sum_logps(token_logps: Tensor, response_lengths: Sequence[int]) -> Tensor:

@@ -35,10 +35,15 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
         max_length: longest prompt plus response that there will be; any length by default.
 
     Raises:
-        UserError: the model cannot run, or not even plain rows agree with its own forward.
+        UserError: the model cannot run or gives no numbers, or not even plain rows agree with its own forward.
     """
     row, neighbour = _random_rows(model, max_length)
     expected = _whole_forwards(model, row)
+    if not expected.isfinite().all():
+        raise UserError(
+            f"The model ({model.config.model_type}) gives log-probs that are not finite, for random tokens already: "
+            "its weights are damaged, or too large for this model.dtype."
+        )
     if not takes_packed_rows(model):
         why = f"its attention is {model.config._attn_implementation}, not sdpa"
     else:

@@ -17,13 +17,15 @@ _USUAL = 32 * 2**20
 def kept_memory() -> Iterator[None]:
     """Spare the passes within a page fault for every page of every large tensor: 5 to 10% of a CPU's time.
 
-    glibc maps blocks of tens of MiB afresh each time.  At the end the freed memory goes back to the system.
-    Anywhere but on Linux with glibc this does nothing.
+    glibc maps blocks of tens of MiB afresh each time.  What was freed before goes back to the system first, and what
+    is freed within at the end; so what stays for long, such as weights and the optimizer's sums, is better made
+    before, or it leaves gaps that no tensor of a pass fits.  Anywhere but on Linux with glibc this does nothing.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc is None or not hasattr(libc, "mallopt") or not hasattr(libc, "malloc_trim"):
         yield
         return
+    libc.malloc_trim(0)
     for threshold in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
         libc.mallopt(threshold, _KEEP)
     try:

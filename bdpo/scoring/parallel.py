@@ -24,7 +24,7 @@ from bdpo.artifacts.disk import full_disk_error
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.artifacts.store import write_atomically
 from bdpo.errors import UserError
-from bdpo.lifetime import child_groups, start_ticks
+from bdpo.lifetime import child_groups, guarded
 from bdpo.scoring.sequences import TokenSequence
 
 _PERIOD_S = 0.2
@@ -56,8 +56,6 @@ class ScoreJob:
     token_budget: int
     shard_sequences: int
     processes: int
-    parent_pid: int
-    parent_started: int
 
     @classmethod
     def read(cls, path: Path) -> "ScoreJob":
@@ -102,12 +100,7 @@ def score_in_processes(
         for key, sequence in missing.items()
     ]
     write_parquet(pa.Table.from_pylist(rows, SEQUENCES), folder / "sequences.parquet")
-    job = ScoreJob(
-        sequences=str(folder / "sequences.parquet"),
-        parent_pid=os.getpid(),
-        parent_started=start_ticks(os.getpid()),
-        **settings,
-    )
+    job = ScoreJob(sequences=str(folder / "sequences.parquet"), **settings)
     write_atomically(folder / "job.json", json.dumps(asdict(job)))
     starts = [partial(_start, folder, number, processes, gpus) for number in range(processes)]
     done = 0
@@ -146,7 +139,7 @@ def _start(folder: Path, number: int, processes: int, gpus: int) -> subprocess.P
         environment["CUDA_VISIBLE_DEVICES"] = seen.split(",")[number] if seen else str(number)
     with (folder / f"{number}.log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "bdpo.scoring.worker", str(folder / "job.json"), str(number)],
+            guarded([sys.executable, "-m", "bdpo.scoring.worker", str(folder / "job.json"), str(number)]),
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment,

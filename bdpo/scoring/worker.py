@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 from bdpo.artifacts.disk import explain_disk_error
 from bdpo.artifacts.store import write_atomically
 from bdpo.errors import UserError
-from bdpo.lifetime import die_with
 from bdpo.logprobs import NonFinite, choose_layout
 from bdpo.models import load_for_inference
 from bdpo.scoring.parallel import ScoreJob, progress_file, result_file
@@ -29,7 +28,6 @@ def main() -> None:
     """Do the share of the job that the command line names."""
     path, number = Path(sys.argv[1]), int(sys.argv[2])
     job = ScoreJob.read(path)
-    die_with(job.parent_pid, job.parent_started)
     said: list[str] = []
     result: dict[str, Any]
     try:

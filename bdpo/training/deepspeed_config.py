@@ -15,6 +15,9 @@ _OWNED = {
     "scheduler": "train.schedule",
     "bf16": "model.dtype",
     "fp16": "model.dtype",
+    "amp": "model.dtype",
+    "torch_autocast": "model.dtype",
+    "data_types": "model.dtype",
 }
 
 
@@ -26,7 +29,7 @@ def read_deepspeed_config(path: Path | None, *, world: int) -> dict[str, Any]:
         world: number of processes.
 
     Raises:
-        UserError: the file is not JSON, or sets what the run's own settings decide.
+        UserError: the file is not JSON, sets what the run's own settings decide, or names no stage of ZeRO.
     """
     if path is None:
         return {"zero_optimization": {"stage": 0 if world == 1 else 1}}
@@ -39,4 +42,10 @@ def read_deepspeed_config(path: Path | None, *, world: int) -> dict[str, Any]:
     for name, setting in _OWNED.items():
         if name in config:
             raise UserError(f"{path}: field `{name}` is decided by {setting}; remove it from this file.")
+    zero = config.get("zero_optimization", {})
+    if not isinstance(zero, dict):
+        raise UserError(f"{path}: field `zero_optimization`: {{'stage': 2}} or the like is expected, not {zero!r}.")
+    stage = zero.get("stage", 0)
+    if isinstance(stage, bool) or stage not in (0, 1, 2, 3):
+        raise UserError(f"{path}: field `zero_optimization.stage`: {stage!r} is none of ZeRO's stages 0, 1, 2 and 3.")
     return config

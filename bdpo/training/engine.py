@@ -8,12 +8,16 @@ from typing import Any
 
 import deepspeed
 import torch
+from deepspeed.runtime.config import DeepSpeedConfigError
+from pydantic import ValidationError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from bdpo.errors import UserError
 from bdpo.layout.rows import Batch
 from bdpo.logprobs.forward import response_logps, sum_logps
 from bdpo.training.extension import build_extension
+from bdpo.training.policy import copy_state
 from bdpo.training.shared_memory import unlink_orphans, unlink_own
 
 
@@ -54,6 +58,9 @@ class Engine:
             weight_decay: AdamW's decay of matrices; vectors (biases, norms) are spared.
             max_grad_norm: gradients are clipped to this norm.
             deepspeed_config: what `read_deepspeed_config` gave.
+
+        Raises:
+            UserError: DeepSpeed refuses the config.
         """
         self.model = model
         self._max_grad_norm = max_grad_norm
@@ -86,13 +93,23 @@ class Engine:
         if not self._clips_itself:
             config["gradient_clipping"] = max_grad_norm
         if dtype == "bfloat16":
-            config["bf16"] = {"enabled": True}
+            # A gradient joins its float32 sum at once, in place of the whole model's bfloat16 ones staying beside them.
+            config["bf16"] = {"enabled": True, "immediate_grad_update": True}
             config["data_types"] = {"grad_accum_dtype": "fp32"}
         accelerator = deepspeed.get_accelerator()
         if accelerator.device_name() == "cpu":
             build_extension(accelerator.create_op_builder("ShareMemCommBuilder"))
         unlink_orphans()
-        self._engine, wrapped, _, _ = deepspeed.initialize(model=_Policy(model), optimizer=optimizer, config=config)
+        try:
+            self._engine, wrapped, _, _ = deepspeed.initialize(model=_Policy(model), optimizer=optimizer, config=config)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise UserError(
+                f"train.deepspeed: DeepSpeed refuses its field `{field}`, {first['input']!r}: {first['msg']}."
+            ) from error
+        except DeepSpeedConfigError as error:
+            raise UserError(f"train.deepspeed: DeepSpeed refuses its config: {error}") from error
         barrier()
         unlink_own()
         self._wrapper = wrapped
@@ -149,7 +166,7 @@ class Engine:
         else:
             whole = self._engine._zero3_consolidated_16bit_state_dict(self._has_frozen) or {}
             state = {name.removeprefix("model."): value for name, value in whole.items()}
-        return {name: value.detach().cpu().clone() for name, value in state.items()}
+        return copy_state(state)
 
     def sum_over_processes(self, values: Sequence[float]) -> list[float]:
         """Add up numbers over all processes; call on every process."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from bdpo.artifacts.disk import full_disk_error
 from bdpo.errors import UserError
-from bdpo.lifetime import child_groups
+from bdpo.lifetime import child_groups, guarded
 from bdpo.training.worker_files import DONE_FILE, ERROR_FILE, METRICS_FILE
 
 _LOG_FILE = "train.log"
@@ -31,6 +31,8 @@ _MEMORY_SIGNS = (
 """What torch on either device, Python and C++ say, and what the launcher says of a worker that the system killed."""
 
 
+_REFUSED = "runner.py: error: "
+"""What the launcher says of arguments that it does not know."""
 _SIGNAL_SIGNS = ("exits with return code = -15", "main process received sig")
 """What the launcher says of a worker that SIGTERM ended, and of itself."""
 _ENDED_BY = (-signal.SIGHUP, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL)
@@ -85,10 +87,11 @@ def launch(
         (folder / name).unlink(missing_ok=True)
     command = launch_command(job, processes=processes, hostfile=hostfile, launcher_args=launcher_args)
     with (folder / _LOG_FILE).open("ab") as log:
+        earlier = log.tell()
 
         def start() -> subprocess.Popen[bytes]:
             return subprocess.Popen(
-                command,
+                guarded(command),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=_environment(),
@@ -102,7 +105,7 @@ def launch(
                 on_row(row)
     # DeepSpeed's launcher ends with code 0 where the process that it started was killed by a signal.
     if child.returncode != 0 or not (folder / DONE_FILE).exists():
-        raise _failure(folder, child.returncode)
+        raise _failure(folder, child.returncode, earlier=earlier)
 
 
 def launch_command(job: Path, *, processes: int, hostfile: Path | None, launcher_args: Sequence[str]) -> list[str]:
@@ -137,16 +140,21 @@ def _follow(path: Path, child: subprocess.Popen[bytes]) -> Iterator[dict[str, An
         time.sleep(_PERIOD_S)
 
 
-def _failure(folder: Path, code: int) -> Exception:
+def _failure(folder: Path, code: int, *, earlier: int) -> Exception:
+    """Why a training ended; its log goes on behind `earlier` bytes of other attempts."""
     full = full_disk_error(folder)
     if full is not None:
         return full
     error = folder / ERROR_FILE
     if error.exists():
         return UserError(error.read_text(encoding="utf-8"))
-    log = (folder / _LOG_FILE).read_text(encoding="utf-8", errors="replace")
-    tail = log.splitlines()[-_TAIL_LINES:]
-    if any(sign in line.lower() for sign in _MEMORY_SIGNS for line in tail):
+    lines = (folder / _LOG_FILE).read_bytes()[earlier:].decode("utf-8", errors="replace").splitlines()
+    tail = lines[-_TAIL_LINES:]
+    refused = next((line.partition(_REFUSED)[2] for line in tail if line.startswith(_REFUSED)), None)
+    if refused is not None:
+        return UserError(f"train.launcher_args: DeepSpeed's launcher refuses them: {refused}.")
+    # Behind the process that found no memory come the errors of those that waited for it.
+    if any(sign in line.lower() for sign in _MEMORY_SIGNS for line in lines):
         return UserError(
             "Training was killed, most likely for want of memory; lower train.token_budget, set "
             "train.gradient_checkpointing=true, train.lora, or a ZeRO stage 2 or 3 config in train.deepspeed, or free "

@@ -71,6 +71,16 @@ def checkpoint_activations(model: PreTrainedModel) -> None:
                 setattr(layer, name, 0.0)
 
 
+def copy_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict's own copy on the CPU; weights that the model ties stay one tensor, or would be saved twice."""
+    copies: dict[tuple[int, torch.Size], Tensor] = {}
+    for value in state.values():
+        place = (value.data_ptr(), value.shape)
+        if place not in copies:
+            copies[place] = value.detach().cpu().clone()
+    return {name: copies[value.data_ptr(), value.shape] for name, value in state.items()}
+
+
 def save_policy(
     folder: Path,
     model: PreTrainedModel,

@@ -119,6 +119,11 @@ def prepare(
             rows.append(row)
     is_train = torch.tensor([row["split"] == "train" for row in rows], dtype=torch.bool)
     if not is_train.any():
+        if left_out:
+            raise UserError(
+                f"train.method safedpo: {left_out} pairs have two unsafe responses, which it leaves out, and no other "
+                "is in the training split; add pairs with a safe response, or use another method."
+            )
         raise UserError(f"{pairs}: no pair is in the training split; lower ingest.validation_fraction or add rows.")
     mi = torch.tensor([[row["mi_chosen"] or 0.0, row["mi_rejected"] or 0.0] for row in rows], dtype=torch.float64)
     weights = balance_weights(mi[:, 0], mi[:, 1], forms=forms, mi_floor=mi_floor, tau=tau, mean_over=is_train)

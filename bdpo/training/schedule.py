@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 
+from bdpo.config.train import Schedule
 from bdpo.layout.rows import Layout, Row, group_rows
-
-Schedule = Literal["constant", "linear", "cosine"]
 
 
 def learning_rate(step: int, *, peak: float, total: int, warmup: int, schedule: Schedule) -> float:

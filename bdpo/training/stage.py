@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import torch
 
 from bdpo.artifacts.digest import digest_file
 from bdpo.artifacts.parquet import write_parquet
@@ -27,18 +26,18 @@ from bdpo.config.methods import METHODS
 from bdpo.errors import UserError
 from bdpo.lifetime import start_ticks
 from bdpo.logprobs.keys import Scorer
-from bdpo.logprobs.proof import choose_layout
-from bdpo.logprobs.score import score_rows
 from bdpo.losses import Hyperparameters
-from bdpo.models.loading import load_for_inference, load_tokenizer
+from bdpo.models.loading import load_tokenizer
 from bdpo.models.source import ModelSource
 from bdpo.progress import Progress
 from bdpo.training.checkpoints import drop_damaged, latest_checkpoint
 from bdpo.training.deepspeed_config import read_deepspeed_config
+from bdpo.training.devices import have_devices, training_devices
 from bdpo.training.event_file import EventFile
 from bdpo.training.launch import count_hosts, launch
 from bdpo.training.model_card import model_card
 from bdpo.training.prepare import prepare, read_split
+from bdpo.training.score_check import check_scores
 from bdpo.training.trackers import open_trackers, require_trackers
 from bdpo.training.watch import best_step, both_fall
 from bdpo.training.worker_files import (
@@ -46,6 +45,7 @@ from bdpo.training.worker_files import (
     CHECKPOINTS_FOLDER,
     POLICY_FOLDER,
     PREPARED_FILE,
+    VISIBLE_GPUS,
     Job,
 )
 from bdpo.versions import STAGES
@@ -63,9 +63,6 @@ METRICS = pa.schema(
 
 VERSION = STAGES["train"]
 _JOB_FILE = "job.json"
-_SAMPLE_PAIRS = 8
-_SAMPLE_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.15}
-"""Largest difference of a recomputed score, in nats a token: what another batch may change by rounding."""
 
 
 def train(
@@ -103,6 +100,7 @@ def train(
     if settings.lora is not None and find_spec("peft") is None:
         raise UserError("train.lora needs the package peft: `pip install peft`.")
     world = settings.processes * count_hosts(settings.hostfile)
+    devices = training_devices(settings.processes, alone=settings.hostfile is None)
     deepspeed = read_deepspeed_config(settings.deepspeed, world=world)
     if model.quantization is not None and deepspeed.get("zero_optimization", {}).get("stage", 0) == 3:
         raise UserError(
@@ -129,6 +127,11 @@ def train(
     if left_out:
         progress.say(f"train: {left_out} pairs with two unsafe responses are left out, as safedpo asks")
     num_pairs = len(read_split(scratch / PREPARED_FILE, "train").rows)
+    if settings.early_stopping is not None and not read_split(scratch / PREPARED_FILE, "validation").rows:
+        raise UserError(
+            "train.early_stopping watches the validation split, which is empty: raise ingest.validation_fraction, or "
+            "take it out."
+        )
     total_steps = settings.epochs * math.ceil(num_pairs / settings.batch_size)
     total_steps = min(total_steps, settings.max_steps or total_steps)
     job = _job(settings, model, source, scratch, deepspeed=deepspeed, world=world, total_steps=total_steps)
@@ -137,8 +140,6 @@ def train(
         progress.say(f"train: damaged checkpoints deleted: step {', '.join(map(str, dropped))}")
     checkpoint = latest_checkpoint(scratch / CHECKPOINTS_FOLDER, world=world, made_with=job.made_with)
     resumed_from = checkpoint.step if checkpoint is not None else 0
-    if facts.needs_reference:
-        _check_scores(scratch / PREPARED_FILE, source, model, settings.token_budget)
     job.write(scratch / _JOB_FILE)
 
     rows: list[dict[str, Any]] = []
@@ -146,8 +147,11 @@ def train(
     if resumed_from:
         progress.say(f"train: going on from the checkpoint of step {resumed_from}")
     progress.begin("train", total_steps, "steps", done=resumed_from)
-    launched = time.monotonic()
     with ExitStack() as stack:
+        stack.enter_context(have_devices(devices, work=workdir, say=progress.say))
+        if facts.needs_reference:
+            check_scores(scratch / PREPARED_FILE, source, model, settings.token_budget)
+        launched = time.monotonic()
         trackers = open_trackers(
             settings.report_to,
             run=f"{settings.method}-{workdir.name[:8]}",
@@ -220,6 +224,7 @@ def _job(
         parent_host=socket.gethostname(),
         parent_pid=os.getpid(),
         parent_started=start_ticks(os.getpid()),
+        visible_gpus=os.environ.get(VISIBLE_GPUS) if settings.hostfile is None else None,
         world=world,
         data=digest_file(scratch / PREPARED_FILE),
         model_name=source.name,
@@ -256,32 +261,6 @@ def _job(
 def _kept_step(rows: Sequence[dict[str, Any]], settings: TrainSettings) -> int | None:
     """The step whose weights the policy has: with early stopping the best evaluation's, else the last."""
     return None if settings.early_stopping is None else best_step(rows, settings.early_stopping.metric)
-
-
-def _check_scores(prepared: Path, source: ModelSource, model: ModelSettings, token_budget: int) -> None:
-    """Recompute a sample of cached scores with the reference model, loaded from its own folder."""
-    data = read_split(prepared, "train")
-    spread = torch.linspace(0, len(data.rows) - 1, min(_SAMPLE_PAIRS, len(data.rows))).long().tolist()
-    reference = load_for_inference(
-        source.folder,
-        dtype=model.dtype,
-        attention=model.attention,
-        trust_remote_code=model.trust_remote_code,
-        quantization=source.quantization,
-    )
-    layout = choose_layout(reference, lambda line: None, max_length=model.max_length)
-    sample = [data.rows[i] for i in spread]
-    for scored in score_rows(reference, sample, token_budget=token_budget, layout=layout):
-        for place, logps in zip(scored.indices, scored.logps, strict=True):
-            cached = data.ref_logps[spread[place]].tolist()
-            for side, found, expected in zip(("chosen", "rejected"), logps, cached, strict=True):
-                now = float(found.astype("float64").sum())
-                if abs(now - expected) / len(found) > _SAMPLE_TOLERANCE[model.dtype]:
-                    raise UserError(
-                        f"The cached log-prob of the {side} response of pair {data.pair_ids[spread[place]]} is "
-                        f"{expected:.4f} and the reference model now gives {now:.4f}: the scores are not this "
-                        "model's; run `--force score`."
-                    )
 
 
 def _long(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from bdpo.artifacts.store import write_atomically
 from bdpo.config.methods import Loss
-from bdpo.training.schedule import Schedule
+from bdpo.config.train import Schedule
 
 PREPARED_FILE = "prepared.parquet"
 METRICS_FILE = "metrics.jsonl"
@@ -17,6 +17,8 @@ DONE_FILE = "done"
 POLICY_FOLDER = "policy"
 ADAPTER_FOLDER = "adapter"
 CHECKPOINTS_FOLDER = "checkpoints"
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+"""Environment variable of the GPUs that a process sees, in their order."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class Job:
     """The process that wants this work: its machine, number and `bdpo.lifetime.start_ticks`."""
     parent_pid: int
     parent_started: int
+    visible_gpus: str | None
+    """The user's own `CUDA_VISIBLE_DEVICES`, in whose place DeepSpeed's launcher puts `0,1,...`; None where it is not
+    set, or where a hostfile says which GPUs there are."""
     world: int
     """Processes on all machines."""
     data: str
@@ -90,6 +95,7 @@ _FREE = frozenset(
         "parent_started",
         "model_name",
         "model_folder",
+        "visible_gpus",
         "world",
         "checkpoint_every",
         "keep_checkpoints",

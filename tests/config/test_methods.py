@@ -58,3 +58,15 @@ def test_a_quantised_model_asks_for_adapters_and_bfloat16(tmp_path: Path) -> Non
         Config.model_validate(whole | {"train": {}})
     with pytest.raises(ValidationError, match="computes in bfloat16, not in float32"):
         Config.model_validate(whole | {"model": {"quantization": "nf4", "dtype": "float32"}})
+
+
+@pytest.mark.parametrize("names", ["tensorboard", ["tensorboard"], ["wandb", "tensorboard"]])
+def test_tensorboard_is_no_tracker_to_ask_for(names: object) -> None:
+    with pytest.raises(ValidationError, match="TensorBoard's files are always written, so it is not named here"):
+        TrainSettings.model_validate({"report_to": names})
+
+
+@pytest.mark.parametrize("argument", ["--include=localhost:1", "--num_gpus=2", "--hostfile", "-e"])
+def test_places_are_not_chosen_by_the_launchers_arguments(argument: str) -> None:
+    with pytest.raises(ValidationError, match=r"machines and processes are chosen by `train\.hostfile` and"):
+        TrainSettings.model_validate({"launcher_args": ["--no_ssh_check", argument]})

@@ -58,6 +58,8 @@ def _find(run: Run, name: str) -> psutil.Process | None:
                 command = " ".join(child.cmdline())
             except psutil.NoSuchProcess:
                 continue
+            if "bdpo.lifetime" in command:
+                continue  # the guard, which names what it guards
             others = [n for n in _NAMES.values() if n != name and n.startswith("deepspeed")]
             if name in command and (name.startswith("deepspeed") or not any(other in command for other in others)):
                 return child

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from bdpo.errors import UserError
 from bdpo.layout.rows import Layout, Packing, Row, Span, collate, group_rows
 from bdpo.logprobs import attention
 from bdpo.logprobs.attention import Spans
@@ -248,3 +249,30 @@ def test_what_is_not_finite_names_its_response() -> None:
     with pytest.raises(NonFinite) as raised:
         list(score_rows(model, rows, token_budget=64, layout=Layout.PACKED))
     assert (raised.value.index, raised.value.response) == (1, 1)
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_a_token_that_the_model_does_not_have_is_named(layout: Layout) -> None:
+    model = tiny_model("llama")
+    choose_layout(model, print)
+    for row in (Row((1, 259), ((3, 4),)), Row((1, 2), ((3, 259),))):
+        with pytest.raises(UserError, match=r"the token 259, and the model \(llama\) has 259 tokens: its tokenizer"):
+            list(score_rows(model, [row], token_budget=64, layout=layout))
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_a_row_that_is_longer_than_the_model_takes_says_what_to_lower(layout: Layout) -> None:
+    """Learned positions, as GPT-2 has them, end; a row's last token is predicted and needs none."""
+    model = tiny_model("gpt2")
+    choose_layout(model, print)
+    list(score_rows(model, [Row(ids(2000, 0), (ids(49, 1),))], token_budget=64, layout=layout))
+    with pytest.raises(UserError, match=r"has 2050 tokens, and the model \(gpt2\) takes 2048 .*max_length to 2048\."):
+        list(score_rows(model, [Row(ids(2000, 0), (ids(3, 1), ids(50, 1)))], token_budget=64, layout=layout))
+
+
+def test_a_model_that_gives_no_numbers_is_not_taken_for_an_unknown_one() -> None:
+    model = tiny_model("llama")
+    with torch.no_grad():
+        model.model.norm.weight[0] = float("nan")
+    with pytest.raises(UserError, match=r"\(llama\) gives log-probs that are not finite, for random tokens"):
+        choose_layout(model, print)

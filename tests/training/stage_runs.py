@@ -109,6 +109,8 @@ class Run:
         for process in parent.children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 command = " ".join(process.cmdline())
+                if "bdpo.lifetime" in command:
+                    continue  # the guard, which names what it guards
                 for name in ("deepspeed.launcher.runner", "deepspeed.launcher.launch"):
                     if name in command:
                         self.tree[name.rpartition(".")[2]] = process

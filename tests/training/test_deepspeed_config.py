@@ -39,3 +39,17 @@ def test_what_is_no_config_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_without_a_file_several_processes_share_the_optimizer() -> None:
     assert [read_deepspeed_config(None, world=n)["zero_optimization"]["stage"] for n in (1, 2)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("zero", "message"),
+    [
+        ({"stage": 4}, r"field `zero_optimization.stage`: 4 is none of ZeRO's stages 0, 1, 2 and 3"),
+        ({"stage": "2"}, r"field `zero_optimization.stage`: '2' is none of"),
+        ({"stage": True}, r"field `zero_optimization.stage`: True is none of"),
+        ([2], r"field `zero_optimization`: {'stage': 2} or the like is expected, not \[2\]"),
+    ],
+)
+def test_what_is_no_stage_is_refused(tmp_path: Path, zero: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read_deepspeed_config(write(tmp_path, {"zero_optimization": zero}), world=1)

@@ -1,6 +1,7 @@
 """Scores that are not this model's are met before they can do harm."""
 
 import re
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from bdpo.errors import UserError
 from bdpo.progress import Silent
+from bdpo.training import score_check
 from bdpo.training.stage import train as train_stage
 from tests.training.stage_runs import pipeline
 
@@ -75,3 +78,50 @@ def test_the_first_step_begins_at_log_ratios_of_zero(with_scores: Train, tmp_pat
     assert found is not None, raised.value
     assert found[1] == row["pair_id"]
     assert float(found[2]) == pytest.approx(5.0 / len(row["chosen_ids"]), rel=0.05)  # two digits are shown
+
+
+class _LaunchedError(Exception):
+    pass
+
+
+def _launch(*_: Any, **__: Any) -> None:
+    raise _LaunchedError
+
+
+def test_the_reference_leaves_a_gpu_to_the_training(with_scores: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch keeps what a model took for the next one of the same process; the training is another."""
+    loaded: list[weakref.ref[object]] = []
+    emptied: list[object] = []
+    load = score_check.load_for_inference
+
+    def noted(*places: Any, **settings: Any) -> Any:
+        model = load(*places, **settings)
+        loaded.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(score_check, "load_for_inference", noted)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(loaded[0]()))
+    monkeypatch.setattr("bdpo.training.stage.launch", _launch)
+    with pytest.raises(_LaunchedError):
+        with_scores(lambda i: 0.0)
+    assert emptied == [None]
+
+
+def test_early_stopping_without_anything_to_watch_is_refused(config: Path, tmp_path: Path) -> None:
+    work = pipeline(config, "train.method=simpo", "train.early_stopping.patience=2")
+    folder = next(planned.folder for planned in work.plan() if planned.stage == "ingest")
+    table = pq.read_table(folder / "pairs.parquet")
+    table = table.set_column(table.schema.get_field_index("split"), "split", pa.array(["train"] * len(table)))
+    pq.write_table(table, tmp_path / "pairs.parquet")
+    (tmp_path / "work" / "scratch").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"train\.early_stopping watches the validation split, which is empty"):
+        train_stage(
+            settings=work.config.train,
+            model=work.config.model,
+            source=work.source,
+            pairs=tmp_path,
+            scores=None,
+            workdir=tmp_path / "work",
+            progress=Silent(),
+        )

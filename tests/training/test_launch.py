@@ -1,11 +1,18 @@
 """The launcher's command line, and hostfiles."""
 
+import json
+import os
+import subprocess
+import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from bdpo.errors import UserError
 from bdpo.training.launch import _failure, count_hosts, launch_command
+from bdpo.training.worker_files import Job
+from tests.paths import ROOT
 
 
 def hostfile(folder: Path, text: str) -> Path:
@@ -56,11 +63,48 @@ def test_hostfile_and_further_arguments_are_passed_through(tmp_path: Path) -> No
 )
 def test_a_training_that_a_signal_ended_can_be_run_again(tmp_path: Path, code: int, line: str) -> None:
     (tmp_path / "train.log").write_text(line)
-    failure = _failure(tmp_path, code)
+    failure = _failure(tmp_path, code, earlier=0)
     assert isinstance(failure, UserError)
     assert "something killed it or its launcher; run the same command again" in str(failure)
 
 
 def test_what_is_a_bug_keeps_its_log(tmp_path: Path) -> None:
     (tmp_path / "train.log").write_text("KeyError: 'x'\n")
-    assert isinstance(_failure(tmp_path, 1), RuntimeError)
+    assert isinstance(_failure(tmp_path, 1, earlier=0), RuntimeError)
+
+
+def test_want_of_memory_is_found_behind_the_errors_of_the_others_and_not_in_earlier_attempts(tmp_path: Path) -> None:
+    found_none = "[rank1]: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
+    others = "".join(f'  File "distributed_c10d.py", line {i}\n' for i in range(60))
+    earlier = (tmp_path / "train.log").write_text(f"{found_none}\n")
+    with (tmp_path / "train.log").open("a") as log:
+        log.write(others)
+    assert isinstance(_failure(tmp_path, 1, earlier=earlier), RuntimeError)
+    with (tmp_path / "train.log").open("a") as log:
+        log.write(f"{found_none}\n{others}")
+    failure = _failure(tmp_path, 1, earlier=earlier)
+    assert isinstance(failure, UserError)
+    assert "lower train.token_budget" in str(failure)
+
+
+def test_arguments_that_the_launcher_does_not_know_are_the_users(tmp_path: Path) -> None:
+    (tmp_path / "train.log").write_text("usage: runner.py [-h] ...\nrunner.py: error: unrecognized arguments: --x\n")
+    failure = _failure(tmp_path, 2, earlier=0)
+    assert isinstance(failure, UserError)
+    assert str(failure) == ("train.launcher_args: DeepSpeed's launcher refuses them: unrecognized arguments: --x.")
+
+
+def test_a_worker_sees_the_users_gpus_and_not_the_launchers(tmp_path: Path) -> None:
+    """The launcher counts from 0 whatever the user has set; torch looks when it is imported, here a stand-in."""
+    (tmp_path / "torch.py").write_text("import os\nprint(os.environ['CUDA_VISIBLE_DEVICES'])\nraise SystemExit\n")
+    job = dict.fromkeys(field.name for field in fields(Job)) | {"parent_host": "elsewhere", "visible_gpus": "GPU-5,2"}
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-m", "bdpo.training.worker", str(tmp_path / "job.json")],
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "0,1", "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "GPU-5,2\n"

@@ -1,18 +1,20 @@
 """Activation checkpointing leaves log-probs and gradients as they are; adapters start at the model."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from bdpo.errors import UserError
 from bdpo.layout.rows import Layout, Row, collate
 from bdpo.logprobs.forward import response_logps
 from bdpo.logprobs.proof import choose_layout
-from bdpo.training.policy import add_adapters, checkpoint_activations
-from tests.tiny import tiny_model
+from bdpo.training.policy import add_adapters, checkpoint_activations, copy_state, save_policy
+from tests.tiny import save_tiny, tiny_model
 
 BATCH = collate([Row((5, 6, 7), ((9, 10, 11), (12, 13)))], Layout.PACKED)
 
@@ -59,3 +61,17 @@ def test_a_layer_that_is_not_there_is_named() -> None:
     pytest.importorskip("peft", reason="peft is not installed")
     with pytest.raises(UserError, match=r"train\.lora\.target_modules \['nothing'\]"):
         add_adapters(tiny_model(), rank=2, alpha=4, target_modules=["nothing"], seed=0)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_what_a_model_ties_is_saved_once(tmp_path: Path, tied: bool) -> None:
+    config = tiny_model().config
+    config.tie_word_embeddings = tied
+    model = AutoModelForCausalLM.from_config(config)
+    save_tiny(tmp_path / "base")
+    state = copy_state(model.state_dict())
+    save_policy(tmp_path / "policy", model, state, base=tmp_path / "base", trust_remote_code=False)
+    assert ("lm_head.weight" in load_file(tmp_path / "policy" / "model.safetensors")) is not tied
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "policy").state_dict()
+    assert loaded.keys() == model.state_dict().keys()
+    assert all(value.equal(loaded[name]) for name, value in model.state_dict().items())

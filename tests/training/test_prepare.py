@@ -112,3 +112,9 @@ def test_safedpo_without_labels_names_the_pair(tmp_path: Path) -> None:
     rows = [pair("a"), pair("b", None)]
     with pytest.raises(UserError, match="safedpo: the pair b has no chosen_safe and rejected_safe"):
         prepared(tmp_path, rows, [score(row) for row in rows], "safedpo")
+
+
+def test_safedpo_without_a_safe_response_says_so(tmp_path: Path) -> None:
+    rows = [pair("a", chosen_safe=False), pair("b", chosen_safe=False)]
+    with pytest.raises(UserError, match=r"train\.method safedpo: 2 pairs have two unsafe responses, .*no other is in"):
+        prepared(tmp_path, rows, [score(row) for row in rows], "safedpo")

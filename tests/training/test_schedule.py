@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bdpo.config.train import Schedule
 from bdpo.layout.rows import Layout, Row
-from bdpo.training.schedule import Schedule, learning_rate, micro_batches, step_indices
+from bdpo.training.schedule import learning_rate, micro_batches, step_indices
 
 
 def rates(schedule: Schedule, *, total: int, warmup: int) -> list[float]:
