@@ -21,8 +21,8 @@ def kept_memory() -> Iterator[None]:
     is freed within at the end; so what stays for long, such as weights and the optimizer's sums, is better made
     before, or it leaves gaps that no tensor of a pass fits.  Anywhere but on Linux with glibc this does nothing.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if libc is None or not hasattr(libc, "mallopt") or not hasattr(libc, "malloc_trim"):
+    libc = _glibc()
+    if libc is None:
         yield
         return
     libc.malloc_trim(0)
@@ -34,6 +34,18 @@ def kept_memory() -> Iterator[None]:
         for threshold in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
             libc.mallopt(threshold, _USUAL)
         libc.malloc_trim(0)
+
+
+def trim_memory() -> None:
+    """Give back what `kept_memory` keeps, for something else needs as much: a checkpoint copies all that it saves."""
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return libc if libc is not None and hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
 
 
 def release_memory() -> None:

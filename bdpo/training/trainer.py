@@ -13,7 +13,7 @@ from bdpo.errors import UserError
 from bdpo.layout.rows import Layout, collate
 from bdpo.logprobs.proof import choose_layout
 from bdpo.losses import Hyperparameters, PairTerms, PreferenceLoss, preference_loss
-from bdpo.models.allocator import kept_memory
+from bdpo.models.allocator import kept_memory, trim_memory
 from bdpo.models.loading import load_model
 from bdpo.training.checkpoints import (
     STATE,
@@ -220,7 +220,9 @@ class Trainer:
         if self.rank == 0:
             begin_checkpoint(root, self.step)
         barrier()
+        trim_memory()
         self.engine.save(root / f"step-{self.step:08d}.tmp", STATE)
+        trim_memory()
         barrier()
         if self.rank == 0:
             finish_checkpoint(
