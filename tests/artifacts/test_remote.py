@@ -188,7 +188,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     }.items():
         monkeypatch.setenv(name, value)
     system = fsspec.filesystem("s3", use_listings_cache=False, skip_instance_cache=True)
-    system.mkdir("bucket")
+    system.makedirs("bucket", exist_ok=True)  # what a server of this process held, the next one holds
     yield system
     server.stop()
 
@@ -203,6 +203,20 @@ def test_s3_takes_an_artifact_and_tells_damage(s3: Any, tmp_path: Path) -> None:
         fetch(remote, ArtifactStore(tmp_path / "elsewhere"))
     with pytest.raises(UserError, match=r"s3://gone/writable cannot be written: .*make the bucket, or change"):
         RemoteStore("s3://gone").require_writable()
+
+
+def test_s3_lists_and_takes_pieces(s3: Any, tmp_path: Path) -> None:
+    remote = RemoteStore("s3://bucket/pieces")
+    for name in ("here", "there"):
+        (tmp_path / name / "scorer").mkdir(parents=True)
+    content = b"rows"
+    piece = f"{hashlib.sha256(content).hexdigest()}.parquet"
+    other = remote.pieces("sequences", tmp_path / "there" / "scorer")
+    assert other.bring(pytest.fail) == 0, "nothing is there yet, not even the folder"
+    (tmp_path / "here" / "scorer" / piece).write_bytes(content)
+    remote.pieces("sequences", tmp_path / "here" / "scorer").push()
+    assert other.bring(pytest.fail) == 1
+    assert (tmp_path / "there" / "scorer" / piece).read_bytes() == content
 
 
 def test_missing_credentials_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
