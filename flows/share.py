@@ -24,7 +24,7 @@ def score_share(pipeline: Pipeline, share: str, shown: Progress | None, deliver:
         return Failed(message=str(error), data=error)
     progress.finish()
     scored, sequences = counts["sequences_scored"], counts["sequences"]
-    message = f"share {share}: {scored} of its {sequences} sequences scored now, the others before"
+    message = f"share {share}: {scored} of its {sequences} sequences were scored now"
     if shown is not None:
         shown.say(message)
     return Completed(message=message, data=counts)
