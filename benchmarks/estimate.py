@@ -17,7 +17,11 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
+_ROOT = Path(__file__).resolve().parents[1]
+MARK = "MEASURED"
+"""What a process's line with its result begins with; DeepSpeed prints others."""
 LIVE_WEIGHTS = 10**9
 BUCKET = 5 * 10**8
 WEIGHT, GRADIENT, GRADIENT_SUM, MASTER, MOMENTS = 2, 2, 4, 4, 8
@@ -76,45 +80,6 @@ def train_seconds(shape: Shape, tokens: float, *, world: int, flops: float, util
     return 8 * shape.weights * tokens / (world * flops * utilisation)
 
 
-_WORKER = """
-import json, os, sys
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
-from bdpo.layout.rows import Layout, Row, collate
-from bdpo.logprobs.attention import use_packed_attention
-from bdpo.training.engine import Engine, barrier
-torch.set_num_threads(1)
-layers, hidden, intermediate, stage = map(int, sys.argv[1:])
-def memory(what):
-    lines = open("/proc/self/status").read().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(what))
-config = LlamaConfig(vocab_size=32000, hidden_size=hidden, intermediate_size=intermediate, num_hidden_layers=layers,
-                     num_attention_heads=hidden // 64, num_key_value_heads=hidden // 64)
-def engine_of(config):
-    model = LlamaForCausalLM(config).bfloat16().eval()
-    use_packed_attention(model)
-    zero = {"zero_optimization": {"stage": stage, "stage3_param_persistence_threshold": 0}}
-    weights = sum(p.numel() for p in model.parameters())
-    return weights, Engine(model, dtype="bfloat16", weight_decay=0.0, max_grad_norm=1.0, deepspeed_config=zero)
-def step(engine):
-    batch = collate([Row(tuple(range(5, 15)), ((9, 10, 11), (12, 13)))], Layout.PACKED)
-    engine.accumulate(engine.logps(batch).sum(), last=True)
-    engine.step(1e-6)
-# A first, tiny one loads all that any model needs, so that the difference is the model's own.
-small = LlamaConfig(vocab_size=64, hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=1)
-_, first = engine_of(small); step(first)
-import ctypes, gc
-gc.collect(); ctypes.CDLL(None).malloc_trim(0); before = memory("VmRSS")
-weights, engine = engine_of(config); step(engine)
-gc.collect(); ctypes.CDLL(None).malloc_trim(0)
-with open("/proc/self/clear_refs", "w") as file:
-    file.write("5")  # the peak is measured anew: that of the loading is another matter
-step(engine)
-print("MEASURED", json.dumps([weights, memory("VmHWM") - before]), flush=True)
-barrier()
-"""
-
-
 @dataclass(frozen=True)
 class Measured:
     """The peak of a small model's training step in one process, with 15 tokens and so next to no activations."""
@@ -135,13 +100,14 @@ def measure(layers: int, hidden: int, intermediate: int, *, stage: int, world: i
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # noqa: PTH120
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     shared = os.environ | {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PATH": path}
     shared |= {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", _WORKER, *map(str, (layers, hidden, intermediate, stage))]
+    command = [sys.executable, "-m", "benchmarks.engine_step", *map(str, (layers, hidden, intermediate, stage))]
     processes = [
         subprocess.Popen(
             command,
+            cwd=_ROOT,
             env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -150,7 +116,8 @@ def measure(layers: int, hidden: int, intermediate: int, *, stage: int, world: i
         for rank in range(world)
     ]
     outputs = [process.communicate(timeout=500)[0] for process in processes]
-    found = [json.loads(line.split(" ", 1)[1]) for out in outputs for line in out.splitlines() if "MEASURED" in line]
+    lines = (line for output in outputs for line in output.splitlines() if line.startswith(MARK))
+    found = [json.loads(line.removeprefix(MARK)) for line in lines]
     if len(found) != world:
         raise RuntimeError(f"a process of {world} did not come to its end")
     weights, largest = found[0][0], max(taken for _, taken in found)

@@ -1,19 +1,19 @@
 """Choosing among given answers by their log-probs, kept a piece at a time."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bdpo.artifacts.digest import digest_value
-from bdpo.artifacts.parquet import write_parquet
+from bdpo.artifacts.kept import kept_table
 from bdpo.evaluation.formats import Prompt
 from bdpo.layout.chat import Untokenizable, tokenize_pair
 from bdpo.layout.rows import Layout, Row
-from bdpo.logprobs.score import score_rows
+from bdpo.logprobs.score import NonFinite, score_rows
 
 _SCHEMA = pa.schema([("logps", pa.list_(pa.float64()))])
 _TOKEN_BUDGET = 4096
@@ -43,16 +43,16 @@ def option_logps(
 
     Returns:
         One list a prompt, in nats, end of turn included; None where the chat template refuses the prompt.
+
+    Raises:
+        UserError: the model gives a log-prob that is none; the prompt is named.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     result: list[list[float] | None] = []
     for start in range(0, len(prompts), _PIECE):
         piece = prompts[start : start + _PIECE]
-        path = folder / f"{digest_value([[p.text, list(p.options)] for p in piece])}.parquet"
-        if not path.exists():
-            logps = _score(*load(), tokenizer, piece, max_length, max_prompt_length)
-            write_parquet(pa.Table.from_pylist([{"logps": values} for values in logps], _SCHEMA), path)
-        result.extend(pq.read_table(path)["logps"].to_pylist())
+        name = digest_value([[p.text, list(p.options)] for p in piece])
+        make = partial(_table, load, tokenizer, piece, max_length, max_prompt_length)
+        result.extend(kept_table(folder, name, make)["logps"].to_pylist())
         advance(len(piece))
     return result
 
@@ -60,6 +60,17 @@ def option_logps(
 def likeliest(prompt: Prompt, logps: Sequence[float]) -> str:
     """The option with the highest log-prob; the first of equal ones."""
     return prompt.options[max(range(len(logps)), key=lambda i: (logps[i], -i))]
+
+
+def _table(
+    load: Callable[[], tuple[PreTrainedModel, Layout]],
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    max_length: int,
+    max_prompt_length: int,
+) -> pa.Table:
+    logps = _score(*load(), tokenizer, prompts, max_length, max_prompt_length)
+    return pa.Table.from_pylist([{"logps": values} for values in logps], _SCHEMA)
 
 
 def _score(
@@ -83,7 +94,10 @@ def _score(
         rows.append(Row(pairs[0].prompt_ids, (pairs[0].chosen_ids, *(pair.rejected_ids for pair in pairs))))
         places.append(place)
     result: list[list[float] | None] = [None] * len(prompts)
-    for scored in score_rows(model, rows, token_budget=_TOKEN_BUDGET, layout=layout):
-        for index, logps in zip(scored.indices, scored.logps, strict=True):
-            result[places[index]] = [float(values.sum(dtype="float64")) for values in logps]
+    try:
+        for scored in score_rows(model, rows, token_budget=_TOKEN_BUDGET, layout=layout):
+            for index, logps in zip(scored.indices, scored.logps, strict=True):
+                result[places[index]] = [float(values.sum(dtype="float64")) for values in logps]
+    except NonFinite as problem:
+        raise problem.explained("evaluate", f"the prompt {prompts[places[problem.index]].prompt_id}") from problem
     return result

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bdpo.artifacts.digest import digest_file, digest_value
-from bdpo.artifacts.store import write_atomically
+from bdpo.artifacts.kept import kept_json
 from bdpo.config import ModelSettings
 from bdpo.config.evaluate import LmEvalSettings
 from bdpo.errors import UserError
@@ -54,16 +54,15 @@ def harness_outcomes(
     own = settings.model_dump(mode="json", exclude={"include"}) | {
         "include": [digest_file(p) for p in settings.include]
     }
-    path = cache / "lm-eval" / f"{digest_value([identity, own])}.json"
-    if not path.is_file():
+
+    def run() -> dict[str, dict[str, bool]]:
         progress.say(f"evaluate: lm-eval, {', '.join(settings.tasks)}, of {source.name}")
         with tempfile.TemporaryDirectory() as scratch:
             _run(settings, source, model.dtype, batch_size, Path(scratch))
-            outcomes = {task: read_samples(task, Path(scratch)) for task in settings.tasks}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(outcomes) + "\n")
-    kept: Outcomes = json.loads(path.read_text(encoding="utf-8"))
-    return kept
+            return {task: read_samples(task, Path(scratch)) for task in settings.tasks}
+
+    outcomes: Outcomes = kept_json(cache / "lm-eval" / f"{digest_value([identity, own])}.json", run)
+    return outcomes
 
 
 def _run(settings: LmEvalSettings, source: ModelSource, dtype: str, batch_size: int, target: Path) -> None:

@@ -1,6 +1,7 @@
 """Held-out preference accuracy: how often a model finds the chosen response likelier."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bdpo.artifacts.parquet import write_parquet
+from bdpo.artifacts.kept import kept_table
 from bdpo.layout.chat import tokenize_pair
 from bdpo.layout.rows import Layout, Row
-from bdpo.logprobs.score import score_rows
+from bdpo.logprobs.score import NonFinite, score_rows
 
 _SCHEMA = pa.schema([("pair_id", pa.string()), ("chosen", pa.float64()), ("rejected", pa.float64())])
 _TOKEN_BUDGET = 4096
@@ -62,15 +63,15 @@ def score_held_out(
 
     Returns:
         pair_id to (chosen, rejected), in nats.
+
+    Raises:
+        UserError: the model gives a log-prob that is none; the pair is named.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     result: dict[str, tuple[float, float]] = {}
     for start in range(0, len(pairs), _PIECE_PAIRS):
         piece = pairs[start : start + _PIECE_PAIRS]
-        path = folder / f"{start:08d}.parquet"
-        if not path.exists():
-            write_parquet(_score(model, layout, tokenizer, piece, max_length, max_prompt_length), path)
-        for row in pq.read_table(path).to_pylist():
+        make = partial(_score, model, layout, tokenizer, piece, max_length, max_prompt_length)
+        for row in kept_table(folder, f"{start:08d}", make).to_pylist():
             result[row["pair_id"]] = (row["chosen"], row["rejected"])
         advance(len(piece))
     return result
@@ -96,11 +97,14 @@ def _score(
         )
         rows.append(Row(ids.prompt_ids, (ids.chosen_ids, ids.rejected_ids)))
     records: list[dict[str, Any]] = [{} for _ in pairs]
-    for scored in score_rows(model, rows, token_budget=_TOKEN_BUDGET, layout=layout):
-        for place, (chosen, rejected) in zip(scored.indices, scored.logps, strict=True):
-            records[place] = {
-                "pair_id": pairs[place]["pair_id"],
-                "chosen": float(chosen.sum(dtype="float64")),
-                "rejected": float(rejected.sum(dtype="float64")),
-            }
+    try:
+        for scored in score_rows(model, rows, token_budget=_TOKEN_BUDGET, layout=layout):
+            for place, (chosen, rejected) in zip(scored.indices, scored.logps, strict=True):
+                records[place] = {
+                    "pair_id": pairs[place]["pair_id"],
+                    "chosen": float(chosen.sum(dtype="float64")),
+                    "rejected": float(rejected.sum(dtype="float64")),
+                }
+    except NonFinite as problem:
+        raise problem.explained("evaluate", f"the pair {pairs[problem.index]['pair_id']}") from problem
     return pa.Table.from_pylist(records, _SCHEMA)

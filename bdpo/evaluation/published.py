@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from filelock import FileLock
 
+from bdpo.artifacts.digest import digest_file
 from bdpo.artifacts.store import write_atomically
 from bdpo.config.evaluate import BenchmarkFormat, BenchmarkSettings, PublishedBenchmark
 from bdpo.errors import UserError
@@ -160,7 +161,7 @@ def locate(benchmark: BenchmarkSettings) -> Path:
 
 
 def fetch(name: PublishedBenchmark) -> Path:
-    """A published benchmark's file in the cache.
+    """A published benchmark's file in the cache; one that is not what its digest says is fetched again.
 
     Raises:
         UserError: it cannot be fetched, or is not the file that is expected.
@@ -168,11 +169,11 @@ def fetch(name: PublishedBenchmark) -> Path:
     known = PUBLISHED[name]
     source = hashlib.sha256(" ".join(known.urls).encode()).hexdigest()[:12]
     path = cache_folder() / "benchmarks" / source / known.file
-    if path.is_file():
+    if _is_kept(path, known):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
-        if path.is_file():
+        if _is_kept(path, known):
             return path
         files = [_download(name, url) for url in known.urls]
         try:
@@ -186,6 +187,10 @@ def fetch(name: PublishedBenchmark) -> Path:
             )
         write_atomically(path, content.decode("utf-8"))
     return path
+
+
+def _is_kept(path: Path, known: Published) -> bool:
+    return path.is_file() and known.sha256 in (None, digest_file(path))
 
 
 def _download(name: str, url: str) -> bytes:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from bdpo.errors import UserError
 from bdpo.layout.rows import Layout, Row, collate, group_rows
 from bdpo.logprobs.forward import response_logps
 from bdpo.models.allocator import kept_memory
@@ -33,6 +34,13 @@ class NonFinite(ArithmeticError):  # noqa: N818 (named for what the number is)
         self.index = index
         self.response = response
         self.value = value
+
+    def explained(self, stage: str, whose: str) -> UserError:
+        """The sentence of a stage for a user; `whose`: what the row is called there."""
+        return UserError(
+            f"{stage}: the model gives a token of {whose} the log-prob {self.value}, which is no finite number of at "
+            "most 0; try model.dtype float32, or train again with a lower train.learning_rate."
+        )
 
 
 def score_rows(

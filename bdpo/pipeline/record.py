@@ -12,7 +12,7 @@ from bdpo.pipeline.lookup import ArtifactLookup
 
 
 class RunRecord:
-    """The record of one run, renewed after each of its stages."""
+    """The record of one run, renewed after each of its stages: status and error are those of the last one."""
 
     def __init__(self, lookup: ArtifactLookup) -> None:
         """Begin a run; nothing is written yet."""

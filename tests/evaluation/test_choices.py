@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
+from bdpo.errors import UserError
 from bdpo.evaluation.choices import likeliest, option_logps
 from bdpo.evaluation.formats import Prompt
+from bdpo.evaluation.preference import score_held_out
 from bdpo.layout.rows import Layout
 from bdpo.logprobs.attention import use_packed_attention
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -55,3 +58,43 @@ def test_log_probs_are_those_of_plain_forwards_and_are_kept(tmp_path: Path) -> N
 def test_the_likeliest_wins_and_the_first_of_equals() -> None:
     assert likeliest(PROMPTS[0], [-3.0, -1.0, -2.0]) == "No"
     assert likeliest(PROMPTS[1], [-1.0, -1.0]) == "No"
+
+
+def test_a_log_prob_that_is_none_names_its_prompt(tmp_path: Path) -> None:
+    """The `9` has no embedding, and only the second prompt has one."""
+    prompts = [PROMPTS[0], PROMPTS[1]._replace(prompt_id="second", text="Is 9 even?")]
+    with pytest.raises(UserError, match="evaluate: the model gives a token of the prompt second the log-prob nan"):
+        option_logps(
+            lambda: (without_nine(), Layout.PLAIN),
+            tiny_tokenizer(),
+            prompts,
+            tmp_path,
+            max_length=128,
+            max_prompt_length=64,
+            advance=print,
+        )
+
+
+def test_a_log_prob_that_is_none_names_its_pair(tmp_path: Path) -> None:
+    pairs = [
+        {"pair_id": name, "prompt": [{"role": "user", "content": "Q"}], "chosen": "yes", "rejected": answer}
+        for name, answer in (("first", "no"), ("second", "9 no"))
+    ]
+    with pytest.raises(UserError, match="evaluate: the model gives a token of the pair second the log-prob nan"):
+        score_held_out(
+            without_nine(),
+            Layout.PLAIN,
+            tiny_tokenizer(),
+            pairs,
+            tmp_path,
+            max_length=128,
+            max_prompt_length=64,
+            advance=print,
+        )
+
+
+def without_nine() -> PreTrainedModel:
+    model = tiny_model()
+    with torch.no_grad():
+        model.get_input_embeddings().weight[tiny_tokenizer()("9")["input_ids"][0]] = float("nan")
+    return model

@@ -86,6 +86,9 @@ def test_it_is_fetched_once_and_read(server: tuple[str, list[str]], monkeypatch:
     assert path.read_bytes() == CONTENT
     assert fetch("advbench") == path
     assert asked == ["/a.csv"]
+    path.write_bytes(CONTENT + b"x")
+    assert fetch("advbench").read_bytes() == CONTENT, "what was altered since is fetched again"
+    assert asked == ["/a.csv"] * 2
     assert load_benchmark(path, format_name="advbench").available["harmful"] == 1
 
 
