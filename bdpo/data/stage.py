@@ -29,7 +29,7 @@ from bdpo.data.sampling import Kind, draw_prompts
 from bdpo.data.sources import find_shape
 from bdpo.errors import UserError
 from bdpo.progress import Progress
-from bdpo.schemas import MEASURES, PAIRS, QUARANTINE, Checks, DriftLimits, PairSetFigures, PairSetLimits
+from bdpo.schemas import MEASURES, PAIRS, QUARANTINE, Checks, DriftLimits, PairSetFigures, PairSetLimits, SetFailure
 
 _FRAME_ROWS = 2**17
 """Rows that are validated at a time: a validation costs a third of a second before its first row."""
@@ -144,12 +144,7 @@ def ingest(
                 failures = checks.pair_drift(resolved.drift(settings.drift.previous), DriftLimits(**limits))
             checks.write_docs(workdir / "data_docs")
             if failures:
-                common = ", ".join(f"{rule} ({count})" for rule, count in quarantine.by_rule.most_common(3)) or "none"
-                failure = failures[0]
-                raise UserError(
-                    f"ingest: {failure.rule} is {failure.observed}, allowed is {failure.allowed}; of {rows} rows "
-                    f"{refused} were refused, most often by: {common}; they are in {quarantine.path}."
-                )
+                raise UserError(_sentence(failures[0], rows, left_out, quarantine))
             assert rows == kept.rows + refused + sum(left_out.values()), "a row was lost"
             counts = _write_pairs(resolved, workdir)
     write_card(workdir, counts["by_split"], counts["by_source"])
@@ -162,6 +157,16 @@ def ingest(
         "by_rule": dict(quarantine.by_rule.most_common()),
         **counts,
     }
+
+
+def _sentence(failure: SetFailure, rows: int, left_out: Mapping[str, int], quarantine: _Quarantine) -> str:
+    """Why the stage fails, and where the rows are."""
+    refused = f"of {rows} rows {quarantine.by_rule.total()} were refused"
+    if quarantine.by_rule:
+        common = ", ".join(f"{rule} ({count})" for rule, count in quarantine.by_rule.most_common(3))
+        refused += f", most often by: {common}; they are in {quarantine.path}"
+    left = "".join(f"; {num} were left out by `{cause}`" for cause, num in left_out.items() if num)
+    return f"ingest: {failure.rule} is {failure.observed}, allowed is {failure.allowed}; {refused}{left}."
 
 
 class _Judge:
