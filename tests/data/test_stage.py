@@ -391,3 +391,15 @@ def test_a_failure_says_what_became_of_the_rows(tmp_path: Path) -> None:
     assert str(error.value) == (
         "ingest: number of pairs is 0, allowed is at least 1; of 20 rows 0 were refused; 20 were left out by `weight`."
     )
+    csv = tmp_path / "x.csv"
+    csv.write_text(
+        "prompt,chosen,rejected\nQ,\"[{'role': 'user', 'content': 'Q'}]\",b\nR, ,b\n"
+        "S,\"[{'role': 1, 'content': 2}]\",b\n"
+    )
+    with pytest.raises(UserError) as error:
+        run(csv, tmp_path / "out")
+    assert str(error.value) == (
+        "ingest: number of pairs is 0, allowed is at least 1; of 3 rows 3 were refused, most often by: wrong_type (2), "
+        "blank_chosen (1), as x.csv:2: `chosen` is a list of messages as Python prints it; write it as JSON; they are "
+        f"in {tmp_path / 'out' / 'quarantine.parquet'}."
+    )
