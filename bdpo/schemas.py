@@ -49,7 +49,8 @@ MEASURES = pa.schema(
         pa.field("control_in_rejected", pa.bool_(), nullable=False),
     ]
 )
-"""What row rules judge a candidate pair by.  Blank: nothing but white space (of the prompt, its last turn);
+"""What row rules judge a candidate pair by.  Blank: nothing but white space and characters that
+only format, such as a zero-width space (of the prompt, its last turn);
 identical: but for white space around; `num_chars`: of the prompt's messages and the longer response;
 control: a character of ASCII below the space, or delete, other than tab and line ends."""
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from bdpo.config.section import ConfigPath, Dtype, ModelPath, Section
+from bdpo.config.section import ConfigPath, DataPath, Dtype, ModelPath, Section
 
 BenchmarkFormat = Literal[
     "xstest",
@@ -41,7 +41,7 @@ ClassifierKind = Literal["harmbench", "llama_guard", "wildguard", "strongreject"
 class BenchmarkSettings(Section):
     """Evaluation prompts from a file, or published ones by name."""
 
-    path: ConfigPath | None = None
+    path: DataPath | None = None
     """CSV, JSONL or JSON."""
     published: PublishedBenchmark | None = None
     """In place of `path`: fetched once from where its authors published it, at a pinned commit where there is

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from bdpo.config.evaluate import BenchmarkFormat
-from bdpo.config.section import ConfigPath, Section
+from bdpo.config.section import ConfigPath, DataPath, Section
 
 DataFormat = Literal[
     "hh", "pku", "pku_safer", "pku_better", "preference", "sharegpt", "alpaca", "ultrafeedback", "beavertails"
@@ -44,7 +44,7 @@ class ColumnSettings(Section):
 class SourceSettings(Section):
     """Preference rows from files or from the hub."""
 
-    path: ConfigPath | None = None
+    path: DataPath | None = None
     """A file (JSONL, JSON or CSV, also as .gz or .zst; Parquet or Arrow), a folder of such files, or a glob
     such as `data/*.jsonl`; files are read in the order of their names."""
     hub: str | None = None
@@ -112,7 +112,7 @@ class SampleSettings(Section):
 class PromptFileSettings(Section):
     """A file of evaluation prompts that no pair may repeat."""
 
-    path: ConfigPath
+    path: DataPath
     """CSV, JSONL or JSON, as under `evaluate.benchmarks`."""
     format: Literal["auto", BenchmarkFormat] = "auto"
     """As under `evaluate.benchmarks`."""

@@ -42,6 +42,20 @@ ConfigPath = Annotated[Path, BeforeValidator(_resolve)]
 working folder when it comes from `--set`."""
 
 
+def _resolve_data(value: object) -> object:
+    """Resolve a path likewise, but for its last part."""
+    if not isinstance(value, (str, Path)) or not str(value):
+        return value
+    folder = value.folder if isinstance(value, LocatedStr) else Path.cwd()
+    path = Path(folder, Path(value).expanduser())
+    return path.resolve() if path.name in ("", "..") else path.parent.resolve() / path.name
+
+
+DataPath = Annotated[Path, BeforeValidator(_resolve_data)]
+"""Likewise, of a file whose kind its name tells: a link keeps its own, such as those of the hub's cache, which
+point at files without one."""
+
+
 def _resolve_model(value: object) -> object:
     """Resolve a model's folder likewise; a name of the hub stays."""
     if isinstance(value, LocatedStr):

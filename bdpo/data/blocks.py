@@ -1,6 +1,7 @@
 """Rows by the thousand, as their file holds them: what one worker parses at a time."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Protocol, Self
 import orjson
 import pyarrow as pa
 
-from bdpo.data.rows import RawRow, RowProblem
+from bdpo.data.rows import RawRow, RowProblem, json_kind
 from bdpo.errors import UserError
 
 BLOCK_ROWS = 8192
@@ -178,17 +179,24 @@ def parse_line(raw: bytes) -> dict[str, Any] | RowProblem:
         return as_object(json.loads(raw.decode("utf-8-sig")))
     except UnicodeDecodeError as error:
         return RowProblem("invalid_utf8", f"not UTF-8 at byte {error.start}")
-    except RecursionError:
-        return RowProblem("broken_json", "nested too deeply")
-    except ValueError as error:
-        return RowProblem("broken_json", f"not valid JSON: {str(error).partition(': line')[0]}")
+    except (ValueError, RecursionError) as error:
+        return RowProblem("broken_json", json_reason(error))
+
+
+def json_reason(error: ValueError | RecursionError) -> str:
+    """What is wrong with a text that Python cannot read as JSON."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if not isinstance(error, json.JSONDecodeError):
+        return f"a number has more than {sys.get_int_max_str_digits()} digits"
+    return f"not valid JSON: {error.msg}"
 
 
 def as_object(value: Any) -> dict[str, Any] | RowProblem:
     """A row's fields, where it has any."""
     if isinstance(value, dict):
         return value
-    return RowProblem("not_an_object", f"a row is a JSON object, not {type(value).__name__}")
+    return RowProblem("not_an_object", f"a row is a JSON object, not {json_kind(value)}")
 
 
 def dump_row(value: Any) -> bytes:

@@ -34,15 +34,17 @@ def data_files(path: Path) -> list[DataFile]:
     root, pattern = _split_glob(path)
     if path.exists() or not pattern:
         if not path.exists():
-            raise UserError(f"{path}: there is no such data file.")
+            link = f"; it is a link to {path.readlink()}" if path.is_symlink() else ""
+            raise UserError(f"{path}: there is no such data file{link}.")
         files = [DataFile(path, path.name)]
     else:
-        found = sorted(match for match in root.glob(pattern) if match.is_file())
+        found = sorted(match for match in root.glob(pattern) if not match.is_dir())
         files = [DataFile(match, match.relative_to(root).as_posix()) for match in found]
         files = [file for file in files if not _is_hidden(file.name)]
         if not files:
             raise UserError(f"{path}: no file matches this pattern.")
     for file in files:
+        _require_file(file.path)
         kind_of(file.path)
     return files
 
@@ -70,6 +72,7 @@ def _folder(path: Path) -> list[DataFile]:
                 f"{path}: the folder holds another folder, {entry.name}; name the files that are meant with a "
                 f"pattern such as {path / '**' / '*.jsonl'}."
             )
+        _require_file(entry)
         try:
             kind_of(entry)
         except UserError:
@@ -80,10 +83,24 @@ def _folder(path: Path) -> list[DataFile]:
     return [DataFile(entry, entry.name) for entry in inside]
 
 
+def _require_file(path: Path) -> None:
+    """Refuse what would be read without an end or not at all.
+
+    Raises:
+        UserError: it is a pipe, a device, or a link to nothing.
+    """
+    if not path.is_file():
+        what = f"a link to {path.readlink()}, which is not there" if path.is_symlink() else "no regular file"
+        raise UserError(f"{path}: this is {what}; remove it, or name the files that are meant.")
+
+
 def _split_glob(path: Path) -> tuple[Path, str]:
-    """The folder before the first part that is a pattern, and the pattern; an empty one where there is none."""
+    """The folder before the first part that is a pattern, and the pattern; an empty one where there is none.
+
+    What is there by that very name is no pattern.
+    """
     for i, part in enumerate(path.parts):
-        if any(character in part for character in "*?["):
+        if any(character in part for character in "*?[") and not Path(*path.parts[: i + 1]).exists():
             return Path(*path.parts[:i]), str(Path(*path.parts[i:]))
     return path, ""
 

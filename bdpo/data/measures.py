@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bdpo.data.rows import Candidate
+from bdpo.data.rows import Candidate, is_blank
 from bdpo.schemas import MEASURES
 
 _DELETE = 0x7F
@@ -22,9 +22,9 @@ def measure(pairs: Sequence[Candidate]) -> pa.Table:
     control = np.zeros(len(pairs), np.bool_)
     control[of_message[_has_control(list(chain.from_iterable(prompts)))]] = True
     columns: dict[str, Any] = {
-        "blank_prompt": [not pair.prompt[-1]["content"].strip() for pair in pairs],
-        "blank_chosen": [not pair.chosen.strip() for pair in pairs],
-        "blank_rejected": [not pair.rejected.strip() for pair in pairs],
+        "blank_prompt": [is_blank(pair.prompt[-1]["content"]) for pair in pairs],
+        "blank_chosen": [is_blank(pair.chosen) for pair in pairs],
+        "blank_rejected": [is_blank(pair.rejected) for pair in pairs],
         "identical_sides": [pair.chosen.strip() == pair.rejected.strip() for pair in pairs],
         "num_chars": [_num_chars(pair) for pair in pairs],
         "control_in_prompt": control,

@@ -1,6 +1,7 @@
 """A block of raw rows to pairs on disk and what is to be known of them: all that needs no other block."""
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerBase
@@ -148,7 +150,7 @@ class Preparer:
             "bands": [None] * num if self.near_duplicates is None else list(bands(pairs, self.near_duplicates)),
             "prompt": _prompts(pairs),
             "source": [task.source or rows[0].file.split(".")[0] for rows in origins],
-            "meta": [json.dumps(pair.meta, default=str) if pair.meta else None for pair in pairs],
+            "meta": [_meta(pair.meta) if pair.meta else None for pair in pairs],
             "origins": _origins(origins),
         }
         for name in ("pair_id", "unordered_id", "prompt_id", "split"):
@@ -180,6 +182,29 @@ def refusals(refused: Iterable[tuple[tuple[RawRow, ...], RowProblem]]) -> pa.Tab
         for raw in raws
     ]
     return pa.Table.from_pylist(rows, QUARANTINE)
+
+
+def _meta(fields: dict[str, Any]) -> str:
+    """A row's other fields as JSON that any reader takes, without NaN and without halves of surrogate pairs."""
+    written = json.dumps(fields, default=str)
+    try:
+        orjson.loads(written)
+    except orjson.JSONDecodeError:
+        written = json.dumps(_plain(json.loads(written)))
+    return written
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case str():
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        case list():
+            return [_plain(item) for item in value]
+        case dict():
+            return {_plain(key): _plain(item) for key, item in value.items()}
+    return value
 
 
 def _prompts(pairs: Sequence[Candidate]) -> pa.ListArray:

@@ -1,6 +1,6 @@
 """Files to blocks of raw rows."""
 
-import csv
+import codecs
 import gzip
 import io
 import json
@@ -14,9 +14,10 @@ from typing import Any, BinaryIO, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bdpo.data.blocks import Block, as_object, collect, collect_columns, collect_lines, dump_row
-from bdpo.data.files import DataFile, kind_of
-from bdpo.data.rows import RawRow, RowProblem
+from bdpo.data.blocks import Block, as_object, collect, collect_columns, collect_lines, dump_row, json_reason
+from bdpo.data.csv_rows import csv_rows, require_different
+from bdpo.data.files import COMPRESSED_KINDS, DataFile, kind_of
+from bdpo.data.rows import RawRow
 from bdpo.errors import UserError, first_line
 
 _BATCH_ROWS = 1024
@@ -24,6 +25,15 @@ _READ_CHARS = 2**20
 _ARROW_FILE = b"ARROW1"
 _NAMES = {".gz": "gzip", ".zst": "zstd", ".parquet": "Parquet", ".arrow": "Arrow"}
 """What a file that has no lines is called in an error."""
+_OTHER_CONTENT = {
+    b"\xff\xfe": "text in UTF-16; write it anew in UTF-8",
+    b"\xfe\xff": "text in UTF-16; write it anew in UTF-8",
+    b"\x1f\x8b\x08": "compressed by gzip; let its name end in .gz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd; let its name end in .zst",
+    b"PAR1": "Parquet; let its name end in .parquet",
+    b"PK\x03\x04": "a zip archive, as a workbook is one; write the rows as CSV or JSONL",
+}
+"""How files begin that are not the text which their names promise, and what to do about it."""
 _CUT = 16
 """Longer than what a piece of JSON that is no string needs to be understood: `-Infinity`, `\\ud800\\udc00`."""
 _WHITE = " \t\n\r"
@@ -48,6 +58,8 @@ def read_blocks(file: DataFile) -> Iterator[Block]:
     path = file.path
     kind, compression = kind_of(path)
     try:
+        if kind in COMPRESSED_KINDS:
+            _check_text(path)
         match kind:
             case ".jsonl":
                 yield from _read_json_lines(file)
@@ -80,6 +92,14 @@ def _open(path: Path) -> Iterator[BinaryIO]:
                 yield file
 
 
+def _check_text(path: Path) -> None:
+    with _open(path) as file:
+        start = file.read(max(map(len, _OTHER_CONTENT)))
+    for begins, what in _OTHER_CONTENT.items():
+        if start.startswith(begins):
+            raise UserError(f"{path}: the content is {what}.")
+
+
 def _read_json_lines(data: DataFile) -> Iterator[Block]:
     with _open(data.path) as file:
         yield from collect_lines(data.name, file.read)
@@ -87,12 +107,12 @@ def _read_json_lines(data: DataFile) -> Iterator[Block]:
 
 def _read_json(data: DataFile) -> Iterator[Block]:
     with _open(data.path) as file:
-        start = file.read(64).lstrip()
+        start = file.read(64).removeprefix(codecs.BOM_UTF8).lstrip()
     if not start.startswith(b"["):
         yield from _read_json_lines(data)
         return
     with _open(data.path) as file:
-        yield from collect(_read_list(data, io.TextIOWrapper(file, encoding="utf-8")))
+        yield from collect(_read_list(data, io.TextIOWrapper(file, encoding="utf-8-sig")))
 
 
 def _read_list(data: DataFile, file: TextIO) -> Iterator[RawRow]:
@@ -101,9 +121,8 @@ def _read_list(data: DataFile, file: TextIO) -> Iterator[RawRow]:
         for line, value in enumerate(_items(file), start=1):
             yield RawRow(data.name, line, dump_row(value), as_object(value))
     except (ValueError, RecursionError) as error:
-        reason = str(error).partition(": line")[0]
         raise UserError(
-            f"{data.path}: not valid JSON after {line} elements: {reason}; a list of objects is expected."
+            f"{data.path}: after {line} elements {json_reason(error)}; a list of objects is expected."
         ) from error
 
 
@@ -116,7 +135,7 @@ def _items(file: TextIO) -> Iterator[Any]:
     decode = json.JSONDecoder().raw_decode
     before, _, text = file.read(_READ_CHARS).partition("[")
     if before.strip(_WHITE):
-        raise ValueError("something stands before the list")
+        raise json.JSONDecodeError("Something stands before the list", before, 0)
     at = 0
     is_first = True
     while True:
@@ -141,7 +160,7 @@ def _items(file: TextIO) -> Iterator[Any]:
             break
         at, is_first = end + 1, False
     if text[end + 1 :].strip(_WHITE) or any(more.strip(_WHITE) for more in iter(lambda: file.read(_READ_CHARS), "")):
-        raise ValueError("there is more after the list")
+        raise json.JSONDecodeError("There is more after the list", text, end)
 
 
 def _skip(text: str, at: int) -> int:
@@ -151,34 +170,13 @@ def _skip(text: str, at: int) -> int:
 
 
 def _read_csv(data: DataFile) -> Iterator[RawRow]:
-    csv.field_size_limit(2**31 - 1)
     with _open(data.path) as file:
-        # Bytes that are not UTF-8 become lone surrogates, which the row is then refused for.
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        reader = csv.reader(text)
-        try:
-            header = next(reader, None)
-            if header is None:
-                return
-            while True:
-                line = reader.line_num + 1
-                fields = next(reader, None)
-                if fields is None:
-                    return
-                if fields:
-                    yield RawRow(data.name, line, dump_row(fields), _csv_value(header, fields))
-        except csv.Error as error:
-            raise UserError(f"{data.path}:{reader.line_num}: not valid CSV: {error}.") from error
-
-
-def _csv_value(header: list[str], fields: list[str]) -> dict[str, Any] | RowProblem:
-    if len(fields) != len(header):
-        return RowProblem("wrong_number_of_fields", f"{len(fields)} fields where the header has {len(header)}")
-    return dict(zip(header, fields, strict=True))
+        yield from csv_rows(data, file)
 
 
 def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(path) as file:
+        require_different(path, file.schema_arrow.names)
         num_rows = 0
         for batch in file.iter_batches(batch_size=_BATCH_ROWS):
             num_rows += batch.num_rows
@@ -192,10 +190,12 @@ def _arrow_batches(path: Path) -> Iterator[pa.RecordBatch]:
     with pa.OSFile(str(path)) as file:
         if file.read(len(_ARROW_FILE)) == _ARROW_FILE:
             with pa.ipc.open_file(file) as reader:
+                require_different(path, reader.schema.names)
                 yield from map(_valid, (reader.get_batch(i) for i in range(reader.num_record_batches)))
         else:
             file.seek(0)
             with pa.ipc.open_stream(file) as reader:
+                require_different(path, reader.schema.names)
                 yield from map(_valid, reader)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from unicodedata import category
 
 Message = dict[str, str]
 """`{"role": ..., "content": ...}`."""
@@ -27,6 +28,33 @@ class RawRow(NamedTuple):
     """The row as it came; JSON for CSV and Parquet."""
     value: dict[str, Any] | RowProblem
     """Its fields, or why it has none."""
+
+
+_INVISIBLE = ("Zs", "Zl", "Zp", "Cc", "Cf")
+"""Categories of Unicode: white space, and characters that only format, such as a zero-width space."""
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text has nothing that can be seen."""
+    return all(category(character) in _INVISIBLE for character in text.strip())
+
+
+def json_kind(value: Any) -> str:
+    """What a value is called in JSON, for the reason of a refusal."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+    return type(value).__name__
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import Any
 
 from bdpo.config.ingest import DataFormat
 from bdpo.data.blocks import Block
@@ -16,6 +17,8 @@ from bdpo.data.sampling import is_kept
 from bdpo.errors import UserError
 
 _LOOKED_AT = 100
+_OF_SHAPE = ("missing_field", "wrong_type", "malformed_transcript")
+"""Rules that a row of another format breaks."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,19 @@ class Shape:
             said = [message["content"] for message in candidate.prompt]
             check_unicode(candidate.chosen, candidate.rejected, candidate.category or "", *said)
         except RowProblem as problem:
-            return problem
+            return self._other_format(row.value) or problem if problem.rule in _OF_SHAPE else problem
         return candidate
+
+    def _other_format(self, row: Mapping[str, Any]) -> RowProblem | None:
+        """Why a row that is not of the source's format may be so: it is of another."""
+        found = detect_format(row)
+        if found is None or self.format_name is None or found == self.format_name.partition("_")[0]:
+            return None
+        return RowProblem(
+            "other_format",
+            f"the row has the columns of `{found}` and the source is read as `{self.format_name}`; make its file a "
+            "source of its own",
+        )
 
     def parse_responses(self, rows: Iterable[RawRow]) -> Iterator[tuple[RawRow, Response | RowProblem | None]]:
         """Read rows that are single responses; all of one prompt are kept or left out (None)."""
@@ -145,7 +159,12 @@ def _find_format(origin: str, first: list[RawRow]) -> DataFormat:
     known = "; ".join(f"{name}: {description}" for name, description in DESCRIPTIONS.items())
     found = _columns(first)
     if not found:
-        raise UserError(f"{origin}: none of the first {len(first)} rows is a JSON object; what can be read is {known}.")
+        row = first[0]
+        reason = row.value.reason if isinstance(row.value, RowProblem) else "it has no fields"
+        raise UserError(
+            f"{origin}: none of the first {len(first)} rows is a JSON object with fields; "
+            f"{row.file}:{row.line}: {reason}; expected is an object a line, or in a .json file a list of objects."
+        )
     raise UserError(
         f"{origin}: the columns {_shown(found)} are those of no known format; name those of prompt and responses "
         f"in `columns`, or bring them into one that can be read: {known}."

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +22,7 @@ from bdpo.data.hub import hub_rows
 from bdpo.data.overlap import EvaluationPrompt, EvaluationPrompts
 from bdpo.data.preparation import Preparation, Rows
 from bdpo.data.prepare import Prepared, Preparer
+from bdpo.data.quarantine import Quarantine
 from bdpo.data.readers import read_blocks
 from bdpo.data.responses import pair_blocks
 from bdpo.data.rows import RowProblem
@@ -29,40 +30,12 @@ from bdpo.data.sampling import Kind, draw_prompts
 from bdpo.data.sources import find_shape
 from bdpo.errors import UserError
 from bdpo.progress import Progress
-from bdpo.schemas import MEASURES, PAIRS, QUARANTINE, Checks, DriftLimits, PairSetFigures, PairSetLimits
+from bdpo.schemas import MEASURES, PAIRS, Checks, DriftLimits, PairSetFigures, PairSetLimits
 
 _FRAME_ROWS = 2**17
 """Rows that are validated at a time: a validation costs a third of a second before its first row."""
 _REPEATED = ["split", "source", "category", "role"]
 """Columns of PAIRS that hold few values."""
-
-
-class _Quarantine:
-    """`quarantine.parquet`, written as rows are refused and in place when it is whole."""
-
-    def __init__(self, workdir: Path) -> None:
-        self.path = workdir / "quarantine.parquet"
-        self.by_rule: Counter[str] = Counter()
-        self._temporary = workdir / ".quarantine.parquet.tmp"
-        self._writer = pq.ParquetWriter(self._temporary, QUARANTINE, compression="zstd")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self._writer.close()
-
-    def add(self, rows: pa.Table) -> None:
-        """Add rows of QUARANTINE."""
-        if not rows.num_rows:
-            return
-        self.by_rule.update(rows["rule"].to_pylist())
-        self._writer.write_table(rows)
-
-    def finish(self) -> None:
-        """Put the file in place."""
-        self._writer.close()
-        self._temporary.replace(self.path)
 
 
 def ingest(
@@ -109,7 +82,7 @@ def ingest(
     )
     rows = 0
     left_out = {"weight": 0, "sample": 0}
-    with _Quarantine(workdir) as quarantine, Preparation(preparer) as preparation:
+    with Quarantine(workdir) as quarantine, Preparation(preparer) as preparation:
         progress.begin("ingest", len(settings.sources), "sources")
         for source in settings.sources:
             before = rows
@@ -144,12 +117,7 @@ def ingest(
                 failures = checks.pair_drift(resolved.drift(settings.drift.previous), DriftLimits(**limits))
             checks.write_docs(workdir / "data_docs")
             if failures:
-                common = ", ".join(f"{rule} ({count})" for rule, count in quarantine.by_rule.most_common(3)) or "none"
-                failure = failures[0]
-                raise UserError(
-                    f"ingest: {failure.rule} is {failure.observed}, allowed is {failure.allowed}; of {rows} rows "
-                    f"{refused} were refused, most often by: {common}; they are in {quarantine.path}."
-                )
+                raise UserError(quarantine.explain(failures[0], rows, left_out))
             assert rows == kept.rows + refused + sum(left_out.values()), "a row was lost"
             counts = _write_pairs(resolved, workdir)
     write_card(workdir, counts["by_split"], counts["by_source"])

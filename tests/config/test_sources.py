@@ -54,3 +54,17 @@ def test_what_a_source_may_not_say(tmp_path: Path, ingest: str, message: str) ->
         load(tmp_path, ingest)
     assert message in str(error.value)
     assert str(error.value).startswith(str(tmp_path / "c.yaml"))
+
+
+def test_a_link_keeps_its_name_for_the_name_tells_the_kind(tmp_path: Path) -> None:
+    """As in the hub's cache: `train.parquet` points at a file that is called by its digest."""
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "0a1b").write_text("x")
+    (tmp_path / "train.parquet").symlink_to(tmp_path / "blobs" / "0a1b")
+    (tmp_path / "folder").symlink_to(tmp_path / "blobs")
+    ingest = load(tmp_path, "{sources: [{path: train.parquet}, {path: folder/0a1b}, {path: folder/..}]}")
+    assert [source.path for source in ingest.sources] == [
+        tmp_path / "train.parquet",
+        tmp_path / "blobs" / "0a1b",
+        tmp_path,
+    ]

@@ -102,7 +102,7 @@ def test_a_broken_list_is_not_read_to_its_end(tmp_path: Path) -> None:
         list(readers._items(file))
     assert file.tell() <= readers._READ_CHARS
     (tmp_path / "x.json").write_text('[{"a": 1}, {"a": 2}, nonsense]')
-    with pytest.raises(UserError, match=r"x\.json: not valid JSON after 2 elements: Expecting value;"):
+    with pytest.raises(UserError, match=r"x\.json: after 2 elements not valid JSON: Expecting value;"):
         list(read_blocks(DataFile(tmp_path / "x.json", "x.json")))
 
 

@@ -1,5 +1,6 @@
 """A path stands for a file, the files of a folder, or what a glob matches; anything else is an error."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,21 @@ def test_a_kind_and_its_compression() -> None:
     assert kind_of(Path("a.b.JSONL.GZ")) == (".jsonl", ".gz")
     assert kind_of(Path("a.jsonl.zst")) == (".jsonl", ".zst")
     assert kind_of(Path("a.arrow")) == (".arrow", "")
+
+
+def test_a_link_to_nothing_and_a_pipe_are_named(tmp_path: Path) -> None:
+    for name in ("link", "pipe"):
+        touch(tmp_path, f"{name}/a.jsonl")
+    (tmp_path / "link" / "b.jsonl").symlink_to("gone")
+    os.mkfifo(tmp_path / "pipe" / "b.jsonl")  # which would be read for ever
+    for what in ("", "*.jsonl", "b.jsonl"):
+        with pytest.raises(UserError, match=r"b\.jsonl: .* a link to gone"):
+            data_files(tmp_path / "link" / what)
+        with pytest.raises(UserError, match=r"b\.jsonl: this is no regular file"):
+            data_files(tmp_path / "pipe" / what)
+
+
+def test_a_folder_whose_name_looks_like_a_pattern_is_itself(tmp_path: Path) -> None:
+    touch(tmp_path, "v[2]/a.jsonl", "v2/b.jsonl")
+    assert named(tmp_path / "v[2]" / "*.jsonl") == ["a.jsonl"]
+    assert named(tmp_path / "v[0-9]" / "*.jsonl") == ["v2/b.jsonl"]

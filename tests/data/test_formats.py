@@ -1,5 +1,7 @@
 """The shapes of preference data, each with rows worked by hand."""
 
+import json
+import math
 from typing import Any
 
 import pytest
@@ -321,3 +323,31 @@ def test_a_row_of_more_than_text_is_refused() -> None:
         with pytest.raises(RowProblem) as problem:
             check_text_only({name: ["x"]})
         assert problem.value.rule == rule
+
+
+def test_messages_that_were_written_as_text_are_read_again() -> None:
+    """As a CSV file has them; Python's own print of them is refused, and a text that only looks alike stays."""
+    sides = {"chosen": json.dumps(said("Q", "a")), "rejected": json.dumps(said("Q", "b"))}
+    assert parse_preference(sides | {"prompt": json.dumps(said("Q"))}) == Candidate(said("Q"), "a", "b")
+    assert parse_preference(sides | {"prompt": "Q"}) == Candidate(said("Q"), "a", "b")
+    assert (
+        refused(parse_preference, {"prompt": "Q", "chosen": str(said("a")), "rejected": str(said("b"))}) == "wrong_type"
+    )
+    for text in ('[{"role": 1}, "x"]', "[{broken", '[{"a": 1}]'):
+        assert parse_preference({"prompt": "Q", "chosen": text, "rejected": "b"}).chosen == text
+    assert refused(parse_preference, {"prompt": "Q", "chosen": said("Q", "a"), "rejected": "b"}) == "wrong_type"
+
+
+@pytest.mark.parametrize(("safe", "better"), [(True, 1), (1, 1), (1.0, 1.0), ("True", "1"), ("TRUE", "1"), ("1", "1")])
+def test_labels_as_csv_files_and_columns_with_gaps_have_them(safe: Any, better: Any) -> None:
+    row = PKU | {"is_response_0_safe": safe, "is_response_1_safe": safe, "better_response_id": better}
+    assert parse_pku(row).chosen == "one"
+    for wrong in (0.5, math.nan, "yes", 2):
+        assert refused(parse_pku, row | {"is_response_0_safe": wrong}) == "wrong_type"
+        assert refused(parse_pku, row | {"better_response_id": wrong}) == "wrong_type"
+
+
+def test_a_reason_names_json_not_python() -> None:
+    for value, kind in ((3, "a number"), (True, "true or false"), ({}, "an object"), ([], "a list"), (b"x", "bytes")):
+        with pytest.raises(RowProblem, match=f"^`prompt` is {kind}, not a string$"):
+            parse_pku(PKU | {"prompt": value})

@@ -1,10 +1,13 @@
 """Files of every kind to the same rows, and broken ones to one sentence."""
 
+import codecs
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -71,6 +74,23 @@ def cut(content: bytes) -> bytes:
         ("x.arrow", b"ARROW1", "the Arrow file is broken"),
         ("x.arrow", b"", "the Arrow file is broken"),
         ("x.parquet", b"", "the Parquet file is broken"),
+        ("x.jsonl.gz", gzip.compress(b"{}\n") + b"garbage", "the gzip file is broken"),
+        ("x.jsonl.gz", b"{}\n", "the gzip file is broken"),
+        ("x.jsonl", "{}".encode("utf-16"), r"the content is text in UTF-16; write it anew in UTF-8\.$"),
+        ("x.json", codecs.BOM_UTF16_BE + b"\0[", "text in UTF-16"),
+        ("x.csv", "prompt,chosen".encode("utf-16"), "text in UTF-16"),
+        ("x.jsonl", gzip.compress(b"{}"), r"compressed by gzip; let its name end in \.gz\.$"),
+        ("x.csv", b"PK\x03\x04rest", "a zip archive, as a workbook is one"),
+        ("x.jsonl.gz", gzip.compress(gzip.compress(b"{}")), "compressed by gzip; "),
+        ("x.csv", b"a,b,a\n1,2,3\n", r"two columns are called 'a'; rename or remove one\.$"),
+        ("x.json", b'[{"a": ' + b"9" * 5000 + b"}]", "after 0 elements a number has more than 4300 digits; a list"),
+        (
+            "x.json",
+            b'[{"a": 1}, ' + b"[" * 100_000,
+            "after 1 elements nested too deeply; a list",
+        ),
+        ("x.json", b'[{"a": 1}, {', "after 1 elements not valid JSON: Expecting property name"),
+        ("x.json", b'[{"a": 1}] {}', "after 1 elements not valid JSON: There is more after the list"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -104,7 +124,7 @@ LINE = JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=2
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(LINE, max_size=10))
 def test_every_zstd_line_is_a_row_or_refused(tmp_path: Path, lines: list[bytes]) -> None:
-    stored(tmp_path / "x.jsonl.zst", b"\n".join(lines))
+    stored(tmp_path / "x.jsonl.zst", b"\n".join([b"", *lines]))  # so that no line looks like the start of a gzip file
     rows = read(tmp_path / "x.jsonl.zst")
     assert [row.raw for row in rows] == [line for line in lines if line.strip()]
     assert all(isinstance(row.value, (dict, RowProblem)) for row in rows)
@@ -119,3 +139,60 @@ def test_every_arrow_row_comes_back(tmp_path: Path, rows: list[dict[str, Any]]) 
     for stream in (False, True):
         write_arrow(tmp_path / "x.arrow", rows, stream=stream)
         assert [row.value for row in read(tmp_path / "x.arrow")] == rows
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    for name, content in (("x.jsonl", b'{"a": 1}\n'), ("x.json", b'[{"a": 1}]'), ("x.csv", b"a\n1\n")):
+        (tmp_path / name).write_bytes(codecs.BOM_UTF8 + content)
+        assert [row.value for row in read(tmp_path / name)] == [{"a": "1" if name == "x.csv" else 1}]
+
+
+@pytest.mark.parametrize(
+    ("content", "values"),
+    [
+        (b'a,b\n"x ""y"",\nz",w\n', [{"a": 'x "y",\nz', "b": "w"}]),
+        (b"a;b\nx,y;z\n", [{"a": "x,y", "b": "z"}]),
+        (b"a\tb\r\nx;y\tz\r\n", [{"a": "x;y", "b": "z"}]),
+        (b"a, b \nx,y\n", [{"a": "x", "b": "y"}]),
+        (b'a;b\n"x;y";"z\n"\n', [{"a": "x;y", "b": "z\n"}]),
+        (b"a,b;c\nx,y;z\n", [{"a": "x", "b;c": "y;z"}]),
+        (b"", []),
+        (b"a,b\n", []),
+    ],
+)
+def test_csv_as_spreadsheets_write_it(tmp_path: Path, content: bytes, values: list[dict[str, str]]) -> None:
+    (tmp_path / "x.csv").write_bytes(content)
+    assert [row.value for row in read(tmp_path / "x.csv")] == values
+
+
+def test_a_quotation_mark_that_is_not_closed_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b'a,b\n1,2\n"3,4\n5,6\n7,8\n')
+    good, swallowed = read(tmp_path / "x.csv")
+    assert (good.value, swallowed.line) == ({"a": "1", "b": "2"}, 3)
+    assert isinstance(swallowed.value, RowProblem)
+    assert swallowed.value.reason == (
+        "1 fields where the header has 2; it goes on for 3 more lines, as after a quotation mark that is not closed"
+    )
+
+
+def test_what_json_lines_cannot_hold_is_said_without_advice_on_python(tmp_path: Path) -> None:
+    number, deep = b'{"a": ' + b"9" * 5000 + b"}", b"[" * 100_000
+    (tmp_path / "x.jsonl").write_bytes(number + b"\n" + deep + b'\n7\n{"a": 1,}\n')
+    reasons = [row.value.reason for row in read(tmp_path / "x.jsonl") if isinstance(row.value, RowProblem)]
+    assert reasons[:3] == [
+        "a number has more than 4300 digits",
+        "nested too deeply",
+        "a row is a JSON object, not a number",
+    ]
+    assert reasons[3].startswith("not valid JSON: ")
+
+
+def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    table = pa.table([pa.array(["q"]), pa.array(["a"]), pa.array(["b"])], names=["prompt", "chosen", "chosen"])
+    pq.write_table(table, tmp_path / "x.parquet")
+    for name, new in (("file.arrow", pa.ipc.new_file), ("stream.arrow", pa.ipc.new_stream)):
+        with new(str(tmp_path / name), table.schema) as writer:
+            writer.write_table(table)
+    for name in ("x.parquet", "file.arrow", "stream.arrow"):
+        with pytest.raises(UserError, match=f"{name}: two columns are called 'chosen'"):
+            read(tmp_path / name)

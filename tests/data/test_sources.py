@@ -75,3 +75,30 @@ def test_responses_are_paired_wherever_they_lie() -> None:
     assert refused == [(103, "wrong_type"), (101, "duplicate"), (102, "duplicate")]
     (pair, *_) = [parsed.outcome for parsed in found if isinstance(parsed.outcome, Candidate)]
     assert pair.meta == {"chosen": {"harms": []}, "rejected": {"harms": []}}
+
+
+def test_a_row_of_another_format_is_told_which() -> None:
+    hh = {"chosen": "\n\nHuman: Q\n\nAssistant: a", "rejected": "\n\nHuman: Q\n\nAssistant: b"}
+    found = read_source(rows(good(1), hh, {"chosen": "a"}, good(2) | {"prompt": 3}), origin="x")
+    assert [p.outcome.rule for p in found if isinstance(p.outcome, RowProblem)] == [
+        "other_format",
+        "missing_field",
+        "wrong_type",
+    ]
+    assert isinstance(found[1].outcome, RowProblem)
+    assert found[1].outcome.reason == (
+        "the row has the columns of `hh` and the source is read as `preference`; make its file a source of its own"
+    )
+    (named,) = read_source(rows(good(1)), origin="x", format_name="hh")
+    assert isinstance(named.outcome, RowProblem)
+    assert named.outcome.rule == "other_format"
+
+
+def test_rows_without_fields_are_told_by_the_first() -> None:
+    problem = RawRow("a.jsonl", 7, b"{", RowProblem("broken_json", "not valid JSON: unexpected end"))
+    with pytest.raises(UserError) as error:
+        read_source([problem], origin="x")
+    assert str(error.value) == (
+        "x: none of the first 1 rows is a JSON object with fields; a.jsonl:7: not valid JSON: unexpected end; expected "
+        "is an object a line, or in a .json file a list of objects."
+    )

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -214,3 +215,39 @@ def test_all_cores_give_the_same_as_one_process(tmp_path: Path, monkeypatch: pyt
     assert summaries[0]["by_rule"]["duplicate"] == 5
     for name in ("pairs.parquet", "quarantine.parquet", "dataset/train.parquet", "README.md"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "all" / name).read_bytes(), name
+
+
+def test_other_fields_are_json_that_any_reader_takes(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text(
+        '{"prompt": "Q", "chosen": "a", "rejected": "b", "x": NaN, "y": [-Infinity, {"\\ud800": "\\udfff!"}], "n": 7}'
+    )
+    run(tmp_path / "x.jsonl", tmp_path / "out")
+    (meta,) = pq.read_table(tmp_path / "out" / "pairs.parquet")["meta"].to_pylist()
+    assert orjson.loads(meta) == {"x": None, "y": [None, {"\ufffd": "\ufffd!"}], "n": 7}
+
+
+def test_what_cannot_be_seen_is_blank(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "x.jsonl", [GOOD, GOOD | {"chosen": "\u200b"}, GOOD | {"prompt": "\ufeff\u00a0"}])
+    run(tmp_path / "x.jsonl", tmp_path / "out")
+    assert refusals(tmp_path / "out") == [(2, "blank_chosen"), (3, "blank_prompt")]
+
+
+def test_a_failure_says_what_became_of_the_rows(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "x.jsonl", pair_rows(20))
+    with pytest.raises(UserError) as error:
+        run(path, tmp_path / "out", sources=[{"path": path, "weight": 1e-9}])
+    assert str(error.value) == (
+        "ingest: number of pairs is 0, allowed is at least 1; of 20 rows 0 were refused; 20 were left out by `weight`."
+    )
+    csv = tmp_path / "x.csv"
+    csv.write_text(
+        "prompt,chosen,rejected\nQ,\"[{'role': 'user', 'content': 'Q'}]\",b\nR, ,b\n"
+        "S,\"[{'role': 1, 'content': 2}]\",b\n"
+    )
+    with pytest.raises(UserError) as error:
+        run(csv, tmp_path / "out")
+    assert str(error.value) == (
+        "ingest: number of pairs is 0, allowed is at least 1; of 3 rows 3 were refused, most often by: wrong_type (2), "
+        "blank_chosen (1), as x.csv:2: `chosen` is a list of messages as Python prints it; write it as JSON; they are "
+        f"in {tmp_path / 'out' / 'quarantine.parquet'}."
+    )

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from bdpo.data.formats.fields import boolean, check_unicode, required, text
 from bdpo.data.formats.turns import user
-from bdpo.data.rows import Candidate, Parsed, RawRow, RowProblem
+from bdpo.data.rows import Candidate, Parsed, RawRow, RowProblem, is_blank
 
 
 class Response(NamedTuple):
@@ -27,8 +27,8 @@ def parse_beavertails(row: Mapping[str, Any]) -> Response:
         RowProblem: a field is missing or has another type, or the response is blank.
     """
     prompt, response, safe = text(row, "prompt"), text(row, "response"), boolean(row, "is_safe")
-    if not response.strip():
-        raise RowProblem("blank_response", "`response` is empty or white space")
+    if is_blank(response):
+        raise RowProblem("blank_response", "`response` holds no visible character")
     labels = required(row, "category")
     if not isinstance(labels, dict) or not all(label is None or isinstance(label, bool) for label in labels.values()):
         raise RowProblem("wrong_type", "`category` is not an object of harms that are true or false")

@@ -4,9 +4,10 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from bdpo.data.rows import Candidate, Message, RowProblem
+from bdpo.data.rows import Candidate, Message, RowProblem, json_kind
 
 _NOTHING: tuple[Any, ...] = (None, "", [], {}, "[]")
+_SPELLED = {"true": True, "false": False, "1": True, "0": False}
 _LABELS = ("category", "chosen_safe", "rejected_safe")
 
 
@@ -29,7 +30,7 @@ def text(row: Mapping[str, Any], name: str) -> str:
     """
     value = required(row, name)
     if not isinstance(value, str):
-        raise RowProblem("wrong_type", f"`{name}` is {type(value).__name__}, not a string")
+        raise RowProblem("wrong_type", f"`{name}` is {json_kind(value)}, not a string")
     return value
 
 
@@ -43,15 +44,15 @@ def optional_text(row: Mapping[str, Any], name: str) -> str:
 
 
 def boolean(row: Mapping[str, Any], name: str) -> bool:
-    """A field that is true or false, also as 0 and 1 or as a CSV file spells them.
+    """A field that is true or false, also as 0 and 1, as a column with gaps or a CSV file has them.
 
     Raises:
         RowProblem: it is missing or says anything else.
     """
     value = required(row, name)
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    if isinstance(value, bool) or (isinstance(value, int) and value in (0, 1)):
+    if isinstance(value, str) and value.lower() in _SPELLED:
+        return _SPELLED[value.lower()]
+    if isinstance(value, (bool, int, float)) and value in (0, 1):
         return bool(value)
     raise RowProblem("wrong_type", f"`{name}` is neither true nor false")
 

@@ -1,5 +1,6 @@
 """TRL's preference rows: `prompt`, `chosen` and `rejected`, plain or conversational."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ def parse_preference(row: Mapping[str, Any]) -> Candidate:
     Raises:
         RowProblem: a field is missing, has another type, or the sides answer different prompts.
     """
-    chosen, rejected = required(row, "chosen"), required(row, "rejected")
+    chosen, rejected = _unpacked(row, "chosen"), _unpacked(row, "rejected")
     prompt = row.get("prompt")
     if isinstance(chosen, str) and isinstance(rejected, str):
         messages = _prompt(row)
@@ -48,5 +49,24 @@ def _begins(said: list[Message], given: list[Message]) -> bool:
 
 
 def _prompt(row: Mapping[str, Any]) -> list[Message]:
-    prompt = row.get("prompt")
+    prompt = _unpacked(row, "prompt")
     return read_messages(prompt, "prompt") if isinstance(prompt, list) else user(text(row, "prompt"))
+
+
+def _unpacked(row: Mapping[str, Any], name: str) -> Any:
+    """A field's value; messages that were written as text, as a CSV file has to, are read again.
+
+    Raises:
+        RowProblem: it is missing, or holds messages as Python prints them.
+    """
+    value = required(row, name)
+    if not isinstance(value, str) or not value.startswith("[{"):
+        return value
+    if "'role':" in value and "'content':" in value and value.startswith("[{'"):
+        raise RowProblem("wrong_type", f"`{name}` is a list of messages as Python prints it; write it as JSON")
+    try:
+        messages = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    are_messages = all(isinstance(message, dict) and {"role", "content"} <= message.keys() for message in messages)
+    return messages if are_messages else value

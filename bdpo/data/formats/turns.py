@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bdpo.data.rows import Message, RowProblem
+from bdpo.data.rows import Message, RowProblem, json_kind
 
 _TOOLS = ("tool", "function", "function_call", "observation", "ipython")
 _SPEAKERS = ("system", "user", "assistant")
@@ -27,7 +27,9 @@ def read_messages(value: Any, name: str, *, role: str = "role", content: str = "
         RowProblem: it is no list, an empty one, or a message lacks either.
     """
     if not isinstance(value, list) or not value:
-        raise RowProblem("wrong_type", f"`{name}` is neither a string nor a list of messages")
+        found = "an empty list" if value == [] else json_kind(value)
+        wanted = "a list of messages" if isinstance(value, str) else "a string or a list of messages"
+        raise RowProblem("wrong_type", f"`{name}` is {found}, not {wanted}")
     return [read_message(message, name, role=role, content=content) for message in value]
 
 
