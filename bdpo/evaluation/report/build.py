@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,8 @@ from bdpo.evaluation.summary import WORDS, Figure, change_in_points, percent, su
 
 REPORT = "report.html"
 _SHOWN_FLIPS = 40
+_MOST_NOTES = 5
+"""Sentences that stand open under the headline; of more, those that show no change are folded."""
 _SAFETY = ("refusal_rate", "attack_success_rate", "over_refusal_rate")
 _FOR_HUMANS = {
     "harmful": ("harmful prompt", "harmful prompts"),
@@ -108,6 +111,8 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
         model=evidence.model,
         method=training.summary["method"],
         verdict=verdict,
+        together=_kept_together,
+        most_notes=_MOST_NOTES,
         first_look=any(figure.limited_from is not None for figure in evidence.figures),
         confidence=f"{100 * evidence.settings.confidence:g}",
         judge=evidence.judge.name,
@@ -168,7 +173,7 @@ def _environment() -> Environment:
     return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
-def _figure_row(figure: Figure) -> dict[str, str]:
+def _figure_row(figure: Figure) -> dict[str, str | list[str]]:
     difference = figure.difference
     bootstrap = "-"
     if difference.bootstrap_low is not None and difference.bootstrap_high is not None:
@@ -179,9 +184,9 @@ def _figure_row(figure: Figure) -> dict[str, str]:
     return {
         "benchmark": name,
         "figure": WORDS[figure.metric],
-        "base": _kept_together(percent(figure.base)),
-        "aligned": _kept_together(percent(figure.aligned)),
-        "change": _kept_together(change_in_points(figure)),
+        "base": _PIECE.findall(percent(figure.base)),
+        "aligned": _PIECE.findall(percent(figure.aligned)),
+        "change": _PIECE.findall(change_in_points(figure)),
         "bootstrap": bootstrap,
         "p": "-" if difference.p_value is None else f"{difference.p_value:.2g}",
         "moved": f"{difference.gained} / {difference.lost}",
@@ -189,9 +194,13 @@ def _figure_row(figure: Figure) -> dict[str, str]:
     }
 
 
+_PIECE = re.compile(r"\[[^\]]*\],?|\([^)]*\)|p = \S+|[^\s\[(]+")
+"""What of a figure stands on one line: a number, an interval, an n, a p."""
+
+
 def _kept_together(text: str) -> str:
-    """With `n = 108` on one line."""
-    return text.replace(" = ", "\u00a0=\u00a0")
+    """With each interval and p on one line."""
+    return _PIECE.sub(lambda piece: piece[0].replace(" ", "\u00a0"), text)
 
 
 def _changes(flips: Sequence[Flip]) -> list[dict[str, Any]]:

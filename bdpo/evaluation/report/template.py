@@ -20,6 +20,7 @@ table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:t
 th,td{text-align:left;vertical-align:top;padding:.4rem .8rem .4rem 0;border-bottom:1px solid var(--line)}
 th{color:var(--soft);font-weight:600}
 .better{color:var(--good);font-weight:600}.worse{color:var(--bad);font-weight:600}
+.one{white-space:nowrap}
 figure{margin:1rem 0}figure picture{display:block;overflow-x:auto}
 figure img{display:block;width:100%;min-width:36rem;height:auto}
 figcaption{color:var(--soft);font-size:.9rem;margin-top:.3rem}
@@ -41,14 +42,15 @@ dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 """
 
 _TABLE = """
+{% macro pieces(texts) %}{% for text in texts %}<span class="one">{{ text }}</span> {% endfor %}{% endmacro %}
 {% macro figures(rows) %}
 <div class="wide"><table class="cards">
 <thead><tr><th>benchmark</th><th>figure</th><th>base</th><th>aligned</th><th>change in points</th><th>verdict</th>
 </tr></thead>
 <tbody>{% for row in rows %}
 <tr><td data-name="benchmark">{{ row.benchmark }}</td><td data-name="figure">{{ row.figure }}</td>
-<td data-name="base">{{ row.base }}</td><td data-name="aligned">{{ row.aligned }}</td>
-<td data-name="change in points">{{ row.change }}</td>
+<td data-name="base">{{ pieces(row.base) }}</td><td data-name="aligned">{{ pieces(row.aligned) }}</td>
+<td data-name="change in points">{{ pieces(row.change) }}</td>
 <td data-name="verdict" class="{{ row.shown }}">{{ row.shown }}</td></tr>{% endfor %}
 </tbody></table></div>
 {% endmacro %}
@@ -77,7 +79,12 @@ PAGE = (
 
 <section class="verdict">
 <p>{{ verdict.headline }}</p>
-<ul>{% for note in verdict.notes %}<li>{{ note }}</li>{% else %}<li>Nothing was measured.</li>{% endfor %}</ul>
+{% set quiet = verdict.notes | rejectattr("shown") | list if verdict.notes | length > most_notes else [] %}
+<ul>{% for note in verdict.notes if note not in quiet %}<li>{{ together(note.text) }}</li>{% else %}
+{% if not quiet %}<li>Nothing was measured.</li>{% endif %}{% endfor %}</ul>
+{% if quiet %}<details><summary>{{ quiet | length }} {{ "figure shows" if quiet | length == 1 else "figures show" }}
+ no change</summary>
+<ul>{% for note in quiet %}<li>{{ together(note.text) }}</li>{% endfor %}</ul></details>{% endif %}
 {% if seen %}<p class="worse">{{ seen }} of the prompts stand in the training data, word for word: their figures say
 little of other prompts.</p>{% endif %}
 <p class="soft">Brackets are {{ confidence }}% intervals, each for its figure alone. A change counts as shown where its
