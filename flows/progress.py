@@ -21,13 +21,13 @@ class PrefectProgress:
         self._deliver = deliver
         self._log = get_run_logger()
         self._artifact: UUID | None = None
-        self._total = self._done = 0
+        self._total = self._done = self._found = 0
         self._unit = ""
         self._begun = self._shown = 0.0
 
     def begin(self, task: str, total: int, unit: str, done: int = 0) -> None:
         """Start a task of `total` pieces, of which `done` were found finished."""
-        self._total, self._done, self._unit = total, done, unit
+        self._total, self._done, self._found, self._unit = total, done, done, unit
         self._begun = self._shown = time.monotonic()
         if self._artifact is None:
             self._artifact = self._deliver(self._create)
@@ -40,7 +40,7 @@ class PrefectProgress:
         if now - self._shown >= _PERIOD_S:
             self._shown = now
             self._update(self._percent())
-            rate = self._done / max(now - self._begun, 1e-9)
+            rate = (self._done - self._found) / max(now - self._begun, 1e-9)
             shown = "".join(f", {name} {value:.4g}" for name, value in figures.items())
             self._log.info("%d of %d %s, %.3g a second%s", self._done, self._total, self._unit, rate, shown)
 
