@@ -192,7 +192,8 @@ def _shown(record: dict[str, Any]) -> str:
     """A rate with its interval, n and spread over seeds; the difference and its corrected p."""
     text = f"{100 * record['value']:.1f} [{100 * record['low']:.1f}, {100 * record['high']:.1f}]"
     seeds = f", {record['seeds']} seeds {100 * record['lowest']:.1f} to {100 * record['highest']:.1f}"
-    text += f" (n = {record['n']}{seeds if record['seeds'] > 1 else ''})"
+    text += f"\n(n = {record['n']}{seeds if record['seeds'] > 1 else ''})"
     if "p_adjusted" in record:
-        text += f"; {100 * record['difference']:+.1f}, p = {record['p_adjusted']:.2g}"
+        low, high = 100 * record["difference_low"], 100 * record["difference_high"]
+        text += f"\n{100 * record['difference']:+.1f} [{low:+.1f}, {high:+.1f}]\np = {record['p_adjusted']:.2g}"
     return text

@@ -117,14 +117,14 @@ def run_stages(
         config: path of a YAML config.
         overrides: `dotted.key=value`.
         only: one stage instead of all.
-        force: stages to compute though they are cached.
+        force: stages of this run to compute though they are cached.
         with_inputs: with `only`: run the stages first whose artifacts it lacks.
         pause_before_train: let a person look at pairs and scores first; only in a deployment's run.
         share: with `only` score: this part alone, such as `2/4`; no stage has a result then.
         shown: a second place to show progress.
 
     Raises:
-        UserError: a stage failed for something that the user can put right.
+        UserError: a stage failed for something that the user can put right, or `force` names one that does not run.
     """
     pipeline = Pipeline(load_config(config, overrides), checks=GreatExpectationsChecks())
     if share is not None and only != "score":
@@ -141,6 +141,12 @@ def run_stages(
                 "add --param with_inputs=true (--with-inputs) to have the missing stages run too."
             )
         stages = [*missing, only]
+
+    if idle := [stage for stage in force if stage not in stages]:
+        raise UserError(
+            f"force names {idle[0]}, which is not among the stages of this run ({', '.join(stages)}): it would be left "
+            "as it is. Run that stage, or all of them, or leave it out of force."
+        )
 
     def away(message: str) -> None:
         get_run_logger().warning("%s", message)
@@ -159,7 +165,7 @@ def run_stages(
         if stage == "train" and pause_before_train and (stage in force or stage in pipeline.missing_inputs("evaluate")):
             # The process ends and frees its place; resumed, the flow finds ingest and score cached and does not wait
             # for the same key a second time.
-            suspend_flow_run(key="before-train")
+            suspend_flow_run(key="before-train", timeout=None)  # a person may come back after a weekend
         # The pipeline is no plain value: nothing of it is hashed, sent or stored.
         state: State[Any] = _materializing(pipeline, stage)(pipeline, stage in force, shown, deliver, return_state=True)
         result: Any = state.result(raise_on_failure=False)

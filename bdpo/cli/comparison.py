@@ -1,9 +1,11 @@
 """`bdpo compare` and `bdpo ablate`."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from bdpo.cli.arguments import ArtifactsOption, SetOption
@@ -23,10 +25,13 @@ def compare(
     from bdpo.evaluation.tables import write_rows
 
     comparison = compare_runs(artifacts, runs, confidence)
-    table = Table(*comparison.table[0])
-    for row in comparison.table:
-        table.add_row(*row.values())
-    plain_console().print(table)
+    console = plain_console()
+    _print_table(console, comparison.table, None)
+    console.print(
+        f"In per cent, with {100 * confidence:g}% intervals. Under each its difference in points from {runs[0]}; p by "
+        "McNemar's exact test, corrected by Holm for all of them.",
+        soft_wrap=True,
+    )
     if output is not None:
         write_rows(output, comparison.records)
 
@@ -49,10 +54,13 @@ def ablate(
     for trial in result.trials:
         trials.add_row(trial.method, f"{trial.learning_rate:g}", f"{trial.best:.4f}", "chosen" if trial.chosen else "")
     console.print(trials)
-    table = Table(*dict.fromkeys(name for row in result.table for name in row), title="methods on the same prompts")
-    for row in result.table:
-        table.add_row(*row.values())
-    console.print(table)
+    _print_table(console, result.table, "methods on the same prompts")
+    console.print(
+        f"In per cent, over prompts, with {100 * settings.evaluate.confidence:g}% intervals. Under each its difference "
+        f"in points from {result.trials[0].method}; p by exchanging the two methods prompt by prompt, corrected by "
+        "Holm for all of them. The seeds are those of these trainings: the intervals say nothing of others.",
+        soft_wrap=True,
+    )
     target = settings.artifacts / f"{settings.name}.csv"
     write_rows(target, result.records)
     console.print(
@@ -60,3 +68,13 @@ def ablate(
         f"{result.sequences_scored} were scored now, {result.rescored} again; figures in {target}",
         soft_wrap=True,
     )
+
+
+def _print_table(console: Console, rows: Sequence[Mapping[str, str]], title: str | None) -> None:
+    table = Table(title=title, show_lines=True)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(row.get(name, "") for name in names))
+    console.print(table)

@@ -36,7 +36,7 @@ class Comparison(NamedTuple):
     """Several runs side by side."""
 
     table: list[dict[str, str]]
-    """For people: a row a figure, a column a model, in per cent."""
+    """For people: a row a figure, a column a model, in per cent; under each the difference from the first run."""
     records: list[dict[str, Any]]
     """The same in full precision, a row a figure and model."""
 
@@ -94,14 +94,14 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
         for name, outcomes in (("base", first.base), *((run.name, run.aligned) for run in runs)):
             found = rate([outcomes[figure][i] for i in ids], confidence)
             record = {"benchmark": benchmark, "metric": metric, "model": name, **found._asdict()}
-            row[name] = percent(found)
+            row[name] = percent(found).replace(" (n", "\n(n")
             test = tests.get((figure, name)) if name != "base" else None
             if test is not None:
                 p = corrected[figure, name]
                 record |= {"difference": test.value, "difference_low": test.low, "difference_high": test.high}
                 record |= {"p_value": test.p_value, "p_adjusted": p}
                 if test.value is not None and p is not None:
-                    row[name] += f"; {points(test)}, p = {p:.2g}"
+                    row[name] += f"\n{points(test)}\np = {p:.2g}"
             records.append(record)
         table.append(row)
     names_of_all = list(dict.fromkeys(name for record in records for name in record))

@@ -95,7 +95,7 @@ def read_items(path: Path) -> Items:
     rows, name = document, None
     if isinstance(document, dict) and "jailbreaks" in document:
         rows, about = document["jailbreaks"], document.get("parameters") or {}
-        name = f"{about.get('method', path.parent.name)} (transferred from {about.get('model', path.stem)})"
+        name = f"{about.get('method', path.parent.name)} (found against {about.get('model', path.stem)})"
     elif isinstance(document, dict) and "examples" in document:
         rows = document["examples"]
     elif isinstance(document, dict) and document.keys() & _ADVGLUE.keys():

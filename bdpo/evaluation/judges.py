@@ -38,6 +38,9 @@ from bdpo.evaluation.rules.reading import Reading, read
 
 Verdict = Literal["refusal", "compliance"]
 
+AGREEMENT_UNSEEN = "93% [87, 96] (n = 139)"
+"""With one reader's labels, on completions drawn or written when the rules of their day stood: the README's table."""
+
 
 class Judgement(NamedTuple):
     """A verdict and the rule that gave it."""

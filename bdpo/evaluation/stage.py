@@ -132,7 +132,7 @@ def evaluate(
     write_parquet(summary, workdir / "eval_summary.parquet")
     shown = table(figures)
     write_atomically(workdir / "summary.md", markdown(shown, settings.confidence))
-    evidence = Evidence(entries, answers, outcomes, figures, contamination, settings, judge.name, source.name)
+    evidence = Evidence(entries, answers, outcomes, figures, contamination, settings, judge, source.name)
     verdict = write_report(evidence, pairs=pairs, scores=scores, trained=trained, workdir=workdir)
     generated = sum(a.generated_tokens for a in answers.values())
     seconds = sum(a.seconds for a in answers.values())

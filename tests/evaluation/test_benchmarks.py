@@ -108,7 +108,7 @@ def test_attacks_without_a_prompt_are_counted_and_left_out(tmp_path: Path) -> No
     ]
     document = {"parameters": {"method": "PAIR", "model": "vicuna"}, "jailbreaks": rows}
     benchmark = load_benchmark(write(tmp_path / "v.json", json.dumps(document)))
-    assert benchmark.name == "PAIR (transferred from vicuna)"
+    assert benchmark.name == "PAIR (found against vicuna)"
     assert (counts(benchmark), benchmark.left_out) == ({"attack": 1}, 2)
 
 

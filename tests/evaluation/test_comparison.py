@@ -61,8 +61,8 @@ def test_rates_differences_and_corrected_p_by_hand(tmp_path: Path) -> None:
     assert row["base"].startswith("0.0 [0.0, ")
     assert row["a"].startswith("20.0 [")
     assert row["b"].startswith("80.0 [")
-    assert re.search(r"\(n = 10\); \+60\.0 \[\+\d+\.\d, \+\d+\.\d\], p = 0\.062$", row["b"])
-    assert re.search(r"; -10\.0 \[-\d+\.\d, \+\d+\.\d\], p = 1$", row["c"])
+    assert re.search(r"\n\(n = 10\)\n\+60\.0 \[\+\d+\.\d, \+\d+\.\d\]\np = 0\.062$", row["b"])
+    assert re.search(r"\n-10\.0 \[-\d+\.\d, \+\d+\.\d\]\np = 1$", row["c"])
     by_model = {record["model"]: record for record in found.records}
     assert by_model["b"]["p_value"] == pytest.approx(2 / 2**6)
     assert by_model["b"]["p_adjusted"] == pytest.approx(4 / 2**6)
@@ -111,5 +111,6 @@ def test_the_command(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "refusal of harmful" in done.stdout
+    assert "Under each its difference in points from a" in done.stdout
     assert [row.values["model"] for row in read_rows(tmp_path / "c.jsonl")] == ["base", "a", "b"]
     assert json.loads((tmp_path / "c.jsonl").read_text().splitlines()[2])["difference"] == 0.5

@@ -73,7 +73,7 @@ def test_every_kind_of_prompt_gets_its_figure(inputs: dict[str, Any], tmp_path: 
         ("own", "over_refusal_rate", 3, 4),
         ("sums", "accuracy", 1, None),
         ("hhh", "accuracy", 1, None),
-        ("PAIR (transferred from other)", "attack_success_rate", 1, None),
+        ("PAIR (found against other)", "attack_success_rate", 1, None),
     ]
     assert shown == [(b, m, model, n, of) for b, m, n, of in expected for model in ("base", "aligned")]
     generations = pq.read_table(tmp_path / "one" / "generations.parquet").to_pylist()

@@ -86,7 +86,9 @@ def attack(goals: Path, target: Path, plan: AttackPlan, attacker: ChatEndpoint |
     progress.begin(f"attack: {plan.method}", len(wanted), "goals")
     others = _OF_GCG if plan.method == "pair" else _OF_PAIR
     parameters = {name: value for name, value in plan._asdict().items() if name not in others}
-    parameters |= {"weights": source.weights_digest} | ({"attacker": attacker.model} if attacker is not None else {})
+    parameters |= {"method": plan.method.upper(), "weights": source.weights_digest} | (
+        {"attacker": attacker.model} if attacker is not None else {}
+    )
     attempts = attack_all(wanted, one, target, parameters=parameters, advance=lambda _: progress.advance())
     unasked = sum(attempt.queries == 0 for attempt in attempts)
     if unasked:

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,8 @@ from bdpo.artifacts.store import write_atomically
 from bdpo.config import EvaluateSettings
 from bdpo.evaluation.contamination import WORDS as RUN_WORDS
 from bdpo.evaluation.formats import FORMATS
+from bdpo.evaluation.judges import AGREEMENT_UNSEEN
+from bdpo.evaluation.judging import Judge
 from bdpo.evaluation.outcomes import Entry, Outcome, Role
 from bdpo.evaluation.published import locate
 from bdpo.evaluation.report import plots
@@ -31,8 +34,15 @@ from bdpo.evaluation.summary import WORDS, Figure, change_in_points, percent, su
 
 REPORT = "report.html"
 _SHOWN_FLIPS = 40
+_MOST_NOTES = 5
+"""Sentences that stand open under the headline; of more, those that show no change are folded."""
 _SAFETY = ("refusal_rate", "attack_success_rate", "over_refusal_rate")
-_FOR_HUMANS = {"harmful": "harmful prompt", "harmless": "harmless prompt", "attack": "attack"}
+_FOR_HUMANS = {
+    "harmful": ("harmful prompt", "harmful prompts"),
+    "harmless": ("harmless prompt", "harmless prompts"),
+    "attack": ("attack", "attacks"),
+}
+"""Label to what one prompt and several are called."""
 
 
 class Evidence(NamedTuple):
@@ -44,8 +54,7 @@ class Evidence(NamedTuple):
     figures: Sequence[Figure]
     contamination: Sequence[Mapping[str, Any]]
     settings: EvaluateSettings
-    judge: str
-    """Who judged."""
+    judge: Judge
     model: str
     """What the config calls the base model."""
 
@@ -101,14 +110,19 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
         model=evidence.model,
         method=training.summary["method"],
         verdict=verdict,
+        together=_kept_together,
+        most_notes=_MOST_NOTES,
         first_look=any(figure.limited_from is not None for figure in evidence.figures),
         confidence=f"{100 * evidence.settings.confidence:g}",
-        judge=evidence.judge,
+        judge=evidence.judge.name,
+        of_harm=evidence.judge.of_harm,
+        rules_agree=AGREEMENT_UNSEEN,
+        attacked=any(figure.metric == "attack_success_rate" for figure in safety),
         max_new_tokens=evidence.settings.max_new_tokens,
         safety=[_figure_row(figure) for figure in safety],
         ability=[_figure_row(figure) for figure in evidence.figures if figure.metric not in _SAFETY],
         pictures=pictures,
-        changes=_changes(flips, _FOR_HUMANS),
+        changes=_changes(flips),
         num_flips=len(flips),
         shown_flips=_SHOWN_FLIPS,
         splits=pairs_by_split(pairs),
@@ -158,7 +172,7 @@ def _environment() -> Environment:
     return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
-def _figure_row(figure: Figure) -> dict[str, str]:
+def _figure_row(figure: Figure) -> dict[str, str | list[str]]:
     difference = figure.difference
     bootstrap = "-"
     if difference.bootstrap_low is not None and difference.bootstrap_high is not None:
@@ -169,9 +183,9 @@ def _figure_row(figure: Figure) -> dict[str, str]:
     return {
         "benchmark": name,
         "figure": WORDS[figure.metric],
-        "base": _kept_together(percent(figure.base)),
-        "aligned": _kept_together(percent(figure.aligned)),
-        "change": _kept_together(change_in_points(figure)),
+        "base": _PIECE.findall(percent(figure.base)),
+        "aligned": _PIECE.findall(percent(figure.aligned)),
+        "change": _PIECE.findall(change_in_points(figure)),
         "bootstrap": bootstrap,
         "p": "-" if difference.p_value is None else f"{difference.p_value:.2g}",
         "moved": f"{difference.gained} / {difference.lost}",
@@ -179,21 +193,26 @@ def _figure_row(figure: Figure) -> dict[str, str]:
     }
 
 
+_PIECE = re.compile(r"\[[^\]]*\],?|\([^)]*\)|p = \S+|[^\s\[(]+")
+"""What of a figure stands on one line: a number, an interval, an n, a p."""
+
+
 def _kept_together(text: str) -> str:
-    """With `n = 108` on one line."""
-    return text.replace(" = ", "\u00a0=\u00a0")
+    """With each interval and p on one line."""
+    return _PIECE.sub(lambda piece: piece[0].replace(" ", "\u00a0"), text)
 
 
-def _changes(flips: Sequence[Flip], labels: Mapping[str, str]) -> list[dict[str, Any]]:
+def _changes(flips: Sequence[Flip]) -> list[dict[str, Any]]:
     """Flipped prompts by label and direction."""
     groups = []
-    for label, words in labels.items():
+    for label, (one, several) in _FOR_HUMANS.items():
         for verdict in ("refusal", "compliance"):
             own = [flip for flip in flips if flip.label == label and flip.aligned_verdict == verdict]
             if own:
-                says = "is refused now" if verdict == "refusal" else "is answered now"
+                words = f"1 {one} is" if len(own) == 1 else f"{len(own)} {several} are"
                 good = (verdict == "refusal") == (label != "harmless")
-                groups.append({"title": f"{words} that {says}", "good": good, "flips": own})
+                title = f"{words} {'refused' if verdict == 'refusal' else 'answered'} now"
+                groups.append({"title": title, "good": good, "flips": own})
     return groups
 
 
@@ -208,7 +227,7 @@ def _benchmark_rows(evidence: Evidence) -> list[dict[str, Any]]:
                 "name": benchmark.name,
                 "source": known.source,
                 "licence": known.licence,
-                "scoring": known.scoring,
+                "scoring": known.scoring.replace("`", ""),
                 "used": len(benchmark.prompts),
                 "available": sum(benchmark.available.values()),
                 "left_out": benchmark.left_out,

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -16,6 +17,8 @@ from bdpo.evaluation.summary import WORDS, Figure
 
 _INCHES_WIDE = 8.0
 _DPI = 144
+_NAME_WIDE = 34
+"""Characters of a benchmark's name in one line."""
 
 
 class _Theme(NamedTuple):
@@ -65,7 +68,7 @@ def rates(figures: Sequence[Figure], folder: Path) -> Picture:
                 if rate.value is not None and rate.low is not None and rate.high is not None:
                     axes.plot([100 * rate.low, 100 * rate.high], [place + shift] * 2, color=colour, linewidth=2)
                     axes.plot([100 * rate.value], [place + shift], marker, color=colour, markersize=7)
-        names = [f"{f.benchmark}\n{WORDS[f.metric]}" for f in reversed(figures)]
+        names = [f"{fill(f.benchmark, _NAME_WIDE)}\n{WORDS[f.metric]}" for f in reversed(figures)]
         axes.set_yticks(range(len(figures)), names)
         axes.tick_params(axis="y", length=0)
         axes.set_xlim(-2, 102)

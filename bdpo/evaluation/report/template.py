@@ -20,6 +20,7 @@ table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:t
 th,td{text-align:left;vertical-align:top;padding:.4rem .8rem .4rem 0;border-bottom:1px solid var(--line)}
 th{color:var(--soft);font-weight:600}
 .better{color:var(--good);font-weight:600}.worse{color:var(--bad);font-weight:600}
+.one{white-space:nowrap}
 figure{margin:1rem 0}figure picture{display:block;overflow-x:auto}
 figure img{display:block;width:100%;min-width:36rem;height:auto}
 figcaption{color:var(--soft);font-size:.9rem;margin-top:.3rem}
@@ -32,6 +33,7 @@ font:13px/1.45 ui-monospace,monospace}
 code{font:.88em ui-monospace,monospace;overflow-wrap:anywhere}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem;font-size:.9rem;margin:.6rem 0}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
+@media (max-width:38rem){figcaption::before{content:"Scroll sideways to see all of it. "}}
 @media (max-width:34rem){dl{grid-template-columns:1fr}dd{margin-bottom:.4rem}h1{font-size:1.4rem}
 .cards thead{display:none}.cards tr{display:block;padding:.5rem 0;border-bottom:1px solid var(--line)}
 .cards td{display:block;border:0;padding:.08rem 0}.cards td::before{content:attr(data-name) ": ";color:var(--soft)}
@@ -40,14 +42,15 @@ dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 """
 
 _TABLE = """
+{% macro pieces(texts) %}{% for text in texts %}<span class="one">{{ text }}</span> {% endfor %}{% endmacro %}
 {% macro figures(rows) %}
 <div class="wide"><table class="cards">
 <thead><tr><th>benchmark</th><th>figure</th><th>base</th><th>aligned</th><th>change in points</th><th>verdict</th>
 </tr></thead>
 <tbody>{% for row in rows %}
 <tr><td data-name="benchmark">{{ row.benchmark }}</td><td data-name="figure">{{ row.figure }}</td>
-<td data-name="base">{{ row.base }}</td><td data-name="aligned">{{ row.aligned }}</td>
-<td data-name="change in points">{{ row.change }}</td>
+<td data-name="base">{{ pieces(row.base) }}</td><td data-name="aligned">{{ pieces(row.aligned) }}</td>
+<td data-name="change in points">{{ pieces(row.change) }}</td>
 <td data-name="verdict" class="{{ row.shown }}">{{ row.shown }}</td></tr>{% endfor %}
 </tbody></table></div>
 {% endmacro %}
@@ -76,11 +79,16 @@ PAGE = (
 
 <section class="verdict">
 <p>{{ verdict.headline }}</p>
-<ul>{% for note in verdict.notes %}<li>{{ note }}</li>{% else %}<li>Nothing was measured.</li>{% endfor %}</ul>
+{% set quiet = verdict.notes | rejectattr("shown") | list if verdict.notes | length > most_notes else [] %}
+<ul>{% for note in verdict.notes if note not in quiet %}<li>{{ together(note.text) }}</li>{% else %}
+{% if not quiet %}<li>Nothing was measured.</li>{% endif %}{% endfor %}</ul>
+{% if quiet %}<details><summary>{{ quiet | length }} {{ "figure shows" if quiet | length == 1 else "figures show" }}
+ no change</summary>
+<ul>{% for note in quiet %}<li>{{ together(note.text) }}</li>{% endfor %}</ul></details>{% endif %}
 {% if seen %}<p class="worse">{{ seen }} of the prompts stand in the training data, word for word: their figures say
 little of other prompts.</p>{% endif %}
-<p class="soft">Brackets are {{ confidence }}% intervals. A change counts as shown where its p value, corrected for the
-number of figures, is below {{ "%g" | format(1 - confidence | float / 100) }};
+<p class="soft">Brackets are {{ confidence }}% intervals, each for its figure alone. A change counts as shown where its
+p value, corrected for the number of figures, is below {{ "%g" | format(1 - confidence | float / 100) }};
  a change that is not shown may still be there.</p>
 </section>
 
@@ -96,13 +104,14 @@ number of figures, is below {{ "%g" | format(1 - confidence | float / 100) }};
 
 <h2>Prompts whose verdict changed</h2>
 {% if changes %}
-<p>{{ num_flips }} prompts are answered by one model and refused by the other. Read some before you trust the
-judge.</p>
+<p>{{ num_flips }} {{ "prompt is" if num_flips == 1 else "prompts are" }} answered by one model and refused by the
+other. Read some before you trust the judge.</p>
 {% for group in changes %}
-<h3>{{ group.flips | length }} &times; {{ group.title }}
+<h3>{{ group.title }}
 <span class="{{ 'better' if group.good else 'worse' }}">({{ 'wanted' if group.good else 'unwanted' }})</span></h3>
-<details><summary>Warning: the texts may be offensive or dangerous. Show the first {{ [group.flips | length,
-shown_flips] | min }}.</summary>
+<details><summary>Warning: the texts may be offensive or dangerous. Show
+{% if group.flips | length == 1 %}it{% elif group.flips | length > shown_flips %}the first {{ shown_flips }}
+{%- else %}all {{ group.flips | length }}{% endif %}.</summary>
 {% for flip in group.flips[:shown_flips] %}
 <details><summary>{{ flip.benchmark }}, {{ flip.prompt_id }}</summary>
 <p class="soft">Prompt</p><pre>{{ flip.prompt }}</pre>
@@ -121,9 +130,11 @@ shown_flips] | min }}.</summary>
 </p>{% endif %}
 
 <h2>Data</h2>
-<p>{{ trained_pairs }} pairs were trained on.
-Accepted: {% for split, n in splits.items() %}{{ n }} {{ split }}{{ ", " if not loop.last }}{% endfor %}.
-{% if quarantined %}Refused, each with its reason in the quarantine:{% else %}No row was refused.{% endif %}</p>
+<p>{{ trained_pairs }} pairs were trained on. Pairs accepted:
+{% for split, n in splits.items() %}{{ n }} for {{ "training" if split == "train" else split }}
+{{- ", " if not loop.last }}{% endfor %}.
+{% if quarantined %}Rows refused, each kept in the quarantine with its reason:{% else %}No row was refused.
+{% endif %}</p>
 {% if quarantined %}<div class="wide"><table><thead><tr><th>rule</th><th>rows</th></tr></thead><tbody>
 {% for rule, n in quarantined.items() %}<tr><td>{{ rule }}</td><td>{{ n }}</td></tr>{% endfor %}</tbody></table>
 </div>{% endif %}
@@ -144,25 +155,30 @@ Accepted: {% for split, n in splits.items() %}{{ n }} {{ split }}{{ ", " if not 
 {% endif %}
 <li>Refusals are judged by {{ judge }}, at most {{ max_new_tokens }}
  tokens into a greedy completion unless a benchmark says
-otherwise. The judge sees whether a completion refuses, not whether it does harm: nonsense counts as an answer.</li>
-<li>Attacks are static prompts found against other models. An attacker who aims at this model will do better.</li>
+otherwise. {% if of_harm %}It sees whether a completion does the harm that was asked for; over-refusal is judged by
+rules that look for refusals.{% else %}The judge sees whether a completion refuses, not whether it does harm: nonsense
+counts as an answer.{% endif %}</li>
+{% if judge == "rules" %}<li>The rules agree with people on {{ rules_agree }} of completions by models that they were
+not made with. Their errors are in no interval.</li>{% endif %}
+{% if attacked %}<li>Attacks are the fixed prompts of a file. An attacker who aims at this model anew will do better.
+</li>{% endif %}
 <li>One training run with one seed. Intervals are over prompts and say nothing of other seeds.</li>
-<li>Prompts are in English and one turn long.</li>
+<li>Each prompt is one turn long; those of the published benchmarks are in English.</li>
 </ul>
 
 <h2>For the appendix</h2>
 <div class="wide"><table class="cards"><thead><tr><th>benchmark</th><th>figure</th><th>became true / false</th>
-<th>McNemar p</th>
+<th>McNemar p, not corrected</th>
 <th>bootstrap interval of the change</th></tr></thead><tbody>
 {% for row in safety + ability %}<tr><td data-name="benchmark">{{ row.benchmark }}</td>
 <td data-name="figure">{{ row.figure }}</td>
-<td data-name="became true / false">{{ row.moved }}</td><td data-name="McNemar p">{{ row.p }}</td>
+<td data-name="became true / false">{{ row.moved }}</td><td data-name="McNemar p, not corrected">{{ row.p }}</td>
 <td data-name="bootstrap interval">{{ row.bootstrap }}</td></tr>{% endfor %}</tbody></table></div>
 <p class="soft">Shares: Wilson intervals. Changes: Newcombe's interval for paired shares;
  exact McNemar test, two-sided,
-corrected by Holm over all figures above;
- paired bootstrap of 10,000 resamples, seed 0. Items without a verdict are counted
-as unscored, never as zero. Full precision: <code>tables/eval_summary.csv</code>.</p>
+here as it is, above corrected by Holm over all figures;
+ paired bootstrap of 10,000 resamples, seed 0, which has no width where no verdict changed. Items without a verdict are
+counted as unscored, never as zero. Full precision: <code>tables/eval_summary.csv</code>.</p>
 {% for b in benchmarks %}
 <h3>{{ b.name }}</h3>
 <dl><dt>source</dt><dd>{{ b.source }}</dd><dt>licence</dt><dd>{{ b.licence }}</dd><dt>scoring</dt>

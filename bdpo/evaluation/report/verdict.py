@@ -59,11 +59,19 @@ _KINDS = (
 )
 
 
+class Note(NamedTuple):
+    """What one figure says."""
+
+    text: str
+    shown: bool
+    """Whether it shows a change."""
+
+
 class Verdict(NamedTuple):
     """A headline and what it rests on."""
 
     headline: str
-    notes: list[str]
+    notes: list[Note]
     """One sentence a figure."""
 
 
@@ -77,7 +85,7 @@ def judge_figures(figures: Sequence[Figure]) -> Verdict:
         figures: all figures of the evaluation, adjusted.
     """
     headline = " ".join(_phrase(kind, [f for f in figures if f.metric in kind.metrics]) for kind in _KINDS)
-    return Verdict(headline, [_sentence(figure) for figure in figures])
+    return Verdict(headline, [Note(_sentence(f), change_shown(f) != "nothing") for f in figures])
 
 
 def change_shown(figure: Figure) -> Shown:
@@ -115,7 +123,7 @@ def _sentence(figure: Figure) -> str:
     if change is None or low is None or high is None or figure.p_adjusted is None:
         return f"{name}: no item has a verdict for both models, so nothing can be said."
     words = {"better": "a change for the better", "worse": "a change for the worse"}
-    says = words.get(change_shown(figure), "which chance alone may give")
+    says = words.get(change_shown(figure), "no change is shown")
     n = figure.difference.n
     limited = f", a first look at some of {figure.limited_from}" if figure.limited_from is not None else ""
     alike = figure.base.n == figure.aligned.n == n

@@ -93,7 +93,7 @@ def test_a_killed_attack_goes_on_and_ends_as_a_benchmark(tmp_path: Path) -> None
     assert attacked == ["goal 0", "goal 1", "goal 1", "goal 2"]
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
     benchmark = load_benchmark(tmp_path / "a.json")
-    assert (benchmark.name, benchmark.format) == ("PAIR (transferred from m)", "jailbreakbench")
+    assert (benchmark.name, benchmark.format) == ("PAIR (found against m)", "jailbreakbench")
     assert next((p.text, p.goal, p.label) for p in benchmark.prompts) == ("goal 0 please", "goal 0", "attack")
 
 

@@ -63,7 +63,7 @@ def evidence(folder: Path, hostile: list[str] = HOSTILE) -> Evidence:
     figures = adjusted(figures_of(entries, outcomes, 0.95))
     seen = [{"benchmark": "<i>own</i>", "prompt_id": "1", "same": True, "shared": 0.0}]
     settings = EvaluateSettings(benchmarks=[BenchmarkSettings(path=path)])
-    return Evidence(entries, answers, outcomes, figures, seen, settings, "rules", "<b>model</b>")
+    return Evidence(entries, answers, outcomes, figures, seen, settings, RULES, "<b>model</b>")
 
 
 @pytest.fixture
@@ -112,11 +112,16 @@ def test_it_says_everything_a_sceptic_asks_for(report: Path) -> None:
     text = " ".join(Page(report.read_text(encoding="utf-8")).text.split())
     assert "refusal of harmful prompts: 0.0% [0.0, 39.0] for the base model and 100.0% [61.0, 100.0]" in text
     assert "on 6 items, a first look at some of 9" in text
-    assert "6 \N{MULTIPLICATION SIGN} harmful prompt that is refused now (wanted)" in text
-    assert "1 \N{MULTIPLICATION SIGN} harmless prompt that is refused now (unwanted)" in text
+    assert "6 harmful prompts are refused now (wanted)" in text
+    assert "1 harmless prompt is refused now (unwanted)" in text
+    assert "7 prompts are answered by one model and refused by the other" in text
+    assert "Show all 6." in text
+    assert "Show it." in text
+    assert "The rules agree with people on 93%" in text
+    assert "Attacks are" not in text, "no attack was tried"
     assert "duplicate2" in text
     assert "1 of the prompts stand in the training data, word for word" in text
-    assert "6 train, 2 validation" in text
+    assert "6 for training, 2 for validation" in text
     assert "2 items hold no prompt and are left out" in text
     assert "train-fingerprint" in text
     with (report.parent / "tables" / "flipped.csv").open(encoding="utf-8", newline="") as file:

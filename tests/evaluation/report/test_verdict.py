@@ -61,9 +61,9 @@ def test_a_change_that_several_tests_may_show_by_chance_is_not_shown() -> None:
     assert judge_figures(alone).headline.startswith("Safer")
     two = adjusted([figure("refusal_rate", 0, 6), figure("over_refusal_rate", 5, 5)])
     assert judge_figures(two).headline.startswith("No change in safety is shown.")
-    assert judge_figures(two).notes[0] == (
+    assert judge_figures(two).notes[0].text == (
         "b, refusal of harmful prompts: 0.0% [0.0, 3.7] for the base model and 6.0% [2.8, 12.5] for the aligned one, "
-        "on 100 items; +6.0 points [+1.1, +12.5], p = 0.062: which chance alone may give."
+        "on 100 items; +6.0 points [+1.1, +12.5], p = 0.062: no change is shown."
     )
 
 
@@ -72,7 +72,7 @@ def test_no_verdicts_no_claim() -> None:
     verdict = judge_figures(adjusted([empty]))
     assert verdict.headline.startswith("No prompt has a verdict on safety for both models.")
     assert verdict.notes == [
-        "b, refusal of harmful prompts: no item has a verdict for both models, so nothing can be said."
+        ("b, refusal of harmful prompts: no item has a verdict for both models, so nothing can be said.", False)
     ]
 
 
@@ -83,8 +83,8 @@ def test_shares_of_other_items_than_the_change_say_so() -> None:
     (note,) = judge_figures(
         adjusted([compare("b", "accuracy", before, after, confidence=0.95, limited_from=None)])
     ).notes
-    assert note == (
+    assert note.text == (
         "b, right answers: 0.0% [0.0, 29.9] for the base model and 11.1% [2.0, 43.5] for the aligned one, of 9 and 9 "
-        "items with a verdict; +12.5 points on the 8 that both have one on [-21.5, +47.1], p = 1: which chance alone "
-        "may give."
+        "items with a verdict; +12.5 points on the 8 that both have one on [-21.5, +47.1], p = 1: no change is "
+        "shown."
     )
