@@ -146,11 +146,11 @@ def train(
     notes: list[str] = []
     if resumed_from:
         progress.say(f"train: going on from the checkpoint of step {resumed_from}")
-    progress.begin("train", total_steps, "steps", done=resumed_from)
     with ExitStack() as stack:
         stack.enter_context(have_devices(devices, work=workdir, say=progress.say))
         if facts.needs_reference:
             check_scores(scratch / PREPARED_FILE, source, model, settings.token_budget)
+        progress.begin("train", total_steps, "steps", done=resumed_from)
         launched = time.monotonic()
         trackers = open_trackers(
             settings.report_to,
