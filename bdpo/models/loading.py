@@ -72,6 +72,8 @@ def load_model(
             **quantized,
         )
     except Exception as error:
+        if attention == "sdpa" and "does not support an attention implementation" in str(error):
+            raise UserError(f"The model in {folder} has no SDPA attention: set model.attention=eager.") from error
         # safetensors raises a type of its own for a truncated file, transformers several others.
         raise UserError(f"The model in {folder} cannot be loaded: {first_line(error)}") from error
     missing = sorted(report["missing_keys"])

@@ -48,7 +48,6 @@ from bdpo.training.worker_files import (
     VISIBLE_GPUS,
     Job,
 )
-from bdpo.versions import STAGES
 
 METRICS = pa.schema(
     [
@@ -61,7 +60,6 @@ METRICS = pa.schema(
 )
 """`metrics.parquet`: after how many steps, on which split, what."""
 
-VERSION = STAGES["train"]
 _JOB_FILE = "job.json"
 
 
@@ -146,11 +144,11 @@ def train(
     notes: list[str] = []
     if resumed_from:
         progress.say(f"train: going on from the checkpoint of step {resumed_from}")
-    progress.begin("train", total_steps, "steps", done=resumed_from)
     with ExitStack() as stack:
         stack.enter_context(have_devices(devices, work=workdir, say=progress.say))
         if facts.needs_reference:
             check_scores(scratch / PREPARED_FILE, source, model, settings.token_budget)
+        progress.begin("train", total_steps, "steps", done=resumed_from)
         launched = time.monotonic()
         trackers = open_trackers(
             settings.report_to,

@@ -58,3 +58,9 @@ def test_a_tokenizer_without_a_template_is_refused(folder: Path) -> None:
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(UserError, match="has no chat template; use an instruct model"):
         load_tokenizer(folder)
+
+
+def test_a_family_without_sdpa_says_which_setting_to_change(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "gemma", "gemma2")
+    assert refusal(folder) == f"The model in {folder} has no SDPA attention: set model.attention=eager."
+    assert load_model(folder, dtype="float32", attention="eager").config.model_type == "gemma2"

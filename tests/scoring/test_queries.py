@@ -1,5 +1,6 @@
 """The questions that the README answers with a query, on a tiny run."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from bdpo.artifacts.catalogue import query_catalogue
 from bdpo.config import load_config
 from bdpo.pipeline import Pipeline
 from data_checks import GreatExpectationsChecks
+from tests.paths import ROOT
 from tests.tiny_run import CATEGORIES, tiny_run
 
 MOST_IMBALANCED = """
@@ -118,3 +120,10 @@ def test_the_summary_of_mutual_information(root: Path, pairs: list[dict[str, Any
         assert row["mean_abs"] == pytest.approx(np.abs(own).mean())
         quantiles = [row[name] for name in ("min", "q05", "q25", "median", "q75", "q95", "max")]
         assert quantiles == pytest.approx(np.quantile(own, [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1]))
+
+
+def test_the_questions_of_the_readme_are_answered(root: Path) -> None:
+    (block,) = re.findall(r"```sql\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    questions = [question for question in block.split(";") if question.strip()]
+    assert len(questions) == 3
+    assert all(ask(root, question) for question in questions)

@@ -1,11 +1,14 @@
 """One training at a time has a device; others wait for it, and for nothing else."""
 
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +16,7 @@ import torch
 from bdpo.errors import UserError
 from bdpo.training.devices import have_devices, training_devices
 from tests.paths import ROOT
+from tests.training.stage_runs import Run
 
 _HOLD = """
 import sys
@@ -24,11 +28,12 @@ with hold(Path(sys.argv[1]), lambda: None):
 """
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
+@pytest.mark.usefixtures("_own_locks")
 def test_who_comes_second_waits_says_for_whom_and_goes_on_when_the_first_is_killed(tmp_path: Path) -> None:
     said: list[str] = []
     heard, had = threading.Event(), threading.Event()
@@ -74,3 +79,22 @@ def test_gpus_are_known_by_what_they_are_and_not_by_their_place(monkeypatch: pyt
     assert training_devices(8, alone=False) == ["gpu-a", "gpu-b"]
     with pytest.raises(UserError, match=r"train\.processes is 3 where 2 GPUs are seen: each process takes one"):
         training_devices(3, alone=True)
+
+
+@pytest.mark.slow
+def test_of_two_runs_by_hand_the_second_trains_when_the_first_is_gone(run: Any, config: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(config.parent, tmp_path / "other") / config.name
+    first = run("train.epochs=200")
+    first.wait_for(lambda: first.steps() >= 1, "step 1")
+    second = Run(other)
+    try:
+        while second.scratch is None or not (second.scratch / "job.json").exists():
+            assert second.parent.poll() is None
+            time.sleep(0.1)
+        time.sleep(2)
+        assert not (second.scratch / "train.log").exists()
+        first.kill("parent")
+        assert second.parent.wait(timeout=500) == 0
+    finally:
+        second.parent.kill()
+        second.parent.wait()
