@@ -134,5 +134,5 @@ def test_the_whole_on_a_tiny_model_scores_once(tmp_path: Path) -> None:
 def config_with(folder: Path, grid: dict[str, Any]) -> Path:
     """A tiny run's config with this grid."""
     path = tiny_run(folder)
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"ablation": grid}))
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"ablation": grid}, sort_keys=False))
     return path
