@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from bdpo.errors import UserError
+from bdpo.models import load_for_inference
 from bdpo.progress import Silent
-from bdpo.training import score_check
 from bdpo.training.stage import train as train_stage
 from tests.training.stage_runs import pipeline
 
@@ -92,14 +92,13 @@ def test_the_reference_leaves_a_gpu_to_the_training(with_scores: Train, monkeypa
     """Torch keeps what a model took for the next one of the same process; the training is another."""
     loaded: list[weakref.ref[object]] = []
     emptied: list[object] = []
-    load = score_check.load_for_inference
 
     def noted(*places: Any, **settings: Any) -> Any:
-        model = load(*places, **settings)
+        model = load_for_inference(*places, **settings)
         loaded.append(weakref.ref(model))
         return model
 
-    monkeypatch.setattr(score_check, "load_for_inference", noted)
+    monkeypatch.setattr("bdpo.training.score_check.load_for_inference", noted)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(loaded[0]()))
     monkeypatch.setattr("bdpo.training.stage.launch", _launch)
