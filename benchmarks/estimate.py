@@ -5,8 +5,8 @@
 
 Bytes a weight in bfloat16, with W processes (ZeRO, arXiv 1910.02054, section 5; what this engine keeps in float32
 added): 2 the model's weights, 2 a pass's gradients, 4 gradient sums, 4 master weights, 8 AdamW's two moments.  The
-last three are divided by W from stage 1 on, a pass's gradients from stage 2 on, the weights from stage 3 on; there
-DeepSpeed leaves up to `stage3_max_live_parameters`, a thousand million, together besides.  Several processes also
+last two are divided by W from stage 1 on, gradients and their sums from stage 2 on, the weights from stage 3 on.  At
+stage 1 a gradient joins its sum as soon as it is there, and none is kept.  At stage 3 DeepSpeed leaves up to `stage3_max_live_parameters`, a thousand million, together besides.  Several processes also
 need a bucket of gradients (`reduce_bucket_size`, five hundred million) and its float32 copy to send.
 """
 
@@ -60,10 +60,14 @@ SHAPES = (
 
 def state_bytes(weights: int, *, stage: int, world: int) -> float:
     """Most that a process has in bytes, activations apart; stage 0 is run as 1."""
-    shared = GRADIENT_SUM + MASTER + MOMENTS
-    shared += GRADIENT if stage >= 2 else 0
-    shared += WEIGHT if stage >= 3 else 0
-    own = WEIGHT + GRADIENT + GRADIENT_SUM + MASTER + MOMENTS - shared
+    shared = MASTER + MOMENTS
+    own = WEIGHT + GRADIENT_SUM
+    if stage >= 2:
+        shared += GRADIENT + GRADIENT_SUM
+        own -= GRADIENT_SUM
+    if stage >= 3:
+        shared += WEIGHT
+        own -= WEIGHT
     live = WEIGHT * min(weights, LIVE_WEIGHTS) if stage >= 3 and world > 1 else 0
     buckets = (GRADIENT + 4) * min(weights, BUCKET) if world > 1 else 0
     return weights * (own + shared / world) + live + buckets

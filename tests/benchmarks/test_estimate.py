@@ -13,8 +13,8 @@ def test_the_shapes_have_their_published_numbers_of_weights() -> None:
 @pytest.mark.parametrize(
     ("stage", "world", "expected"),
     [
-        (0, 1, 20),  # 2 + 2 + 4 + 4 + 8
-        (1, 4, 14),  # 2 + 2 + 16 / 4, and 6 of buckets
+        (0, 1, 18),  # 2 + 4 + 4 + 8
+        (1, 4, 15),  # 2 + 4 + 12 / 4, and 6 of buckets
         (2, 4, 12.5),  # 2 + 18 / 4 + 6
         (3, 4, 13),  # 20 / 4 + 2 together + 6
     ],

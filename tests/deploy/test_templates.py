@@ -71,7 +71,11 @@ def test_the_image_has_the_locked_versions_and_the_deployments_their_pools() -> 
     assert "--requirement requirements.lock" in lines
     assert re.search(r"^USER bdpo$", lines, re.MULTILINE)
     read = yaml.safe_load((DEPLOY / "prefect.yaml").read_text())
-    assert [entry["work_pool"]["name"] for entry in read["deployments"]] == ["bdpo-docker", "bdpo-kubernetes"]
+    assert {entry["name"]: entry["work_pool"]["name"] for entry in read["deployments"]} == {
+        "docker": "bdpo-docker",
+        "kubernetes": "bdpo-kubernetes",
+        "kubernetes-score": "bdpo-kubernetes",
+    }
     for entry in read["deployments"]:
         file, _, flow = entry["entrypoint"].partition(":")
         assert f"def {flow}(" in (ROOT / Path(file)).read_text()
