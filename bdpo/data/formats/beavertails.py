@@ -23,6 +23,8 @@ class Response(NamedTuple):
 def parse_beavertails(row: Mapping[str, Any]) -> Response:
     """`prompt`, `response`, `is_safe` and `category`, an object of harm to true or false.
 
+    The columns are those of PKU-Alignment/BeaverTails on the hub.
+
     Raises:
         RowProblem: a field is missing or has another type, or the response is blank.
     """

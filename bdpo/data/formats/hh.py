@@ -16,7 +16,7 @@ def is_transcript(value: str) -> bool:
 
 
 def parse_hh(row: Mapping[str, Any]) -> Candidate:
-    """Anthropic HH-RLHF: two transcripts that part at the last assistant turn.
+    """Anthropic HH-RLHF (Anthropic/hh-rlhf on the hub): two transcripts that part at the last assistant turn.
 
     Raises:
         RowProblem: a field is missing, a transcript has no such turns, or the prompts differ.
