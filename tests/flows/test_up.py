@@ -37,10 +37,14 @@ class Up:
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, cwd=home)
         deadline = time.monotonic() + START_S
-        while "Ready: " not in self.log.read_text():
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.2)
+        try:
+            while "Ready: " not in self.log.read_text():
+                assert self.process.poll() is None, self.log.read_text()
+                assert time.monotonic() < deadline, self.log.read_text()
+                time.sleep(0.2)
+        except BaseException:
+            self.process.kill()  # no fixture knows it yet
+            raise
 
     def run(self, deployment: str, **parameters: Any) -> subprocess.CompletedProcess[str]:
         """`prefect deployment run bdpo/NAME --watch`."""
