@@ -6,8 +6,9 @@
 Bytes a weight in bfloat16, with W processes (ZeRO, arXiv 1910.02054, section 5; what this engine keeps in float32
 added): 2 the model's weights, 2 a pass's gradients, 4 gradient sums, 4 master weights, 8 AdamW's two moments.  The
 last two are divided by W from stage 1 on, gradients and their sums from stage 2 on, the weights from stage 3 on.  At
-stage 1 a gradient joins its sum as soon as it is there, and none is kept.  At stage 3 DeepSpeed leaves up to `stage3_max_live_parameters`, a thousand million, together besides.  Several processes also
-need a bucket of gradients (`reduce_bucket_size`, five hundred million) and its float32 copy to send.
+stage 1 a gradient joins its sum as soon as it is there, and none is kept.  At stage 3 DeepSpeed leaves up to
+`stage3_max_live_parameters`, a thousand million, together besides.  Several processes also need a bucket of gradients
+(`reduce_bucket_size`, five hundred million) and its float32 copy to send.
 """
 
 import argparse
