@@ -20,6 +20,16 @@ _SHOWN = 200
 _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect is an error: followed, it would take the key and the prompts to an address that nobody named."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirects)
+
+
 class ChatEndpoint:
     """One model behind `/chat/completions`."""
 
@@ -81,7 +91,7 @@ class ChatEndpoint:
             pause_s = self._first_pause_s * 2**attempt
             self._wait_for_turn()
             try:
-                with urllib.request.urlopen(request, timeout=self._timeout_s) as response:  # noqa: S310
+                with _OPENER.open(request, timeout=self._timeout_s) as response:
                     return self._content(json.loads(response.read()))
             except urllib.error.HTTPError as error:
                 reason = f"HTTP {error.code} {error.reason}{self._said(error)}"
@@ -120,6 +130,8 @@ class ChatEndpoint:
         return f": {shown}" if shown else ""
 
     def _remedy(self, code: int) -> str:
+        if 300 <= code < 400:
+            return " Redirects are not followed; give the address that it leads to."
         if code not in (401, 403):
             return ""
         if self._key:

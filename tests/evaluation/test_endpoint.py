@@ -190,3 +190,17 @@ def test_a_key_that_is_missing_or_wrong_is_named_and_never_shown(
         match=r"Incorrect key \*\*\*\. It does not take the key in the environment variable OPENAI_API_KEY\.$",
     ):
         judge(server, tmp_path).rate("p", "c")
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_takes_the_key_nowhere(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k-123")
+    with chat_server() as elsewhere:
+        elsewhere.replies = [(200, said(0, 5, 5))]
+        server.headers = {"Location": f"{elsewhere.url}/chat/completions"}
+        server.replies = [(status, "")]
+        with pytest.raises(UserError, match=rf"refuses the request: HTTP {status} .*Redirects are not followed"):
+            judge(server, tmp_path).rate("p", "c")
+        assert not elsewhere.requests
