@@ -42,7 +42,8 @@ def refused(frame: pd.DataFrame, max_chars: int = 1000) -> list[tuple[int, str]]
     [
         ("blank_prompt", said("first", "answer", " \t\u3000"), said(" ", "answer", "last")),
         ("blank_chosen", {"chosen": " \n\u2003"}, {"chosen": "."}),
-        ("blank_rejected", {"rejected": ""}, {"rejected": "\u200b"}),
+        ("blank_rejected", {"rejected": ""}, {"rejected": "\u200b."}),
+        ("blank_rejected", {"rejected": "\u200b\ufeff"}, {"rejected": "."}),
         ("identical_sides", {"chosen": "same", "rejected": " same\n"}, {"chosen": "same", "rejected": "Same"}),
         ("over_long", said("p" * 990) | {"chosen": "c" * 11}, said("p" * 990) | {"chosen": "c" * 10, "rejected": "r"}),
         ("over_long", said("p" * 500, "p" * 489) | {"chosen": "c", "rejected": "r" * 11}, said("é" * 997)),
@@ -62,7 +63,7 @@ def test_which_control_characters_are_refused(code: int) -> None:
 
 
 def test_a_row_breaks_every_rule_that_it_breaks() -> None:
-    assert refused(pairs({"chosen": " ", "rejected": ""}, said("\x01" * 1001))) == [
+    assert refused(pairs({"chosen": " ", "rejected": ""}, said("a" + "\x01" * 1000))) == [
         (0, "blank_chosen"),
         (0, "blank_rejected"),
         (0, "identical_sides"),

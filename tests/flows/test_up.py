@@ -231,7 +231,7 @@ def test_a_value_of_the_wrong_type_is_refused_before_a_run_is_made(up: Up) -> No
     (full,) = up.ask("deployments", deployments={"name": {"any_": ["full"]}})
     properties = full["parameter_openapi_schema"]["properties"]
     assert {name: field["title"] for name, field in properties.items()}.keys() == {
-        "config", "overrides", "only", "force", "with_inputs", "pause_before_train",
+        "config", "overrides", "only", "force", "with_inputs", "pause_before_train", "share",
     }  # fmt: skip
     for wrong in ({"only": "trian"}, {"with_inputs": "perhaps"}, {"force": ["everything"]}, {"overrides": "beta=1"}):
         with pytest.raises(urllib.error.HTTPError) as refused:

@@ -19,6 +19,11 @@ def test_without_an_input_the_instruction_stands_alone(nothing: dict[str, Any]) 
     assert parse_alpaca(ROW | nothing).prompt == [{"role": "user", "content": "Translate."}]
 
 
+@pytest.mark.parametrize("nothing", [{"instruction": ""}, {"instruction": None}])
+def test_an_input_alone_is_the_prompt(nothing: dict[str, Any]) -> None:
+    assert parse_alpaca(ROW | nothing).prompt == [{"role": "user", "content": "Bonjour"}]
+
+
 def test_history_and_system_come_before_the_instruction() -> None:
     assert parse_alpaca(ROW | {"history": [["Hi", "Yes?"]], "system": "Be kind."}).prompt == [
         {"role": "system", "content": "Be kind."},
@@ -36,7 +41,7 @@ def test_labels_are_kept_and_the_rest_is_meta() -> None:
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"instruction": None}, "missing_field"),
+        ({"instruction": None, "input": None}, "missing_field"),
         ({"instruction": 3}, "wrong_type"),
         ({"input": ["x"]}, "wrong_type"),
         ({"rejected": None}, "missing_field"),
