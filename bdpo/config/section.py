@@ -26,9 +26,13 @@ def resolve_path(value: str | Path) -> Path:
     Raises:
         ValueError: it is none that a system takes, or begins with the home folder of an unknown user.
     """
+    return _absolute(value).resolve()
+
+
+def _absolute(value: str | Path) -> Path:
     folder = value.folder if isinstance(value, LocatedStr) else Path.cwd()
     try:
-        return Path(folder, Path(value).expanduser()).resolve()
+        return Path(folder, Path(value).expanduser())
     except RuntimeError:
         raise ValueError(f"{str(value)!r} begins with the home folder of a user who is not known here") from None
 
@@ -46,8 +50,7 @@ def _resolve_data(value: object) -> object:
     """Resolve a path likewise, but for its last part."""
     if not isinstance(value, (str, Path)) or not str(value):
         return value
-    folder = value.folder if isinstance(value, LocatedStr) else Path.cwd()
-    path = Path(folder, Path(value).expanduser())
+    path = _absolute(value)
     return path.resolve() if path.name in ("", "..") else path.parent.resolve() / path.name
 
 

@@ -130,6 +130,10 @@ LAUGHS = "a0: &a0 [ha, ha]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" 
         ('extends: "a\\0b"\n', "field `extends`: embedded null"),
         ("extends: ~no-such-user/x.yaml\n", "field `extends`: '~no-such-user/x.yaml' begins with the home folder"),
         (f"{MINIMAL}artifacts: ~no-such-user/x\n", "field `artifacts`: '~no-such-user/x' begins with the home folder"),
+        (
+            MINIMAL.replace("data/rows", "~no-such-user/rows"),
+            "field `ingest.sources.0.path`: '~no-such-user/rows.jsonl' begins with the home folder",
+        ),
         (f"name: {'[' * 2000}{']' * 2000}\n", "config.yaml: the YAML is nested too deeply"),
         (LAUGHS, "config.yaml: the config holds more than 10,000 values, each use of a YAML alias counted"),
     ],
