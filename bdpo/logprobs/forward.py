@@ -30,11 +30,7 @@ def response_logps(model: PreTrainedModel, batch: Batch) -> Tensor:
 
     Returns:
         (N,) float32, in the order of `batch.targets`.
-
-    Raises:
-        UserError: the model has no such token, or takes no row of that length.
     """
-    _require_room(model, batch)
     arguments: dict[str, Any] = {}
     if batch.packing is not None:
         assert has_packed_attention(model), "without `choose_layout` each row would see all the others"
@@ -47,7 +43,12 @@ def response_logps(model: PreTrainedModel, batch: Batch) -> Tensor:
     return token_logps(model, hidden.flatten(0, 1)[batch.sources.to(hidden.device)], batch.targets)
 
 
-def _require_room(model: PreTrainedModel, batch: Batch) -> None:
+def require_room(model: PreTrainedModel, batch: Batch) -> None:
+    """Refuse what the model's tables do not hold; while the batch is on the CPU, or a GPU would be waited for.
+
+    Raises:
+        UserError: the model has no such token, or takes no row of that length.
+    """
     config = model.config.get_text_config()
     largest = max(int(batch.input_ids.max()), int(batch.targets.max()))
     if largest >= config.vocab_size:

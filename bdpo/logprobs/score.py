@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from bdpo.errors import UserError
 from bdpo.layout.rows import Layout, Row, collate, group_rows
-from bdpo.logprobs.forward import response_logps
+from bdpo.logprobs.forward import require_room, response_logps
 from bdpo.models.allocator import kept_memory
 
 
@@ -70,7 +70,9 @@ def score_rows(
         for indices in group_rows(rows, token_budget, layout)[share]:
             chosen = [rows[i] for i in indices]
             with torch.inference_mode():
-                logps = response_logps(model, collate(chosen, layout).to(model.device)).cpu().numpy()
+                batch = collate(chosen, layout)
+                require_room(model, batch)
+                logps = response_logps(model, batch.to(model.device)).cpu().numpy()
             yield ScoredRows(indices, _unflatten(logps, indices, chosen))
 
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from bdpo.errors import UserError
 from bdpo.layout.rows import Batch
-from bdpo.logprobs.forward import response_logps, sum_logps
+from bdpo.logprobs.forward import require_room, response_logps, sum_logps
 from bdpo.training.extension import build_extension
 from bdpo.training.policy import copy_state
 from bdpo.training.shared_memory import unlink_orphans, unlink_own
@@ -120,7 +120,8 @@ class Engine:
             self._engine.enable_backward_allreduce = False
 
     def logps(self, batch: Batch) -> Tensor:
-        """Summed log-probs of a batch's responses under the policy, differentiable."""
+        """Summed log-probs of a batch's responses under the policy, differentiable; errors as `require_room`."""
+        require_room(self.model, batch)
         result: Tensor = self._engine(batch.to(self._engine.device))
         return result
 
