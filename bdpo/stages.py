@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bdpo.artifacts.pieces import Pieces
 from bdpo.config import Config
@@ -12,6 +12,9 @@ from bdpo.fingerprints import Stage
 from bdpo.models.source import ModelSource
 from bdpo.progress import Progress
 from bdpo.schemas import Checks
+
+if TYPE_CHECKING:
+    from bdpo.scoring.fill import Scoring
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,17 +76,7 @@ def compute(stage: Stage, context: StageContext) -> dict[str, Any]:
         case "score":
             from bdpo.scoring.stage import score
 
-            return score(
-                settings=context.config.score,
-                model=context.config.model,
-                source=context.source,
-                pairs=context.inputs["ingest"],
-                cache=context.cache("sequences"),
-                remote=partial(context.remote_cache, "sequences"),
-                workdir=context.workdir,
-                checks=context.checks,
-                progress=context.progress,
-            )
+            return score(_scoring(context), context.checks)
         case "train":
             from bdpo.training.stage import train
 
@@ -125,8 +118,13 @@ def compute_share(share: str, context: StageContext) -> dict[str, int]:
     from bdpo.scoring.shares import Share
     from bdpo.scoring.stage import score_share
 
-    return score_share(
-        Share.parse(share),
+    return score_share(_scoring(context), Share.parse(share))
+
+
+def _scoring(context: StageContext) -> "Scoring":
+    from bdpo.scoring.fill import Scoring
+
+    return Scoring(
         settings=context.config.score,
         model=context.config.model,
         source=context.source,

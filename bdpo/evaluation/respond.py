@@ -18,7 +18,7 @@ from bdpo.evaluation.preference import score_held_out
 from bdpo.layout.chat import tokenize_prompt
 from bdpo.layout.rows import Layout
 from bdpo.logprobs.proof import choose_layout
-from bdpo.models.loading import load_for_inference, load_tokenizer
+from bdpo.models.loading import load_reference, load_tokenizer
 from bdpo.models.source import ModelSource
 from bdpo.progress import Progress
 from bdpo.versions import GENERATION, LOGPROBS
@@ -90,14 +90,7 @@ class Respondent:
 
     @cached_property
     def _model(self) -> PreTrainedModel:
-        settings = self._settings
-        return load_for_inference(
-            self._source.folder,
-            dtype=settings.dtype,
-            attention=settings.attention,
-            trust_remote_code=settings.trust_remote_code,
-            quantization=self._source.quantization,
-        )
+        return load_reference(self._source, self._settings)
 
     @cached_property
     def _layout(self) -> Layout:

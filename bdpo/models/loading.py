@@ -6,8 +6,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from bdpo.config.model import ModelSettings
 from bdpo.errors import UserError, first_line
 from bdpo.models.quantized import four_bit_config, keep_layout
+from bdpo.models.source import ModelSource
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -85,6 +87,17 @@ def load_model(
     if quantization is not None:
         keep_layout(model)
     return model
+
+
+def load_reference(source: ModelSource, settings: ModelSettings) -> PreTrainedModel:
+    """`load_for_inference` as a run's settings have it."""
+    return load_for_inference(
+        source.folder,
+        dtype=settings.dtype,
+        attention=settings.attention,
+        trust_remote_code=settings.trust_remote_code,
+        quantization=source.quantization,
+    )
 
 
 def load_for_inference(

@@ -2,13 +2,14 @@
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from bdpo.artifacts.pieces import Pieces
 from bdpo.artifacts.store import SCRATCH, note_progress
 from bdpo.config import ModelSettings, ScoreSettings
 from bdpo.logprobs import NonFinite, choose_layout
-from bdpo.models import ModelSource, load_for_inference
+from bdpo.models import ModelSource, load_reference
 from bdpo.progress import Progress
 from bdpo.scoring.parallel import BadLogprob, score_in_processes
 from bdpo.scoring.passes import score_in_shards
@@ -16,29 +17,36 @@ from bdpo.scoring.sequences import TokenSequence, share_prompts
 from bdpo.scoring.shards import Shards
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """What pairs are scored with, and where."""
+
+    settings: ScoreSettings
+    """Sizes of forward passes and shards."""
+    model: ModelSettings
+    """Truncation, dtype and attention."""
+    source: ModelSource
+    """The reference model, loaded from its own folder."""
+    pairs: Path
+    """Folder with `pairs.parquet`."""
+    cache: Path
+    """Folder of the sequences that all runs share."""
+    remote: Callable[[Path], Pieces | None]
+    """For a folder of shards, where they are fetched from and pushed to, for other machines and for after a kill."""
+    workdir: Path
+    """The stage's own folder."""
+    progress: Progress
+
+
 def fill(
-    shards: Shards,
-    sequences: Mapping[str, TokenSequence],
-    *,
-    settings: ScoreSettings,
-    model: ModelSettings,
-    source: ModelSource,
-    remote: Pieces | None,
-    workdir: Path,
-    progress: Progress,
-    beside_others: bool = False,
+    scoring: Scoring, shards: Shards, sequences: Mapping[str, TokenSequence], *, beside_others: bool
 ) -> dict[str, TokenSequence]:
     """Score what no shard has.
 
     Args:
+        scoring: with what.
         shards: of this scorer.
         sequences: what is asked for, by key.
-        settings: sizes of forward passes and shards.
-        model: truncation, dtype and attention.
-        source: the reference model.
-        remote: where shards are fetched from and pushed to, for other machines and for after a kill.
-        workdir: for what the processes tell each other.
-        progress: where to show what happens.
         beside_others: others may do their shares of the same work in the same folder meanwhile.
 
     Returns:
@@ -48,6 +56,7 @@ def fill(
         BadLogprob: the model gives a log-prob that is none.
         UserError: the user's model, settings, disk or remote store are at fault.
     """
+    progress, remote = scoring.progress, scoring.remote(shards.folder)
 
     def waiting() -> None:
         progress.say("score: another process is scoring with this model; waiting for it to end")
@@ -71,36 +80,24 @@ def fill(
             done += written
             if remote is not None:
                 remote.push()
-            note_progress(workdir, done, len(sequences), "sequences")
+            note_progress(scoring.workdir, done, len(sequences), "sequences")
             progress.advance(written)
 
         if remote is not None:
             # What an earlier run could not push, too.
             remote.push()
-        if wanted and settings.processes > 1:
-            _score_in_processes(wanted, settings, model, source, shards, workdir, progress.say, advance)
-        elif wanted:
-            _score_here(wanted, settings, model, source, shards, progress.say, advance)
+        if wanted:
+            score = _score_in_processes if scoring.settings.processes > 1 else _score_here
+            score(scoring, shards, wanted, advance)
     return wanted
 
 
 def _score_here(
-    wanted: Mapping[str, TokenSequence],
-    settings: ScoreSettings,
-    model: ModelSettings,
-    source: ModelSource,
-    shards: Shards,
-    say: Callable[[str], None],
-    advance: Callable[[int], None],
+    scoring: Scoring, shards: Shards, wanted: Mapping[str, TokenSequence], advance: Callable[[int], None]
 ) -> None:
-    reference = load_for_inference(
-        source.folder,
-        dtype=model.dtype,
-        attention=model.attention,
-        trust_remote_code=model.trust_remote_code,
-        quantization=source.quantization,
-    )
-    layout = choose_layout(reference, say, max_length=model.max_length)
+    settings, model = scoring.settings, scoring.model
+    reference = load_reference(scoring.source, model)
+    layout = choose_layout(reference, scoring.progress.say, max_length=model.max_length)
     rows = share_prompts(wanted, token_budget=settings.token_budget, layout=layout)
     scored = score_in_shards(
         reference,
@@ -118,16 +115,10 @@ def _score_here(
 
 
 def _score_in_processes(
-    wanted: Mapping[str, TokenSequence],
-    settings: ScoreSettings,
-    model: ModelSettings,
-    source: ModelSource,
-    shards: Shards,
-    workdir: Path,
-    say: Callable[[str], None],
-    advance: Callable[[int], None],
+    scoring: Scoring, shards: Shards, wanted: Mapping[str, TokenSequence], advance: Callable[[int], None]
 ) -> None:
-    folder = workdir / SCRATCH / "score"
+    settings, model, source = scoring.settings, scoring.model, scoring.source
+    folder = scoring.workdir / SCRATCH / "score"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     told = {
@@ -143,4 +134,4 @@ def _score_in_processes(
         "processes": settings.processes,
     }
     for line in score_in_processes(wanted, folder, told, advance=advance):
-        say(line)
+        scoring.progress.say(line)

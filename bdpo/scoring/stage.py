@@ -1,8 +1,7 @@
 """Stage 2, score: the log-probs of every response under the reference model, with and without its prompt."""
 
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,16 +11,14 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from bdpo.artifacts.parquet import write_parquet
-from bdpo.artifacts.pieces import Pieces
 from bdpo.balance import method_forms, weights_sql
-from bdpo.config import ModelSettings, ScoreSettings, TrainSettings
+from bdpo.config import ModelSettings, TrainSettings
 from bdpo.errors import UserError
 from bdpo.layout import TokenizedPair, Untokenizable, null_prompt, tokenize_pairs
 from bdpo.logprobs import Scorer
-from bdpo.models import ModelSource, load_tokenizer
-from bdpo.progress import Progress
+from bdpo.models import load_tokenizer
 from bdpo.schemas import Checks
-from bdpo.scoring.fill import fill
+from bdpo.scoring.fill import Scoring, fill
 from bdpo.scoring.merge import merge
 from bdpo.scoring.parallel import BadLogprob
 from bdpo.scoring.sequences import PairKeys, TokenSequence, name_sequences
@@ -29,30 +26,12 @@ from bdpo.scoring.shards import Shards
 from bdpo.scoring.shares import Share
 
 
-def score(
-    *,
-    settings: ScoreSettings,
-    model: ModelSettings,
-    source: ModelSource,
-    pairs: Path,
-    cache: Path,
-    remote: Callable[[Path], Pieces | None],
-    workdir: Path,
-    checks: Checks,
-    progress: Progress,
-) -> dict[str, Any]:
+def score(scoring: Scoring, checks: Checks) -> dict[str, Any]:
     """Score what is not scored yet, a shard at a time, and gather the pairs' scores.
 
     Args:
-        settings: sizes of forward passes and shards.
-        model: truncation, dtype and attention.
-        source: the reference model, loaded from its own folder.
-        pairs: folder with `pairs.parquet`.
-        cache: folder of the sequences that all runs share.
-        remote: for a folder of shards, where other machines have theirs.
-        workdir: gets `scores.duckdb`, `scored_pairs.parquet` and `data_docs/`.
+        scoring: with what; its `workdir` gets `scores.duckdb`, `scored_pairs.parquet` and `data_docs/`.
         checks: row rules on what was scored.
-        progress: where to show what happens.
 
     Returns:
         Counts, speed, and how mutual information is distributed.
@@ -61,21 +40,10 @@ def score(
         UserError: the model gives a log-prob that is none; the pair is named.
     """
     started = time.monotonic()
-    asked = _read(pairs, model, source)
-    shards = Shards(cache / asked.scorer)
-    try:
-        wanted = fill(
-            shards,
-            asked.sequences,
-            settings=settings,
-            model=model,
-            source=source,
-            remote=remote(shards.folder),
-            workdir=workdir,
-            progress=progress,
-        )
-    except BadLogprob as problem:
-        raise _not_finite(problem, asked) from problem
+    asked = _read(scoring)
+    shards = Shards(scoring.cache / asked.scorer)
+    wanted = _fill(scoring, asked, shards, asked.sequences, beside_others=False)
+    workdir = scoring.workdir
     table, keys = asked.table, asked.keys
     for name in PairKeys._fields:
         table = table.append_column(name, pa.array([getattr(pair, name) for pair in keys], pa.string()))
@@ -104,19 +72,8 @@ def score(
     }
 
 
-def score_share(
-    share: Share,
-    *,
-    settings: ScoreSettings,
-    model: ModelSettings,
-    source: ModelSource,
-    pairs: Path,
-    cache: Path,
-    remote: Callable[[Path], Pieces | None],
-    workdir: Path,
-    progress: Progress,
-) -> dict[str, int]:
-    """Score one machine's part of the sequences, for `score` to gather; other arguments as there.
+def score_share(scoring: Scoring, share: Share) -> dict[str, int]:
+    """Score one machine's part of the sequences, for `score` to gather.
 
     Returns:
         Counts of the share.
@@ -124,23 +81,9 @@ def score_share(
     Raises:
         UserError: the model gives a log-prob that is none; the pair is named.
     """
-    asked = _read(pairs, model, source)
-    shards = Shards(cache / asked.scorer)
+    asked = _read(scoring)
     own = share.take(asked.sequences, asked.null_prompt)
-    try:
-        wanted = fill(
-            shards,
-            own,
-            settings=settings,
-            model=model,
-            source=source,
-            remote=remote(shards.folder),
-            workdir=workdir,
-            progress=progress,
-            beside_others=True,
-        )
-    except BadLogprob as problem:
-        raise _not_finite(problem, asked) from problem
+    wanted = _fill(scoring, asked, Shards(scoring.cache / asked.scorer), own, beside_others=True)
     return {"sequences": len(own), "sequences_scored": len(wanted), "sequences_reused": len(own) - len(wanted)}
 
 
@@ -154,13 +97,24 @@ class _Asked(NamedTuple):
     scorer: str
 
 
-def _read(pairs: Path, model: ModelSettings, source: ModelSource) -> _Asked:
+def _read(scoring: Scoring) -> _Asked:
+    model, source = scoring.model, scoring.source
     tokenizer = load_tokenizer(source.folder, trust_remote_code=model.trust_remote_code)
     scorer = Scorer(source.weights_digest, model.dtype, model.attention).digest
-    table = pq.read_table(pairs / "pairs.parquet")
+    table = pq.read_table(scoring.pairs / "pairs.parquet")
     empty = null_prompt(tokenizer, max_prompt_length=model.max_prompt_length)
     keys, sequences = name_sequences(_tokenize(tokenizer, table, model), empty, scorer)
     return _Asked(table, keys, sequences, empty, scorer)
+
+
+def _fill(
+    scoring: Scoring, asked: _Asked, shards: Shards, sequences: Mapping[str, TokenSequence], *, beside_others: bool
+) -> dict[str, TokenSequence]:
+    """`fill`, and a log-prob that is none named by its pair."""
+    try:
+        return fill(scoring, shards, sequences, beside_others=beside_others)
+    except BadLogprob as problem:
+        raise _not_finite(problem, asked) from problem
 
 
 def _tokenize(tokenizer: PreTrainedTokenizerBase, table: pa.Table, model: ModelSettings) -> list[TokenizedPair]:

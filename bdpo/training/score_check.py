@@ -9,7 +9,7 @@ from bdpo.errors import UserError
 from bdpo.logprobs.proof import choose_layout
 from bdpo.logprobs.score import score_rows
 from bdpo.models.allocator import release_memory
-from bdpo.models.loading import load_for_inference
+from bdpo.models.loading import load_reference
 from bdpo.models.source import ModelSource
 from bdpo.training.prepare import read_split
 
@@ -41,13 +41,7 @@ def check_scores(prepared: Path, source: ModelSource, model: ModelSettings, toke
 def _recompute(prepared: Path, source: ModelSource, model: ModelSettings, token_budget: int) -> None:
     data = read_split(prepared, "train")
     spread = torch.linspace(0, len(data.rows) - 1, min(_SAMPLE_PAIRS, len(data.rows))).long().tolist()
-    reference = load_for_inference(
-        source.folder,
-        dtype=model.dtype,
-        attention=model.attention,
-        trust_remote_code=model.trust_remote_code,
-        quantization=source.quantization,
-    )
+    reference = load_reference(source, model)
     layout = choose_layout(reference, lambda line: None, max_length=model.max_length)
     sample = [data.rows[i] for i in spread]
     for scored in score_rows(reference, sample, token_budget=token_budget, layout=layout):

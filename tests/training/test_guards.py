@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bdpo.errors import UserError
-from bdpo.models import load_for_inference
+from bdpo.models import load_reference
 from bdpo.progress import Silent
 from bdpo.training.stage import train as train_stage
 from tests.training.stage_runs import pipeline
@@ -94,11 +94,11 @@ def test_the_reference_leaves_a_gpu_to_the_training(with_scores: Train, monkeypa
     emptied: list[object] = []
 
     def noted(*places: Any, **settings: Any) -> Any:
-        model = load_for_inference(*places, **settings)
+        model = load_reference(*places, **settings)
         loaded.append(weakref.ref(model))
         return model
 
-    monkeypatch.setattr("bdpo.training.score_check.load_for_inference", noted)
+    monkeypatch.setattr("bdpo.training.score_check.load_reference", noted)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(loaded[0]()))
     monkeypatch.setattr("bdpo.training.stage.launch", _launch)
