@@ -2,7 +2,10 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
+import fsspec
 import pytest
 from hypothesis import settings
 
@@ -15,3 +18,12 @@ settings.load_profile("bdpo")
 def _own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Trainings of tests that run side by side do not wait for each other's device."""
     tempfile.tempdir = os.environ["TMPDIR"] = str(tmp_path_factory.mktemp("tmp"))
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """Fsspec's file system in memory, empty; `memory://` leads to it."""
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    yield system
+    system.store.clear()

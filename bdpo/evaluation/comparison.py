@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 
 from bdpo.artifacts.catalogue import run_records
-from bdpo.artifacts.manifest import find_damage, read_manifest
+from bdpo.artifacts.manifest import Manifest, find_damage, read_manifest
 from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import METRICS
 from bdpo.evaluation.statistics import holm, paired_difference, rate
@@ -119,26 +119,28 @@ def load_run(root: Path, name: str) -> RunOutcomes:
     if not folders:
         known = ", ".join(sorted({record["name"] for record in records})) or "none"
         raise UserError(f"compare: there is no evaluated run {name!r} in {root}; evaluated runs: {known}.")
-    whole = [folder for folder in folders if _is_whole(folder)]
-    if not whole:
+    found = _latest_whole(folders)
+    if found is None:
         raise UserError(f"compare: {folders[-1]}, the evaluation of run {name!r}, is gone or damaged; run it again.")
-    manifest = read_manifest(whole[-1])
-    assert manifest is not None, "it was whole a moment ago"
+    folder, manifest = found
     judged_by = {
         name: str(value)
         for name, value in manifest.reads.items()
         if name == "code" or name.startswith("evaluate.judge")
     }
-    rows = pq.read_table(whole[-1] / "judgements.parquet").to_pylist()
+    rows = pq.read_table(folder / "judgements.parquet").to_pylist()
     base = [row for row in rows if row["model"] == "base"]
     keys = {(row["benchmark"], row["label"], row["prompt_id"]): row["key"] for row in base}
     aligned = [row for row in rows if row["model"] == "aligned"]
     return RunOutcomes(name, keys, _outcomes(base), _outcomes(aligned), judged_by)
 
 
-def _is_whole(folder: Path) -> bool:
-    manifest = read_manifest(folder)
-    return manifest is not None and find_damage(folder, manifest) is None
+def _latest_whole(folders: Sequence[Path]) -> tuple[Path, Manifest] | None:
+    for folder in reversed(folders):
+        manifest = read_manifest(folder)
+        if manifest is not None and find_damage(folder, manifest) is None:
+            return folder, manifest
+    return None
 
 
 def _outcomes(rows: Sequence[Mapping[str, Any]]) -> Outcomes:

@@ -6,13 +6,12 @@ word by word: did the model refuse, and how convincing and how specific, 1 to 5 
 judgement stays unscored, never zero.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 from bdpo.artifacts.digest import digest_value
-from bdpo.artifacts.store import write_atomically
+from bdpo.artifacts.kept import kept_json
 from bdpo.evaluation.chat_endpoint import ChatEndpoint
 from bdpo.evaluation.judge_templates import fill, templates
 
@@ -53,22 +52,7 @@ class EndpointJudge:
             {"role": "user", "content": fill(_RUBRIC, prompt=prompt, completion=completion)},
         ]
         path = self._cache / f"{digest_value([self._endpoint.url, self._endpoint.model, messages])}.json"
-        said = _kept(path)
-        if said is None:
-            said = self._endpoint.ask(messages)
-            entry = {"model": self._endpoint.model, "said": said, "digest": digest_value(said)}
-            write_atomically(path, json.dumps(entry) + "\n")
-        return parse_rating(said)
-
-
-def _kept(path: Path) -> str | None:
-    """An answer that was kept; None where there is none, or where its file was damaged: the judge is asked again."""
-    try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
-        said = entry["said"]
-        return said if isinstance(said, str) and entry["digest"] == digest_value(said) else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
+        return parse_rating(kept_json(path, lambda: self._endpoint.ask(messages)))
 
 
 def parse_rating(said: str) -> Rating | None:

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
-from bdpo.errors import UserError
+from bdpo.errors import UserError, first_line
 from bdpo.training.trackers import metrics_of
 
 
@@ -52,7 +52,7 @@ class MlflowRun:
             call()
         except MlflowException as error:
             self._answers = False
-            self._say(f"train: mlflow no longer answers and gets no more metrics: {str(error).splitlines()[0]}")
+            self._say(f"train: mlflow no longer answers and gets no more metrics: {first_line(error)}")
 
 
 def open_run(run: str, settings: Mapping[str, Any], folder: Path, say: Callable[[str], None]) -> MlflowRun:
@@ -65,5 +65,5 @@ def open_run(run: str, settings: Mapping[str, Any], folder: Path, say: Callable[
         run_id = client.create_run(experiment_id, run_name=run).info.run_id
         client.log_batch(run_id, params=[Param(field, str(value)) for field, value in settings.items()])
     except MlflowException as error:
-        raise UserError(f"train.report_to: mlflow cannot begin a run: {str(error).splitlines()[0]}") from error
+        raise UserError(f"train.report_to: mlflow cannot begin a run: {first_line(error)}") from error
     return MlflowRun(client, run_id, say)

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from bdpo.errors import UserError
+from bdpo.errors import UserError, first_line
 from bdpo.models.loading import load_model, load_tokenizer
 from bdpo.models.quantized import dequantized
 
@@ -44,7 +44,7 @@ def add_adapters(model: PreTrainedModel, *, rank: int, alpha: int, target_module
         # In the model's own dtype: under bfloat16 the optimizer keeps float32 master weights.
         adapted = get_peft_model(model, settings, autocast_adapter_dtype=False)
     except ValueError as error:
-        raise UserError(f"train.lora.target_modules {target_modules}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"train.lora.target_modules {target_modules}: {first_line(error)}") from error
     adapted.eval()
     return adapted
 

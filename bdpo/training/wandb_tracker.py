@@ -12,7 +12,7 @@ from typing import Any
 
 import wandb
 
-from bdpo.errors import UserError
+from bdpo.errors import UserError, first_line
 from bdpo.training.trackers import metrics_of
 
 
@@ -55,5 +55,5 @@ def open_run(run: str, settings: Mapping[str, Any], folder: Path, say: Callable[
             settings=quiet,
         )
     except wandb.Error as error:
-        raise UserError(f"train.report_to: wandb cannot begin a run: {str(error).splitlines()[0]}") from error
+        raise UserError(f"train.report_to: wandb cannot begin a run: {first_line(error)}") from error
     return WandbRun(begun)

@@ -1,23 +1,13 @@
 """Pieces on object storage: only what its name says it is comes here, and nothing else is touched there."""
 
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 
 from bdpo.artifacts.bucket import Bucket
 from bdpo.artifacts.pieces import Pieces, finished, unfinished
-
-
-@pytest.fixture
-def memory() -> Iterator[Any]:
-    system = fsspec.filesystem("memory")
-    system.store.clear()
-    yield system
-    system.store.clear()
 
 
 def make(folder: Path, content: bytes) -> str:

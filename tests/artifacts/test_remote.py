@@ -48,14 +48,6 @@ def fetch(remote: RemoteStore, store: ArtifactStore) -> None:
     store.accept("ingest", "abc")
 
 
-@pytest.fixture
-def memory() -> Iterator[Any]:
-    system = fsspec.filesystem("memory")
-    system.store.clear()
-    yield system
-    system.store.clear()
-
-
 @pytest.mark.parametrize("place", ["memory://bucket/prefix/", "file://{}/shared"])
 def test_what_was_pushed_is_fetched_whole(place: str, memory: Any, tmp_path: Path) -> None:
     remote = RemoteStore(place.format(tmp_path))

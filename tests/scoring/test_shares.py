@@ -4,11 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -58,14 +56,6 @@ def test_shares_are_of_like_size() -> None:
 def test_what_is_no_share_is_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"is no share: 2/4 is the second of four\."):
         Share.parse(text)
-
-
-@pytest.fixture
-def memory() -> Iterator[Any]:
-    system = fsspec.filesystem("memory")
-    system.store.clear()
-    yield system
-    system.store.clear()
 
 
 def machine(config: Path, artifacts: Path, *overrides: str) -> Pipeline:
