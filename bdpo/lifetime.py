@@ -1,5 +1,6 @@
 """Children that do not outlive the process that wants their work, however it ends."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -16,6 +17,8 @@ import psutil
 
 _PERIOD_S = 0.5
 _PATIENCE_S = 30.0
+_PR_SET_PDEATHSIG = 1
+"""From Linux's <sys/prctl.h>."""
 
 
 def start_ticks(pid: int) -> int:
@@ -45,6 +48,14 @@ def die_with(pid: int, started: int) -> None:
         started: its `start_ticks`, by which it is told from a later process of that number.
     """
     _when_gone(pid, started, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process (SIGTERM) when the thread that started it is gone, however that ends.
+
+    For a child that stays one process: called in it before it becomes the program (`preexec_fn`).
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def guarded(command: Sequence[str]) -> list[str]:

@@ -31,6 +31,7 @@ from flows.delivery import UNREACHABLE, Delivery, is_away, reason, server_addres
 from flows.progress import PrefectProgress, both
 from flows.results import publish
 from flows.share import score_share
+from flows.temporary import start_temporary_server
 from flows.turn import turn
 
 
@@ -250,6 +251,7 @@ def run_here(
     _HERE.shown, _HERE.outcome = shown, None
     _require_server()
     try:
+        start_temporary_server()
         state: Any = bdpo(
             config=config,
             overrides=overrides,

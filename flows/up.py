@@ -1,6 +1,5 @@
 """`bdpo up`: a Prefect server, a process worker and the deployments, until Ctrl-C."""
 
-import ctypes
 import os
 import signal
 import socket
@@ -26,6 +25,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.states import Crashed
 
 from bdpo.errors import UserError
+from bdpo.lifetime import end_with_parent
 from flows.turn import by_this_process
 
 _POOL = "bdpo"
@@ -94,16 +94,7 @@ def serve(port: int, project: Path) -> None:
 
 
 def _start(command: list[str], environment: dict[str, str], project: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, env=environment, cwd=project, start_new_session=True, preexec_fn=_end_with_parent)
-
-
-def _end_with_parent() -> None:
-    """Have the kernel end this process when its parent is gone, for a killed parent ends nothing itself."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-_PR_SET_PDEATHSIG = 1
-"""From Linux's <sys/prctl.h>."""
+    return subprocess.Popen(command, env=environment, cwd=project, start_new_session=True, preexec_fn=end_with_parent)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -8,6 +8,7 @@ from transformers.utils import logging
 
 from bdpo.config.model import ModelSettings
 from bdpo.errors import UserError, first_line
+from bdpo.models.products import prepare_bfloat16_products
 from bdpo.models.quantized import four_bit_config, keep_layout
 from bdpo.models.source import ModelSource
 
@@ -60,6 +61,8 @@ def load_model(
     Raises:
         UserError: it cannot be read, weights are missing from its files, or `bitsandbytes` is not installed.
     """
+    if dtype == "bfloat16":
+        prepare_bfloat16_products()
     quantized = {} if quantization is None else {"quantization_config": four_bit_config(dtype)}
     logging.disable_progress_bar()
     try:

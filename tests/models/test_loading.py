@@ -30,6 +30,15 @@ def test_a_model_is_in_its_dtype_and_without_dropout(folder: Path, dtype: str, e
     assert not any(module.training for module in model.modules())
 
 
+def test_a_cpu_is_prepared_for_bfloat16_where_a_model_has_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = []
+    monkeypatch.setattr("bdpo.models.loading.prepare_bfloat16_products", lambda: prepared.append(True))
+    load_model(folder, dtype="float32")
+    assert not prepared
+    load_model(folder, dtype="bfloat16")
+    assert prepared
+
+
 def test_a_truncated_file_is_refused(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])

@@ -1,0 +1,59 @@
+"""The temporary Prefect server ends when its run does, and not before."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.paths import ROOT
+
+_RUN = """
+import time
+from flows.temporary import start_temporary_server
+start_temporary_server()
+start_temporary_server()
+from prefect.client.orchestration import get_client
+with get_client(sync_client=True) as client:
+    assert client.api_healthcheck() is None
+    print("ready", flush=True)
+try:
+    time.sleep(300)
+except KeyboardInterrupt:
+    with get_client(sync_client=True) as client:
+        print("still there" if client.api_healthcheck() is None else "gone", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prefect's own files; the first server makes its database."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_it_outlives_a_signal_to_the_group_and_never_its_run(home: Path, number: signal.Signals) -> None:
+    environment = os.environ | {
+        "PREFECT_HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    }
+    environment.pop("PREFECT_API_URL", None)
+    with subprocess.Popen(
+        [sys.executable, "-c", _RUN], env=environment, stdout=subprocess.PIPE, text=True, process_group=0
+    ) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "ready\n"
+        (server,) = psutil.Process(run.pid).children(recursive=True)
+        os.killpg(run.pid, number)
+        said = run.stdout.read()
+    assert said == ("still there\n" if number == signal.SIGINT else "")
+    deadline = time.monotonic() + 30
+    while server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the server is left behind"
+        time.sleep(0.1)
