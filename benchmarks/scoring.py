@@ -37,7 +37,7 @@ import numpy as np
 from bdpo.config import ScoreSettings
 from bdpo.errors import UserError
 from bdpo.models.embedded import embedded_model
-from benchmarks.beside_trl import DATA, enough, require_trl, run_side, usable_rows
+from benchmarks.beside_trl import DATA, enough, require_trl, run_side, usable_rows, warn_of_bfloat16
 
 _MAX_LENGTH = 1024
 
@@ -112,6 +112,8 @@ def main() -> None:
     options = parser.parse_args()
     try:
         require_trl()
+        dtypes = options.dtype or ("float32", "bfloat16")
+        warn_of_bfloat16(dtypes)
         if options.pairs < 1:
             raise UserError(f"--pairs {options.pairs} is too few: at least 1.")
         if options.pairs_a_prompt < 1:
@@ -120,7 +122,7 @@ def main() -> None:
         rows = islice(usable_rows(options.data, _MAX_LENGTH - 1), options.pairs)
         pairs = share_prompts(enough(list(rows), options.pairs, options.data), options.pairs_a_prompt)
         with tempfile.TemporaryDirectory() as scratch:
-            for dtype in options.dtype or ("float32", "bfloat16"):
+            for dtype in dtypes:
                 figures = measure(dtype, pairs, Path(scratch), options.token_budget)
                 sys.stdout.write((json.dumps(figures) if options.json else _sentence(figures)) + "\n")
                 sys.stdout.flush()

@@ -23,7 +23,7 @@ def prepare_bfloat16_products() -> None:
     For the whole process, because gradients, attention and other people's modules multiply too.
     """
     global _overriding
-    if _overriding is not None or _has_instructions():
+    if _overriding is not None or cpu_has_bfloat16():
         return
     _overriding = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
@@ -32,7 +32,8 @@ def prepare_bfloat16_products() -> None:
             _overriding.impl(name, kernel, "CPU", allow_override=True)  # type: ignore[no-untyped-call]
 
 
-def _has_instructions() -> bool:
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU has instructions for bfloat16 that PyTorch uses."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
