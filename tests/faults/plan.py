@@ -4,7 +4,7 @@ import signal
 from collections.abc import Callable, Mapping
 
 from bdpo.fingerprints import STAGES
-from tests.faults import damage, disks, kills, rivals, servers
+from tests.faults import damage, disks, kills, rivals, servers, terminal
 from tests.faults.trial import Fault, Trial
 
 KINDS: Mapping[str, Callable[[Trial], None]] = {
@@ -25,6 +25,10 @@ KINDS: Mapping[str, Callable[[Trial], None]] = {
     "clock": rivals.clock,
     "server-killed": servers.server,
     "worker-killed": servers.worker,
+    "command-interrupt": terminal.signalled(signal.SIGINT),
+    "command-term": terminal.signalled(signal.SIGTERM),
+    "command-hangup": terminal.signalled(signal.SIGHUP),
+    "command-kill": terminal.signalled(signal.SIGKILL, whole_group=False),
 }
 
 _TARGETS = {
@@ -69,6 +73,9 @@ def plan() -> list[Fault]:
         add("server-killed", stage, "for-good", 2)
         add("server-killed", stage, "comes-back", 1)
         add("worker-killed", stage, "mid-stage", 1)
+        for how in ("interrupt", "term", "hangup"):
+            add(f"command-{how}", stage, "group", 2 if how == "interrupt" else 1)
+        add("command-kill", stage, "alone", 1)
     for pattern in damage.SHARED:
         add("flip", "all", damage.file_name(pattern), 2)
         add("truncate", "all", damage.file_name(pattern), 1)

@@ -59,7 +59,7 @@ def check(folder: Path, config: str, dtype: str) -> None:
     """Norms before clipping within float rounding; weights too, where Adam does not blow rounding up.
 
     Adam divides a gradient by its own size, so where that size is rounding alone (a few of 31,000 weights
-    under ZeRO 3, which multiplies matrices in another memory order) a step is anything up to the rate.
+    under ZeRO 3, which multiplies matrices in another memory order; how many depends on the CPU) a step is anything up to the rate.
     In bfloat16 not one weight differs: float32 master weights and gradient sums, rounded once.
     """
     expected, norms = plain_steps(dtype)
@@ -67,14 +67,13 @@ def check(folder: Path, config: str, dtype: str) -> None:
     found = load_file(folder / f"{config}-{dtype}.safetensors")
     assert json.loads((folder / f"{config}-{dtype}.json").read_text()) == pytest.approx(norms, rel=5e-6)
     assert found.keys() == expected.keys()
-    for name, weights in expected.items():
-        assert found[name].dtype == weights.dtype
-        difference = (found[name].float() - weights.float()).abs()
-        if dtype == "bfloat16":
-            assert not difference.any(), name
-        else:
-            assert (difference > 1e-6).float().mean() < 0.01, name
-            assert difference.max() < 0.1 * max(LEARNING_RATES), name
+    assert all(found[name].dtype == weights.dtype for name, weights in expected.items())
+    difference = torch.cat([(found[name].float() - expected[name].float()).abs().flatten() for name in expected])
+    if dtype == "bfloat16":
+        assert not difference.any()
+    else:
+        assert (difference > 1e-6).float().mean() < 0.01
+        assert difference.max() < 0.1 * max(LEARNING_RATES)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,0 +1,49 @@
+"""Ctrl-C in a terminal."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from tests.cli.command import bdpo, environment_of
+from tests.tiny_run import tiny_run
+
+
+def test_ctrl_c_ends_training_and_the_same_command_goes_on(tmp_path: Path, home: Path) -> None:
+    """Long enough never to end by itself here; the second run is interrupted once it has gone on."""
+    config = tiny_run(tmp_path, train={"epochs": 2000, "checkpoint_every": 5, "eval_every": 10_000})
+    command = [sys.executable, "-m", "bdpo.cli", "run", str(config)]
+    trained = tmp_path / "artifacts" / "train"
+
+    def interrupted(condition: Callable[[], object]) -> str:
+        """Run until something is there, interrupt it; what it printed."""
+        log = tmp_path / "out.log"
+        with log.open("w") as out:
+            process = subprocess.Popen(
+                command, env=environment_of(home), stdout=out, stderr=subprocess.STDOUT, process_group=0
+            )
+        deadline = time.monotonic() + 200
+        while not condition():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        children = psutil.Process(process.pid).children(recursive=True)
+        # As a terminal does: to all of the group, Prefect's temporary server among it if it were there.
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=60) == 130, log.read_text()  # five seconds where nothing else runs
+        alive = psutil.wait_procs(children, timeout=1)[1]
+        assert not [process.cmdline() for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+        said = log.read_text()
+        assert said.strip().splitlines()[-1].startswith("Interrupted. What was finished is kept")
+        assert "Traceback" not in said
+        return said
+
+    interrupted(lambda: list(trained.glob("*.partial/scratch/checkpoints/step-*/complete.json")))
+    assert "partial" in bdpo("plan", config, home=home).stdout
+    again = interrupted(lambda: "going on from the checkpoint of step" in (tmp_path / "out.log").read_text())
+    assert again.count(" computing, because ") == 1, "ingest and score are kept"
