@@ -74,6 +74,7 @@ def main() -> None:
                 "batch_size": task["batch_size"],
                 "max_steps": task["steps"],
                 "token_budget": task["token_budget"],
+                "gradient_checkpointing": task["gradient_checkpointing"],
                 "schedule": "linear",
                 "warmup_ratio": 0.0,
                 "checkpoint_every": 10**6,

@@ -59,7 +59,8 @@ def check(folder: Path, config: str, dtype: str) -> None:
     """Norms before clipping within float rounding; weights too, where Adam does not blow rounding up.
 
     Adam divides a gradient by its own size, so where that size is rounding alone (a few of 31,000 weights
-    under ZeRO 3, which multiplies matrices in another memory order; how many depends on the CPU) a step is anything up to the rate.
+    under ZeRO 3, which multiplies matrices in another memory order; how many depends on the CPU) a step is
+    anything up to the rate.
     In bfloat16 not one weight differs: float32 master weights and gradient sums, rounded once.
     """
     expected, norms = plain_steps(dtype)
