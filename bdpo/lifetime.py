@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -56,6 +56,31 @@ def end_with_parent() -> None:
     For a child that stays one process: called in it before it becomes the program (`preexec_fn`).
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def resend_lost_signals(raised_by: Mapping[type[BaseException], signal.Signals]) -> None:
+    """Send this process a signal again whose exception Python dropped.
+
+    What a signal's handler raises while a destructor or the callback of a weak reference runs is written to stderr
+    and forgotten (`sys.unraisablehook`).  After a long call of a kernel such a callback is often the first Python
+    code to run: one Ctrl-C in five went unheard.
+
+    Args:
+        raised_by: what the handler of which signal raises.
+    """
+    usual = sys.unraisablehook
+
+    def look(lost: "sys.UnraisableHookArgs") -> None:
+        number = raised_by.get(lost.exc_type)
+        if number is None:
+            usual(lost)
+            return
+        # From another thread and a little later, or it would be raised in the same place.
+        again = threading.Timer(_PERIOD_S / 10, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+
+    sys.unraisablehook = look
 
 
 def guarded(command: Sequence[str]) -> list[str]:

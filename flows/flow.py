@@ -8,6 +8,7 @@ its bare name, and a `bdpo.py` would hide the package `bdpo`.
 """
 
 import re
+import signal
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from prefect.assets import Asset, materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State
+from prefect.exceptions import TerminationSignal
 from prefect.flow_runs import suspend_flow_run
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL
@@ -24,6 +26,7 @@ from prefect.states import Completed, Failed
 from bdpo.config import load_config
 from bdpo.errors import UserError
 from bdpo.fingerprints import Stage
+from bdpo.lifetime import resend_lost_signals
 from bdpo.pipeline import Pipeline, StageResult
 from bdpo.progress import Progress
 from data_checks import GreatExpectationsChecks
@@ -197,6 +200,7 @@ def bdpo(
         pause_before_train: suspend the run before training, until it is resumed in the UI or through the API.
         share: with `only` score: score this part alone, such as `2/4`, for another run to gather.
     """
+    resend_lost_signals({KeyboardInterrupt: signal.SIGINT, TerminationSignal: signal.SIGTERM})
     try:
         with turn(get_run_logger().info):
             results = run_stages(

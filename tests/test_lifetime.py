@@ -138,3 +138,44 @@ def test_a_guarded_child_that_watches_nothing_ends_with_its_killed_parent() -> N
 @pytest.mark.parametrize(("script", "code"), [("exit 3", 3), ("exit 0", 0), ("kill -9 $$", -9), ("kill -15 $$", -15)])
 def test_a_guard_ends_as_what_it_guards(script: str, code: int) -> None:
     assert subprocess.run(guarded(["/bin/sh", "-c", script]), cwd=ROOT, check=False).returncode == code
+
+
+_LOST = """
+import os, signal, time, weakref
+from bdpo.lifetime import resend_lost_signals
+
+class Ended(BaseException):
+    pass
+
+def end(number, frame):
+    raise Ended
+
+signal.signal(signal.SIGTERM, end)
+resend_lost_signals({KeyboardInterrupt: signal.SIGINT, Ended: signal.SIGTERM})
+
+class Thing:
+    def __del__(self):
+        signal.raise_signal(NUMBER)
+        time.sleep(0)
+
+def lose():
+    Thing()
+    print("lost", flush=True)
+    time.sleep(60)
+
+try:
+    lose()
+except (KeyboardInterrupt, Ended) as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, "KeyboardInterrupt"), (signal.SIGTERM, "Ended")])
+def test_a_signal_that_a_destructor_swallowed_comes_again(number: signal.Signals, raised: str) -> None:
+    program = (
+        "import signal\nNUMBER = signal." + number.name + "\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program + _LOST], capture_output=True, text=True, check=False, timeout=50
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"lost\n{raised}\n", "")

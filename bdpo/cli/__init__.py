@@ -1,5 +1,6 @@
 """The commands of `bdpo`."""
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ from bdpo.cli.models import attack, judge
 from bdpo.cli.query import query
 from bdpo.cli.run import plan, run, up
 from bdpo.errors import UserError
+from bdpo.lifetime import resend_lost_signals
 
 app = typer.Typer(
     help="Balanced DPO: preference rows to a safety-aligned model with evidence.",
@@ -24,6 +26,7 @@ for _command in (run, plan, query, judge, attack, compare, ablate, up):
 
 def main() -> None:
     """Entry point: one sentence and exit code 1 for a user's mistake."""
+    resend_lost_signals({KeyboardInterrupt: signal.SIGINT})
     sys.exit(_guarded(app))
 
 
