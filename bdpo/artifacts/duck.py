@@ -22,12 +22,17 @@ def connect(path: Path, *, read_only: bool = False, timeout_s: float = 10.0) -> 
 
     Raises:
         UserError: the file stays busy, is missing (read-only), or is no DuckDB file.
+        KeyboardInterrupt: Ctrl-C in a query, of which DuckDB makes an error of its own.
     """
     if read_only and not path.is_file():
         raise UserError(f"{path}: there is no such DuckDB file.")
     connection = _open(path, read_only, timeout_s)
     try:
         yield connection
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from error
+        raise
     finally:
         connection.close()
 

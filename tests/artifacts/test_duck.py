@@ -52,3 +52,29 @@ def test_what_is_no_database_is_named(tmp_path: Path) -> None:
 
 def test_literal_doubles_quotes() -> None:
     assert literal("it's") == "'it''s'"
+
+
+def test_ctrl_c_in_a_query_is_an_interruption(tmp_path: Path) -> None:
+    program = """
+import os, signal, sys, threading
+from pathlib import Path
+from bdpo.artifacts.duck import connect
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    with connect(Path(sys.argv[1])) as connection:
+        connection.execute("create table t as select range i, random() r from range(300000)")
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        while True:
+            connection.execute("select i % 100, sum(r), quantile_cont(r, 0.5) from t group by 1").fetchall()
+except KeyboardInterrupt as interruption:
+    print("interrupted, by way of", repr(interruption.__cause__))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "x.duckdb")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("interrupted")
