@@ -63,7 +63,7 @@ def resend_lost_signals(raised_by: Mapping[type[BaseException], signal.Signals])
 
     What a signal's handler raises while a destructor or the callback of a weak reference runs is written to stderr
     and forgotten (`sys.unraisablehook`).  After a long call of a kernel such a callback is often the first Python
-    code to run: one Ctrl-C in five went unheard.
+    code to run, so that this is no rare case.
 
     Args:
         raised_by: what the handler of which signal raises.

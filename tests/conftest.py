@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -27,3 +28,9 @@ def memory() -> Iterator[Any]:
     system.store.clear()
     yield system
     system.store.clear()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for Prefect's own files, so that nothing of the user's is touched."""
+    return tmp_path_factory.mktemp("home")

@@ -141,7 +141,7 @@ def test_a_guard_ends_as_what_it_guards(script: str, code: int) -> None:
 
 
 _LOST = """
-import os, signal, time, weakref
+import signal, sys, time
 from bdpo.lifetime import resend_lost_signals
 
 class Ended(BaseException):
@@ -150,12 +150,13 @@ class Ended(BaseException):
 def end(number, frame):
     raise Ended
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, end)
 resend_lost_signals({KeyboardInterrupt: signal.SIGINT, Ended: signal.SIGTERM})
 
 class Thing:
     def __del__(self):
-        signal.raise_signal(NUMBER)
+        signal.raise_signal(int(sys.argv[1]))
         time.sleep(0)
 
 def lose():
@@ -172,10 +173,7 @@ except (KeyboardInterrupt, Ended) as error:
 
 @pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, "KeyboardInterrupt"), (signal.SIGTERM, "Ended")])
 def test_a_signal_that_a_destructor_swallowed_comes_again(number: signal.Signals, raised: str) -> None:
-    program = (
-        "import signal\nNUMBER = signal." + number.name + "\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    )
     ended = subprocess.run(
-        [sys.executable, "-c", program + _LOST], capture_output=True, text=True, check=False, timeout=50
+        [sys.executable, "-c", _LOST, str(int(number))], capture_output=True, text=True, check=False, timeout=50
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"lost\n{raised}\n", "")

@@ -117,7 +117,7 @@ class _LinearLogps(torch.autograd.Function):
             if d_hidden is not None:
                 d_hidden += d_logits @ weight[block]
             if d_weight is not None:
-                d_weight[block] = d_logits.t() @ hidden
+                torch.mm(d_logits.t(), hidden, out=d_weight[block])
             if d_bias is not None:
                 d_bias[block] = d_logits.sum(0)
         return None if d_hidden is None else d_hidden.to(hidden.dtype), d_weight, d_bias, None, None

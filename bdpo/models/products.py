@@ -28,7 +28,8 @@ def prepare_bfloat16_products() -> None:
     _overriding = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Warning only once for all operators")
-        for name, kernel in {"mm": _mm, "addmm": _addmm, "bmm": _bmm, "baddbmm": _baddbmm}.items():
+        kernels = {"mm": _mm, "mm.out": _mm_out, "addmm": _addmm, "bmm": _bmm, "baddbmm": _baddbmm}
+        for name, kernel in kernels.items():
             _overriding.impl(name, kernel, "CPU", allow_override=True)  # type: ignore[no-untyped-call]
 
 
@@ -37,14 +38,24 @@ def cpu_has_bfloat16() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-# What is called below are the variants with `out`: operators of their own, which stay PyTorch's.
+# What is called below are the other variants with `out`: operators of their own, which stay PyTorch's.
 
 
 def _mm(one: Tensor, other: Tensor) -> Tensor:
     """(M, K) and (K, N) to (M, N)."""
-    if not _are_bfloat16(one, other) or len(one) <= _FEW:
-        return torch.mm(one, other, out=one.new_empty(len(one), other.shape[1]))
-    return _wide_mm(one, other).to(torch.bfloat16)
+    return _mm_out(one, other, out=one.new_empty(len(one), other.shape[1]))
+
+
+def _mm_out(one: Tensor, other: Tensor, *, out: Tensor) -> Tensor:
+    """The same into a tensor that is there."""
+    if not _are_bfloat16(one, other, out) or len(one) <= _FEW:
+        return _plain_mm(one, other, out)
+    return out.resize_(len(one), other.shape[1]).copy_(_wide_mm(one, other))
+
+
+def _plain_mm(one: Tensor, other: Tensor, out: Tensor) -> Tensor:
+    """PyTorch's own product, by the kernel that it shares with `addmm`; a beta of 0 leaves the addend out."""
+    return torch.addmm(one.new_empty(()), one, other, beta=0, out=out)
 
 
 def _addmm(addend: Tensor, one: Tensor, other: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
@@ -83,10 +94,10 @@ def _wide_mm(one: Tensor, other: Tensor) -> Tensor:
     one = one.float()
     columns = max(_BLOCK // max(len(other), 1), 1)
     if columns >= other.shape[1]:
-        return torch.mm(one, other.float(), out=one.new_empty(len(one), other.shape[1]))
+        return _plain_mm(one, other.float(), one.new_empty(len(one), other.shape[1]))
     # The transpose, in which the columns of a block lie together.
     out = one.new_empty(other.shape[1], len(one))
     for start in range(0, other.shape[1], columns):
         block = slice(start, start + columns)
-        torch.mm(other[:, block].float().t(), one.t(), out=out[block])
+        _plain_mm(other[:, block].float().t(), one.t(), out[block])
     return out.t()

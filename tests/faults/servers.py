@@ -24,7 +24,7 @@ _AWAY_S = 5.0
 """How long a server that comes back was away."""
 _ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 _PREFECT = (sys.executable, "-m", "prefect")
-_BDPO = (sys.executable, "-m", "bdpo.cli")
+BDPO = (sys.executable, "-m", "bdpo.cli")
 
 
 def server(trial: Trial) -> None:
@@ -37,7 +37,7 @@ def server(trial: Trial) -> None:
     number = trial.random.randint(0, trial.scale.changes)
     serve = (*_PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port))
     with _running(serve, environment, trial.folder / "server.log", port) as first:
-        run = _command((*_BDPO, "run", str(trial.config), "--only", trial.stages[0]), environment, trial.folder)
+        run = start_command((*BDPO, "run", str(trial.config), "--only", trial.stages[0]), environment, trial.folder)
         trial.wait_until(run, number)
         run.note_children()
         os.killpg(first.pid, signal.SIGKILL)
@@ -92,7 +92,8 @@ def _own_prefect(trial: Trial) -> tuple[int, dict[str, str]]:
     return port, {**os.environ, **own}
 
 
-def _command(command: tuple[str, ...], environment: Mapping[str, str], folder: Path) -> Run:
+def start_command(command: tuple[str, ...], environment: Mapping[str, str], folder: Path) -> Run:
+    """Start `bdpo` with an environment; its log lies in the folder."""
     return fork(
         lambda: os.execve(command[0], command, environment),  # noqa: S606
         folder / "logs" / f"{command[3]}-{time.monotonic_ns()}.log",
@@ -118,7 +119,7 @@ def _running(
 @contextmanager
 def _up(trial: Trial, port: int, environment: Mapping[str, str]) -> Iterator[Run]:
     """A `bdpo up`, interrupted when the block ends if it has not ended."""
-    run = _command((*_BDPO, "up", "--port", str(port), "--project", str(ROOT)), environment, trial.folder)
+    run = start_command((*BDPO, "up", "--port", str(port), "--project", str(ROOT)), environment, trial.folder)
     try:
         _until(lambda: run.log.exists() and "Ready: " in run.log.read_text(), lambda: not run.poll())
         yield run

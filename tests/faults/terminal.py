@@ -2,13 +2,13 @@
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 
-from tests.faults.subject import Run, fork
+from tests.cli.command import environment_of
+from tests.faults.servers import BDPO, start_command
+from tests.faults.subject import Run
 from tests.faults.trial import Trial
-from tests.paths import ROOT
 
 _ENDS_WITHIN_S = 30.0
 """Prefect's temporary server is told of it first; ended with the run, it was waited for in vain for minutes."""
@@ -43,10 +43,5 @@ def signalled(number: signal.Signals, *, whole_group: bool = True) -> Callable[[
 
 def _start(trial: Trial) -> Run:
     """The command, with Prefect's own files shared by all trials: making its database takes long."""
-    environment = {**os.environ, "PREFECT_HOME": str(trial.bases.parent / "prefect"), "PYTHONPATH": str(ROOT)}
-    environment.pop("PREFECT_API_URL", None)
-    command = (sys.executable, "-m", "bdpo.cli", "run", str(trial.config), "--only", trial.stages[0])
-    return fork(
-        lambda: os.execve(command[0], command, environment),  # noqa: S606
-        trial.folder / "logs" / f"run-{time.monotonic_ns()}.log",
-    )
+    command = (*BDPO, "run", str(trial.config), "--only", trial.stages[0])
+    return start_command(command, environment_of(trial.bases.parent / "prefect"), trial.folder)

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.paths import ROOT
+from tests.cli.command import environment_of
 
 _RUN = """
 import time
@@ -29,21 +29,12 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Prefect's own files; the first server makes its database."""
-    return tmp_path_factory.mktemp("home")
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_it_outlives_a_signal_to_the_group_and_never_its_run(home: Path, number: signal.Signals) -> None:
-    environment = os.environ | {
-        "PREFECT_HOME": str(home),
-        "PYTHONPATH": str(ROOT),
+    environment = environment_of(home) | {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     }
-    environment.pop("PREFECT_API_URL", None)
     with subprocess.Popen(
         [sys.executable, "-c", _RUN], env=environment, stdout=subprocess.PIPE, text=True, process_group=0
     ) as run:

@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -30,7 +30,6 @@ def assert_rounded_once(found: Tensor, exact: Tensor) -> None:
     turned=st.booleans(),
     block=st.sampled_from([1, 7, 64, 2**22]),
 )
-@settings(deadline=None)
 def test_a_product_is_the_exact_one_rounded(rows: int, inner: int, columns: int, turned: bool, block: int) -> None:
     one = drawn(rows, inner)
     other = drawn(columns, inner, seed=1).t() if turned else drawn(inner, columns, seed=1)
@@ -69,7 +68,7 @@ _WHOLE_PROCESS = """
     from bdpo.models import products
 
     called = []
-    for name in ("_mm", "_addmm", "_bmm", "_baddbmm"):
+    for name in ("_mm", "_mm_out", "_addmm", "_bmm", "_baddbmm"):
         def noted(*given, _own=getattr(products, name), _name=name, **settings):
             called.append((_name, given[-1].dtype))
             return _own(*given, **settings)
@@ -100,6 +99,14 @@ _WHOLE_PROCESS = """
     with torch.inference_mode():
         assert torch.equal(torch.matmul(linear(x.bfloat16(), w.bfloat16(), b.bfloat16()),
                                         linear(x.bfloat16(), w.bfloat16()).transpose(1, 2)), found[0])
+    one, other = x[0].bfloat16(), w.bfloat16().t()
+    for dtype in (torch.float32, torch.bfloat16):
+        several = torch.full((3, 16, 24), float("nan"), dtype=dtype)
+        torch.mm(one.to(dtype), other.to(dtype), out=several[1])
+        assert torch.equal(several[1], torch.mm(one.to(dtype), other.to(dtype)))
+        assert several[::2].isnan().all(), "what lies beside is left alone"
+        assert torch.equal(torch.mm(one.to(dtype), other.to(dtype), out=torch.empty(0, dtype=dtype)), several[1])
+    assert ("_mm_out", torch.bfloat16) in called
     assert torch.equal(torch.ones(6, 2, dtype=torch.int64) @ torch.ones(2, 6, dtype=torch.int64),
                        torch.full((6, 6), 2))
     for wrong in ((x[0].bfloat16(), w.t()), (x[0].bfloat16(), w.bfloat16())):
