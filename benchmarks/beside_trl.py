@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from bdpo.errors import UserError
 from bdpo.layout.chat import Untokenizable, tokenize_pair
 from bdpo.models.embedded import embedded_model
 from bdpo.models.loading import load_tokenizer
-from bdpo.models.products import cpu_has_bfloat16
 
 TRL = "1.16.0"
 _ROOT = Path(__file__).resolve().parents[1]
@@ -32,15 +31,6 @@ def require_trl() -> None:
         found = "none"
     if found != TRL:
         raise UserError(f"TRL {TRL} is what this compares with, and {found} is there: `pip install trl=={TRL}`.")
-
-
-def warn_of_bfloat16(dtypes: Sequence[str]) -> None:
-    """Say on stderr where TRL's side will take hours, for it multiplies by PyTorch's own kernels."""
-    if "bfloat16" in dtypes and not cpu_has_bfloat16():
-        sys.stderr.write(
-            "This CPU has no bfloat16 instructions: in bfloat16 TRL's scoring takes some 8 times float32's time, its "
-            "training up to 80 times. Lower --pairs, or leave it out by --dtype float32.\n"
-        )
 
 
 def usable_rows(data: Path, longest: int) -> Iterator[dict[str, Any]]:

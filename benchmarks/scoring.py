@@ -37,7 +37,7 @@ import numpy as np
 from bdpo.config import ScoreSettings
 from bdpo.errors import UserError
 from bdpo.models.embedded import embedded_model
-from benchmarks.beside_trl import DATA, enough, require_trl, run_side, usable_rows, warn_of_bfloat16
+from benchmarks.beside_trl import DATA, enough, require_trl, run_side, usable_rows
 
 _MAX_LENGTH = 1024
 
@@ -113,7 +113,6 @@ def main() -> None:
     try:
         require_trl()
         dtypes = options.dtype or ("float32", "bfloat16")
-        warn_of_bfloat16(dtypes)
         if options.pairs < 1:
             raise UserError(f"--pairs {options.pairs} is too few: at least 1.")
         if options.pairs_a_prompt < 1:

@@ -25,7 +25,7 @@ from typing import Any
 
 from bdpo.errors import UserError
 from bdpo.models.embedded import embedded_model
-from benchmarks.beside_trl import DATA, TRL, enough, require_trl, run_side, usable_rows, warn_of_bfloat16
+from benchmarks.beside_trl import DATA, TRL, enough, require_trl, run_side, usable_rows
 
 _MAX_LENGTH = 512
 _SEED = 0
@@ -138,9 +138,7 @@ def main() -> None:
             lines, agree = compare(options)
             sys.stdout.write("\n".join(lines) + f"\n{'agree' if agree else 'DIFFER'} within {_RELATIVE:g} relative\n")
             sys.exit(0 if agree else 1)
-        dtypes = options.dtype or ("float32", "bfloat16")
-        warn_of_bfloat16(dtypes)
-        for dtype in dtypes:
+        for dtype in options.dtype or ("float32", "bfloat16"):
             figures = measure(dtype, options)
             sys.stdout.write((json.dumps(figures) if options.json else _sentence(figures)) + "\n")
             sys.stdout.flush()

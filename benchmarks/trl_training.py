@@ -14,6 +14,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
+from bdpo.models.products import prepare_bfloat16_products
 from benchmarks.memory import peak_bytes
 
 trl: Any = importlib.import_module("trl")  # typed in part
@@ -38,6 +39,7 @@ def main() -> None:
     """Train as the task says."""
     task = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     torch.set_num_threads(task["threads"])
+    prepare_bfloat16_products()  # where PyTorch's own would be the only thing measured
     rows = json.loads(Path(task["rows"]).read_text(encoding="utf-8"))
     model = AutoModelForCausalLM.from_pretrained(task["model"], dtype=getattr(torch, task["dtype"]))
     settings = trl.DPOConfig(
