@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from transformers import PreTrainedModel
 
@@ -18,7 +19,7 @@ from bdpo.config import ScoreSettings
 from bdpo.layout import Row, null_prompt, tokenize_pair
 from bdpo.logprobs import choose_layout
 from bdpo.models import load_model, load_tokenizer
-from bdpo.scoring.passes import score_in_shards
+from bdpo.scoring.passes import score_to_shards
 from bdpo.scoring.sequences import KeyedRow, name_sequences, share_prompts
 from bdpo.scoring.shards import Shards
 from benchmarks.memory import peak_bytes
@@ -57,21 +58,28 @@ def main() -> None:
             layout=layout,
         )
         shards = Shards(Path(task["folder"], f"shards{name}"))
-        for shard in score_in_shards(
+        score_to_shards(
             model,
             rows,
+            shards,
             token_budget=task["token_budget"],
             layout=layout,
             shard_sequences=ScoreSettings().shard_sequences,
-        ):
-            shards.write(shard)
-            logps |= {record["key"]: record["logps"] for record in shard}
+            scored=_unseen,
+            kept=_unseen,
+        )
         result[f"seconds{name}"] = time.monotonic() - started
         result[f"flops{name}"] = _needed_flops(model, rows)
+        for shard in shards.paths():
+            logps |= {record["key"]: record["logps"] for record in pq.read_table(shard).to_pylist()}
     result["peak_bytes"] = peak_bytes()
     result["gemm_flops_per_s"] = _gemm_flops_per_s(model.dtype)
     np.save(task["logps"], np.concatenate([logps[key] for key in sorted(logps)]))
     Path(sys.argv[2]).write_text(json.dumps(result), encoding="utf-8")
+
+
+def _unseen(sequences: int) -> None:
+    """Progress that nobody looks at."""
 
 
 def _needed_flops(model: PreTrainedModel, rows: Sequence[KeyedRow]) -> int:

@@ -12,7 +12,7 @@ from bdpo.logprobs import NonFinite, choose_layout
 from bdpo.models import ModelSource, load_reference
 from bdpo.progress import Progress
 from bdpo.scoring.parallel import BadLogprob, score_in_processes
-from bdpo.scoring.passes import score_in_shards
+from bdpo.scoring.passes import score_to_shards
 from bdpo.scoring.sequences import TokenSequence, share_prompts
 from bdpo.scoring.shards import Shards
 
@@ -75,47 +75,46 @@ def fill(
         done = len(found)
         progress.begin("score", len(sequences), "sequences", done=done)
 
-        def advance(written: int) -> None:
+        def kept(written: int) -> None:
             nonlocal done
             done += written
             if remote is not None:
                 remote.push()
             note_progress(scoring.workdir, done, len(sequences), "sequences")
-            progress.advance(written)
 
         if remote is not None:
             # What an earlier run could not push, too.
             remote.push()
         if wanted:
             score = _score_in_processes if scoring.settings.processes > 1 else _score_here
-            score(scoring, shards, wanted, advance)
+            score(scoring, shards, wanted, kept)
     return wanted
 
 
 def _score_here(
-    scoring: Scoring, shards: Shards, wanted: Mapping[str, TokenSequence], advance: Callable[[int], None]
+    scoring: Scoring, shards: Shards, wanted: Mapping[str, TokenSequence], kept: Callable[[int], None]
 ) -> None:
     settings, model = scoring.settings, scoring.model
     reference = load_reference(scoring.source, model)
     layout = choose_layout(reference, scoring.progress.say, max_length=model.max_length)
     rows = share_prompts(wanted, token_budget=settings.token_budget, layout=layout)
-    scored = score_in_shards(
-        reference,
-        rows,
-        token_budget=settings.token_budget,
-        layout=layout,
-        shard_sequences=settings.shard_sequences,
-    )
     try:
-        for shard in scored:
-            shards.write(shard)
-            advance(len(shard))
+        score_to_shards(
+            reference,
+            rows,
+            shards,
+            token_budget=settings.token_budget,
+            layout=layout,
+            shard_sequences=settings.shard_sequences,
+            scored=scoring.progress.advance,
+            kept=kept,
+        )
     except NonFinite as problem:
         raise BadLogprob(rows[problem.index].keys[problem.response], problem.value) from problem
 
 
 def _score_in_processes(
-    scoring: Scoring, shards: Shards, wanted: Mapping[str, TokenSequence], advance: Callable[[int], None]
+    scoring: Scoring, shards: Shards, wanted: Mapping[str, TokenSequence], kept: Callable[[int], None]
 ) -> None:
     settings, model, source = scoring.settings, scoring.model, scoring.source
     folder = scoring.workdir / SCRATCH / "score"
@@ -133,5 +132,5 @@ def _score_in_processes(
         "shard_sequences": settings.shard_sequences,
         "processes": settings.processes,
     }
-    for line in score_in_processes(wanted, folder, told, advance=advance):
+    for line in score_in_processes(wanted, folder, told, scored=scoring.progress.advance, kept=kept):
         scoring.progress.say(line)

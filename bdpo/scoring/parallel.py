@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import torch
@@ -63,6 +63,24 @@ class ScoreJob:
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
 
+class Done(NamedTuple):
+    """How many sequences a process has come to."""
+
+    scored: int = 0
+    kept: int = 0
+    """In shards."""
+
+    def write(self, folder: Path, number: int) -> None:
+        """Note it beside the job, for the parent."""
+        write_atomically(_progress_file(folder, number), json.dumps(self))
+
+    @classmethod
+    def read(cls, folder: Path, number: int) -> "Done":
+        """What the process has noted last."""
+        path = _progress_file(folder, number)
+        return cls(*json.loads(path.read_text(encoding="utf-8"))) if path.exists() else cls()
+
+
 class BadLogprob(ArithmeticError):  # noqa: N818 (named for what was found)
     """A process met a log-prob that is none, `value`, in the sequence `key`."""
 
@@ -73,7 +91,12 @@ class BadLogprob(ArithmeticError):  # noqa: N818 (named for what was found)
 
 
 def score_in_processes(
-    missing: Mapping[str, TokenSequence], folder: Path, settings: Mapping[str, Any], *, advance: Callable[[int], None]
+    missing: Mapping[str, TokenSequence],
+    folder: Path,
+    settings: Mapping[str, Any],
+    *,
+    scored: Callable[[int], None],
+    kept: Callable[[int], None],
 ) -> list[str]:
     """Score sequences in several processes, and wait for all of them.
 
@@ -81,7 +104,8 @@ def score_in_processes(
         missing: what is to be scored.
         folder: an empty place for jobs, results and logs.
         settings: the fields of ScoreJob from `shards` to `processes`.
-        advance: called with the number of sequences that were written.
+        scored: called now and then with the number of sequences that went through the model.
+        kept: called with the number of sequences that were written.
 
     Returns:
         What the processes had to say, each line once.
@@ -103,27 +127,24 @@ def score_in_processes(
     job = ScoreJob(sequences=str(folder / "sequences.parquet"), **settings)
     write_atomically(folder / "job.json", json.dumps(asdict(job)))
     starts = [partial(_start, folder, number, processes, gpus) for number in range(processes)]
-    done = 0
+    before = Done()
     with child_groups(starts) as children:
         while True:
             running = [child for child in children if child.poll() is None]
             for number, child in enumerate(children):
                 if child.poll():
                     raise _failure(folder, number, child.returncode)
-            written = sum(_written(folder, number) for number in range(processes))
-            if written > done:
-                advance(written - done)
-                done = written
+            done = Done(*map(sum, zip(*(Done.read(folder, number) for number in range(processes)), strict=True)))
+            if done.scored > before.scored:
+                scored(done.scored - before.scored)
+            if done.kept > before.kept:
+                kept(done.kept - before.kept)
+            before = done
             if not running:
                 break
             time.sleep(_PERIOD_S)
     said = [line for number in range(processes) for line in _result(folder, number)["said"]]
     return list(dict.fromkeys(said))
-
-
-def progress_file(folder: Path, number: int) -> Path:
-    """Where a process notes how many sequences it has written."""
-    return folder / f"{number}.progress"
 
 
 def result_file(folder: Path, number: int) -> Path:
@@ -147,9 +168,8 @@ def _start(folder: Path, number: int, processes: int, gpus: int) -> subprocess.P
         )
 
 
-def _written(folder: Path, number: int) -> int:
-    path = progress_file(folder, number)
-    return int(path.read_text(encoding="utf-8")) if path.exists() else 0
+def _progress_file(folder: Path, number: int) -> Path:
+    return folder / f"{number}.progress"
 
 
 def _result(folder: Path, number: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Forward passes over keyed rows, gathered to shards."""
+"""Forward passes over keyed rows, kept in shards."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,43 +9,54 @@ from transformers import PreTrainedModel
 from bdpo.layout.rows import Layout
 from bdpo.logprobs.score import score_rows
 from bdpo.scoring.sequences import KeyedRow
+from bdpo.scoring.shards import Shards
 
 
-def score_in_shards(
+def score_to_shards(
     model: PreTrainedModel,
     rows: Sequence[KeyedRow],
+    shards: Shards,
     *,
     token_budget: int,
     layout: Layout,
     shard_sequences: int,
     share: slice = slice(None),
-) -> Iterator[list[dict[str, Any]]]:
+    scored: Callable[[int], None],
+    kept: Callable[[int], None],
+) -> None:
     """Score rows, whole forward passes at a time, so that a restart meets the same passes.
 
     Args:
         model: in eval mode.
         rows: what to score.
+        shards: get what was scored, records of the SEQUENCES schema.
         token_budget: most tokens of a forward pass, padding included.
         layout: what `choose_layout` proved for this model.
         shard_sequences: fewest sequences of a shard; the last one may have fewer.
         share: which of the forward passes to do.
-
-    Yields:
-        Records of the SEQUENCES schema, a shard at a time.
+        scored: called after each forward pass with its number of sequences.
+        kept: called after each shard with its number of sequences; a kill costs none of them.
 
     Raises:
         NonFinite: a log-prob is not finite, or positive; its index is a place in `rows`.
     """
     shard: list[dict[str, Any]] = []
+
+    def keep() -> None:
+        shards.write(shard)
+        kept(len(shard))
+        shard.clear()
+
     bare = [row.row for row in rows]
-    for scored in score_rows(model, bare, token_budget=token_budget, layout=layout, share=share):
-        shard += [
+    for passed in score_rows(model, bare, token_budget=token_budget, layout=layout, share=share):
+        records = [
             {"key": key, "logp_sum": float(logps.sum(dtype=np.float64)), "n_tokens": len(logps), "logps": logps}
-            for place, responses in zip(scored.indices, scored.logps, strict=True)
+            for place, responses in zip(passed.indices, passed.logps, strict=True)
             for key, logps in zip(rows[place].keys, responses, strict=True)
         ]
+        shard += records
+        scored(len(records))
         if len(shard) >= shard_sequences:
-            yield shard
-            shard = []
+            keep()
     if shard:
-        yield shard
+        keep()

@@ -2,12 +2,12 @@
 
     python -m bdpo.scoring.worker JOB.json NUMBER
 
-It writes shards as it goes, and beside the job how many sequences it has written and
-what became of it.
+It writes shards as it goes, and beside the job how far it has come and what became of it.
 """
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,13 @@ from bdpo.artifacts.store import write_atomically
 from bdpo.errors import UserError
 from bdpo.logprobs import NonFinite, choose_layout
 from bdpo.models import load_for_inference
-from bdpo.scoring.parallel import ScoreJob, progress_file, result_file
-from bdpo.scoring.passes import score_in_shards
+from bdpo.scoring.parallel import Done, ScoreJob, result_file
+from bdpo.scoring.passes import score_to_shards
 from bdpo.scoring.sequences import TokenSequence, share_prompts
 from bdpo.scoring.shards import Shards
+
+_PERIOD_S = 1.0
+"""Between two notes of forward passes, which may be short."""
 
 
 def main() -> None:
@@ -56,20 +59,32 @@ def _score(job: ScoreJob, number: int, folder: Path, said: list[str]) -> dict[st
         for row in pq.read_table(job.sequences).to_pylist()
     }
     rows = share_prompts(sequences, token_budget=job.token_budget, layout=layout)
-    shards = Shards(Path(job.shards))
-    written = 0
+    done, noted = Done(), time.monotonic()
+
+    def scored(sequences: int) -> None:
+        nonlocal done, noted
+        done = Done(done.scored + sequences, done.kept)
+        if time.monotonic() - noted >= _PERIOD_S:
+            done.write(folder, number)
+            noted = time.monotonic()
+
+    def kept(sequences: int) -> None:
+        nonlocal done
+        done = Done(done.scored, done.kept + sequences)
+        done.write(folder, number)
+
     try:
-        for shard in score_in_shards(
+        score_to_shards(
             model,
             rows,
+            Shards(Path(job.shards)),
             token_budget=job.token_budget,
             layout=layout,
             shard_sequences=job.shard_sequences,
             share=slice(number, None, job.processes),
-        ):
-            shards.write(shard)
-            written += len(shard)
-            write_atomically(progress_file(folder, number), str(written))
+            scored=scored,
+            kept=kept,
+        )
     except NonFinite as problem:
         return {"key": rows[problem.index].keys[problem.response], "value": problem.value}
     return {}
