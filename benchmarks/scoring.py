@@ -10,6 +10,7 @@ a process of its own, one after the other, on all cores.  Rows are the first of 
 without a cut.  Loading and tokenising are not timed; forward passes and the writing of what they give are.
 TRL has its defaults (8 pairs a batch, dataset order) and does no unconditional pass, so `pairs_per_s` is
 without it and `with_mi_pairs_per_s` with it.  Memory is the peak resident set of the process that scores.
+On a CPU without bfloat16 instructions both sides multiply by `bdpo.models.products`.
 
 `gemm_fraction` is the rate of the floating-point operations that the method needs, of the rate of a large
 matrix product in the same process.  Needed are, of every prompt token once and every response token but the

@@ -11,7 +11,8 @@ of its own, one after the other, on all cores.  Rows are the first of HH-RLHF th
 without a cut.  The first step of each side warms up and is not timed.  Memory is the peak resident set
 of the process that trains.  TRL has no activation checkpointing, which makes it the fastest; this side
 has it with `--gradient-checkpointing`, for less memory.  TRL computes in the dtype of its weights, with
-AdamW states of that dtype too; here float32 master weights stand beside bfloat16 ones.
+AdamW states of that dtype too; here float32 master weights stand beside bfloat16 ones.  On a CPU without
+bfloat16 instructions both sides multiply by `bdpo.models.products`, for TRL's would take hours without it.
 """
 
 import argparse
