@@ -9,12 +9,12 @@ and in the README; arXiv 2603.22829 gives the ideas and no formulas.
 The better comprehended response (higher I) gets the smaller weight.
 """
 
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from bdpo.config.methods import METHODS, Balance, Method, Scale
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Forms(NamedTuple):
@@ -30,15 +30,15 @@ class Forms(NamedTuple):
 class Weights(NamedTuple):
     """Weights of n pairs; constants, no gradient flows through them."""
 
-    chosen: Tensor
+    chosen: "Tensor"
     """(n,) float64, w_w."""
-    rejected: Tensor
+    rejected: "Tensor"
     """(n,) float64, w_l."""
-    scale: Tensor
+    scale: "Tensor"
     """(n,) float64, s."""
-    scaled_chosen: Tensor
+    scaled_chosen: "Tensor"
     """(n,) float64, s * w_w: what the loss multiplies the chosen log-ratio by."""
-    scaled_rejected: Tensor
+    scaled_rejected: "Tensor"
     """(n,) float64, s * w_l."""
 
 
@@ -55,13 +55,13 @@ def method_forms(method: Method, balance: Balance | None = None, scale: Scale | 
 
 
 def balance_weights(
-    mi_chosen: Tensor,
-    mi_rejected: Tensor,
+    mi_chosen: "Tensor",
+    mi_rejected: "Tensor",
     *,
     forms: Forms,
     mi_floor: float,
     tau: float,
-    mean_over: Tensor | None = None,
+    mean_over: "Tensor | None" = None,
 ) -> Weights:
     """Weights of pairs from the mutual information of their two sides.
 
@@ -79,6 +79,8 @@ def balance_weights(
     Raises:
         ValueError: shapes differ, or an I is not finite.
     """
+    import torch  # seconds, which the SQL below does without
+
     if mi_chosen.shape != mi_rejected.shape:
         raise ValueError(f"mi_chosen has shape {tuple(mi_chosen.shape)}, mi_rejected {tuple(mi_rejected.shape)}")
     mi_w, mi_l = mi_chosen.detach().double(), mi_rejected.detach().double()

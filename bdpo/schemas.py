@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import pandas as pd
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MESSAGE = pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())])
 
@@ -164,7 +166,7 @@ class Checks(Protocol):
     Frames have the columns of the schema named, in any index; `RowFailure.index` is a position.
     """
 
-    def raw_pairs(self, frame: pd.DataFrame, *, max_chars: int) -> list[RowFailure]:
+    def raw_pairs(self, frame: "pd.DataFrame", *, max_chars: int) -> list[RowFailure]:
         """Row rules on candidate pairs (columns of MEASURES)."""
 
     def pair_set(self, figures: PairSetFigures, limits: PairSetLimits) -> list[SetFailure]:
@@ -173,10 +175,10 @@ class Checks(Protocol):
     def pair_drift(self, figures: DriftFigures, limits: DriftLimits) -> list[SetFailure]:
         """Set rules on how far ingestion's pairs lie from an earlier artifact's."""
 
-    def scored_pairs(self, frame: pd.DataFrame) -> list[RowFailure]:
+    def scored_pairs(self, frame: "pd.DataFrame") -> list[RowFailure]:
         """Row rules on scored pairs (numeric columns of SCORED_PAIRS): finite, not positive, counted."""
 
-    def evaluation_results(self, frame: pd.DataFrame) -> list[RowFailure]:
+    def evaluation_results(self, frame: "pd.DataFrame") -> list[RowFailure]:
         """Row rules on an evaluation's figures (columns of its `SUMMARY`): counted, and shares with their bounds."""
 
     def write_docs(self, folder: Path) -> Path:

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from bdpo.config import ScoreSettings
 from bdpo.layout import Row, null_prompt, tokenize_pair
 from bdpo.logprobs import choose_layout
-from bdpo.models import load_model, load_tokenizer
+from bdpo.models.loading import load_model, load_tokenizer
 from bdpo.scoring.passes import score_to_shards
 from bdpo.scoring.sequences import KeyedRow, name_sequences, share_prompts
 from bdpo.scoring.shards import Shards

@@ -18,7 +18,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bdpo.evaluation.benchmarks import load_benchmark
 from bdpo.evaluation.generation import Completion, generate_missing
 from bdpo.layout.chat import tokenize_prompt
-from bdpo.models import load_model, load_tokenizer, resolve_model
+from bdpo.models.loading import load_model, load_tokenizer
+from bdpo.models.source import resolve_model
 
 _PROMPTS = Path(__file__).resolve().parents[1] / "configs" / "demo_data" / "prompts.jsonl"
 

@@ -34,7 +34,6 @@ from flows.delivery import UNREACHABLE, Delivery, is_away, reason, server_addres
 from flows.progress import PrefectProgress, both
 from flows.results import publish
 from flows.share import score_share
-from flows.temporary import start_temporary_server
 from flows.turn import turn
 
 
@@ -253,9 +252,15 @@ def run_here(
             not come back while Prefect's client asked for it again.
     """
     _HERE.shown, _HERE.outcome = shown, None
-    _require_server()
+    named = PREFECT_API_URL.value()
+    if named:
+        _require_server(named)
     try:
-        start_temporary_server()
+        if not named:
+            # It imports Prefect's whole server, which a run under another one does without.
+            from flows.temporary import start_temporary_server
+
+            start_temporary_server()
         state: Any = bdpo(
             config=config,
             overrides=overrides,
@@ -285,13 +290,11 @@ def run_here(
 _REMEDY = "start it again, or unset PREFECT_API_URL to use a temporary one, and run the same command again"
 
 
-def _require_server() -> None:
-    url = PREFECT_API_URL.value()
-    if url:
-        with SyncPrefectClient(url) as client:
-            error = client.api_healthcheck()
-        if error is not None:
-            raise UserError(f"{_capital(server_address())} does not answer ({reason(error)}): {_REMEDY}.")
+def _require_server(url: str) -> None:
+    with SyncPrefectClient(url) as client:
+        error = client.api_healthcheck()
+    if error is not None:
+        raise UserError(f"{_capital(server_address())} does not answer ({reason(error)}): {_REMEDY}.")
 
 
 def _capital(text: str) -> str:

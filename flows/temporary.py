@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import PREFECT_API_URL
 
 from bdpo.lifetime import end_with_parent
 
@@ -28,11 +27,10 @@ class _Apart(SubprocessASGIServer):
 
 
 def start_temporary_server() -> None:
-    """Start a server that lasts as long as this process, unless the user names one (`PREFECT_API_URL`).
+    """Start a server that lasts as long as this process.
 
     Prefect keeps one temporary server a process, and finds this one.  To be called in the main thread: the kernel
     ends the server with the thread that started it.
     """
-    if not PREFECT_API_URL.value():
-        # Not ended here: what Prefect delivers when the process ends goes to it first.
-        _Apart().start()
+    # Not ended here: what Prefect delivers when the process ends goes to it first.
+    _Apart().start()

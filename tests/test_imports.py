@@ -1,12 +1,17 @@
-"""Which code may import which: the arrows of the design, read from the source."""
+"""Which code may import which: the arrows of the design, read from the source; and what is imported only when used."""
 
 import ast
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.paths import ROOT
+from tests.tiny_run import tiny_run
 
 LAYERS = (
     {"errors", "lifetime", "ngrams", "progress", "schemas", "versions"},
@@ -120,3 +125,22 @@ def test_duckdb_is_opened_in_one_place() -> None:
         if isinstance(node, ast.Attribute) and ast.unparse(node) == "duckdb.connect"
     }
     assert opening == {"bdpo/artifacts/duck.py"}
+
+
+_PLAN = """
+import json, sys
+from pathlib import Path
+import flows.flow
+from bdpo.cli.run import plan
+plan(Path(sys.argv[1]))
+slow = {"datasets", "great_expectations", "pandas", "prefect.server.api.server", "torch", "transformers"}
+print(json.dumps(sorted(slow & sys.modules.keys())))
+"""
+
+
+def test_what_is_cached_waits_for_no_import(tmp_path: Path) -> None:
+    """Each of these takes seconds, and a plan or a cached run does without."""
+    command = [sys.executable, "-c", _PLAN, str(tiny_run(tmp_path, 4))]
+    environment = os.environ | {"PREFECT_HOME": str(tmp_path / "home")}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == []

@@ -9,7 +9,8 @@ from bdpo.artifacts.pieces import Pieces
 from bdpo.artifacts.store import SCRATCH, note_progress
 from bdpo.config import ModelSettings, ScoreSettings
 from bdpo.logprobs import NonFinite, choose_layout
-from bdpo.models import ModelSource, load_reference
+from bdpo.models.loading import load_reference
+from bdpo.models.source import ModelSource
 from bdpo.progress import Progress
 from bdpo.scoring.parallel import BadLogprob, score_in_processes
 from bdpo.scoring.passes import score_to_shards

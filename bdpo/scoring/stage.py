@@ -16,7 +16,7 @@ from bdpo.config import ModelSettings, TrainSettings
 from bdpo.errors import UserError
 from bdpo.layout import TokenizedPair, Untokenizable, null_prompt, tokenize_pairs
 from bdpo.logprobs import Scorer
-from bdpo.models import load_tokenizer
+from bdpo.models.loading import load_tokenizer
 from bdpo.schemas import Checks
 from bdpo.scoring.fill import Scoring, fill
 from bdpo.scoring.merge import merge

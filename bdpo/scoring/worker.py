@@ -17,7 +17,7 @@ from bdpo.artifacts.disk import explain_disk_error
 from bdpo.artifacts.store import write_atomically
 from bdpo.errors import UserError
 from bdpo.logprobs import NonFinite, choose_layout
-from bdpo.models import load_for_inference
+from bdpo.models.loading import load_for_inference
 from bdpo.scoring.parallel import Done, ScoreJob, result_file
 from bdpo.scoring.passes import score_to_shards
 from bdpo.scoring.sequences import TokenSequence, share_prompts

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bdpo.errors import UserError
-from bdpo.models import load_reference
+from bdpo.models.loading import load_reference
 from bdpo.progress import Silent
 from bdpo.training.stage import train as train_stage
 from tests.training.stage_runs import pipeline
