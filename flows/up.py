@@ -56,7 +56,8 @@ def serve(port: int, project: Path) -> None:
     url = f"http://{_HOST}:{port}/api"
     # The programs of this environment are found though it is not activated.
     programs = str(Path(sys.executable).parent)
-    environment = os.environ | {
+    # Prefect's worker would look for requested runs every ten seconds.
+    environment = {"PREFECT_WORKER_QUERY_SECONDS": "2"} | os.environ | {
         "PREFECT_API_URL": url,
         "PWD": str(project),
         "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),

@@ -219,7 +219,7 @@ def test_a_second_run_waits_until_the_first_has_ended(up: Up, tmp_path: Path) ->
     first = up.start("full", config=str(first_config))
     until(lambda: list((tmp_path / "artifacts").glob("train/*.partial/scratch/metrics.jsonl")))
     second = up.start("ingest", config=str(first_config))
-    time.sleep(15)  # the worker asks for work every ten seconds
+    time.sleep(10)  # the worker asks for work every two seconds
     assert up.read(first)["state_type"] == "RUNNING"
     assert up.read(second)["state_type"] != "RUNNING"
     up.cancel(first)
