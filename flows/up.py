@@ -56,8 +56,9 @@ def serve(port: int, project: Path) -> None:
     url = f"http://{_HOST}:{port}/api"
     # The programs of this environment are found though it is not activated.
     programs = str(Path(sys.executable).parent)
-    # Prefect's worker would look for requested runs every ten seconds.
-    environment = {"PREFECT_WORKER_QUERY_SECONDS": "2"} | os.environ | {
+    environment = os.environ | {
+        # It would look for requested runs every ten seconds.
+        "PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS", "2"),
         "PREFECT_API_URL": url,
         "PWD": str(project),
         "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),

@@ -36,7 +36,7 @@ LINE = ROW.map(lambda row: json.dumps(row).encode()) | st.binary(max_size=40).ma
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(LINE, max_size=30))
 @example([b'{"prompt": null}', b'{"prompt": null}', b"\t"])  # a block of its own, with no row in it
 def test_no_input_loses_a_row(tmp_path: Path, lines: list[bytes]) -> None:
