@@ -7,6 +7,7 @@ from typing import Any
 from bdpo.artifacts.catalogue import new_run_id, note_run, rebuild_catalogue
 from bdpo.artifacts.disk import explain_disk_error
 from bdpo.balance import method_forms, weights_sql
+from bdpo.errors import UserError
 from bdpo.fingerprints import STAGES, Stage
 from bdpo.pipeline.lookup import ArtifactLookup
 
@@ -54,8 +55,12 @@ class RunRecord:
         try:
             note_run(config.artifacts, self._id, record)
             rebuild_catalogue(config.artifacts, self._lookup.fingerprints, {"scored_pairs": _SCORED_COLUMNS + weights})
-        except OSError as failure:
-            raise explain_disk_error(failure, config.artifacts) or failure from failure
+        except Exception as failure:
+            # DuckDB has types of its own for the system's errors.
+            explained = None if isinstance(failure, UserError) else explain_disk_error(failure, config.artifacts)
+            if explained is None:
+                raise
+            raise explained from failure
 
 
 _SCORED_COLUMNS = (
