@@ -7,6 +7,7 @@ from typing import TypeVar
 import httpx
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from pydantic_core import PydanticSerializationError
 
 T = TypeVar("T")
 
@@ -25,6 +26,14 @@ def is_away(error: BaseException) -> bool:
     if isinstance(error, PrefectHTTPStatusError):
         return error.response.status_code not in _WRONG
     return isinstance(error, httpx.TransportError)
+
+
+def what_ended(error: BaseException) -> BaseException:
+    """What a signal's handler raised in a serializer, where pydantic made an error of it; else the error itself."""
+    cause = error.__cause__
+    if isinstance(error, PydanticSerializationError) and cause is not None and not isinstance(cause, Exception):
+        return cause
+    return error
 
 
 def server_address() -> str:
@@ -53,6 +62,11 @@ class Delivery:
         try:
             with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
                 return send()
+        except PydanticSerializationError as error:
+            ended = what_ended(error)
+            if ended is error:
+                raise
+            raise ended from None
         except UNREACHABLE as error:
             if not is_away(error):
                 raise

@@ -7,6 +7,7 @@ This file must not be named like a package that it imports: a worker loads it un
 its bare name, and a `bdpo.py` would hide the package `bdpo`.
 """
 
+import os
 import re
 import signal
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from bdpo.lifetime import resend_lost_signals
 from bdpo.pipeline import Pipeline, StageResult
 from bdpo.progress import Progress
 from data_checks import GreatExpectationsChecks
-from flows.delivery import UNREACHABLE, Delivery, is_away, reason, server_address
+from flows.delivery import UNREACHABLE, Delivery, is_away, reason, server_address, what_ended
 from flows.progress import PrefectProgress, both
 from flows.results import publish
 from flows.share import score_share
@@ -277,7 +278,11 @@ def run_here(
         found: list[StageResult] = results
         return found
     if not is_away(results):
-        raise results
+        ended = what_ended(results)
+        if isinstance(ended, TerminationSignal):
+            # As Prefect does with one that reaches it: the signal acts as it would have without it.
+            os.kill(os.getpid(), ended.signal)
+        raise ended
     if isinstance(_HERE.outcome, UserError):
         raise _HERE.outcome
     ending = "before the end" if _HERE.outcome is None else "when all stages were done"

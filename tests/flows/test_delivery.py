@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.exceptions import PrefectHTTPStatusError
+from prefect.exceptions import PrefectHTTPStatusError, TerminationSignal
+from pydantic import BaseModel, model_serializer
+from pydantic_core import PydanticSerializationError
 
 from flows.delivery import Delivery
 from tests.paths import ROOT
@@ -54,6 +57,30 @@ def serving(status: int) -> Iterator[_Server]:
 def ask(server: _Server) -> int:
     with SyncPrefectClient(f"http://127.0.0.1:{server.server_address[1]}/api") as client:
         return client._client.get("/hello").status_code
+
+
+class _Interrupted(BaseModel):
+    """Meets a signal while it is serialised."""
+
+    by: ClassVar[BaseException]
+
+    @model_serializer
+    def _serialise(self) -> dict[str, object]:
+        raise self.by
+
+
+@pytest.mark.parametrize("by", [KeyboardInterrupt(), TerminationSignal(signal=15), ValueError("a bug")])
+def test_a_signal_within_a_serializer_is_no_error_of_pydantics(
+    by: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Interrupted, "by", by, raising=False)
+    with pytest.raises(BaseException) as raised:  # noqa: PT011 - whichever it is
+        Delivery(pytest.fail)(lambda: _Interrupted().model_dump())
+    if isinstance(by, Exception):
+        assert isinstance(raised.value, PydanticSerializationError)
+        assert raised.value.__cause__ is by
+    else:
+        assert raised.value is by
 
 
 @pytest.mark.parametrize("status", [404, 429, 503])
