@@ -96,7 +96,12 @@ class Run:
     def survivors(self, timeout_s: float) -> list[str]:
         """Which of the descendants that were noted still live after that time."""
         _, alive = psutil.wait_procs(list(self._seen.values()), timeout=timeout_s)
-        return [" ".join(process.cmdline())[:200] for process in alive if process.is_running()]
+        commands = []
+        for process in alive:
+            # A zombie has ended too; whoever inherits it counts it when there is time.
+            with suppress(psutil.NoSuchProcess):
+                commands.append(" ".join(process.cmdline())[:200])
+        return commands
 
 
 def _processes(pid: int) -> list[psutil.Process]:
