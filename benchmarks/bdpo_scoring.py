@@ -19,6 +19,7 @@ from bdpo.config import ScoreSettings
 from bdpo.layout import Row, null_prompt, tokenize_pair
 from bdpo.logprobs import choose_layout
 from bdpo.models.loading import load_model, load_tokenizer
+from bdpo.progress import Silent
 from bdpo.scoring.passes import score_to_shards
 from bdpo.scoring.sequences import KeyedRow, name_sequences, share_prompts
 from bdpo.scoring.shards import Shards
@@ -65,8 +66,8 @@ def main() -> None:
             token_budget=task["token_budget"],
             layout=layout,
             shard_sequences=ScoreSettings().shard_sequences,
-            scored=_unseen,
-            kept=_unseen,
+            scored=Silent().advance,
+            kept=Silent().advance,
         )
         result[f"seconds{name}"] = time.monotonic() - started
         result[f"flops{name}"] = _needed_flops(model, rows)
@@ -76,10 +77,6 @@ def main() -> None:
     result["gemm_flops_per_s"] = _gemm_flops_per_s(model.dtype)
     np.save(task["logps"], np.concatenate([logps[key] for key in sorted(logps)]))
     Path(sys.argv[2]).write_text(json.dumps(result), encoding="utf-8")
-
-
-def _unseen(sequences: int) -> None:
-    """Progress that nobody looks at."""
 
 
 def _needed_flops(model: PreTrainedModel, rows: Sequence[KeyedRow]) -> int:

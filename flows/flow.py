@@ -253,11 +253,11 @@ def run_here(
             not come back while Prefect's client asked for it again.
     """
     _HERE.shown, _HERE.outcome = shown, None
-    named = PREFECT_API_URL.value()
-    if named:
-        _require_server(named)
     try:
-        if not named:
+        named = PREFECT_API_URL.value()
+        if named:
+            _require_server(named)
+        else:
             # It imports Prefect's whole server, which a run under another one does without.
             from flows.temporary import start_temporary_server
 

@@ -57,7 +57,7 @@ def serve(port: int, project: Path) -> None:
     # The programs of this environment are found though it is not activated.
     programs = str(Path(sys.executable).parent)
     environment = os.environ | {
-        # It would look for requested runs every ten seconds.
+        # By itself the worker would look for requested runs every ten seconds.
         "PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS", "2"),
         "PREFECT_API_URL": url,
         "PWD": str(project),

@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.command import environment_of
 from tests.paths import ROOT
 from tests.tiny_run import tiny_run
 
@@ -141,6 +141,6 @@ print(json.dumps(sorted(slow & sys.modules.keys())))
 def test_what_is_cached_waits_for_no_import(tmp_path: Path) -> None:
     """Each of these takes seconds, and a plan or a cached run does without."""
     command = [sys.executable, "-c", _PLAN, str(tiny_run(tmp_path, 4))]
-    environment = os.environ | {"PREFECT_HOME": str(tmp_path / "home")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    environment = environment_of(tmp_path / "home")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == []

@@ -37,11 +37,13 @@ def full_disk_error(folder: Path) -> OSError | None:
 
 
 def explain_disk_error(error: BaseException, root: Path) -> UserError | None:
-    """The sentence for an error that the disk caused, else None.
+    """The sentence for an error that the disk caused, else None; also for a UserError, which is a sentence already.
 
     Arrow, DuckDB, safetensors and torch wrap the system's error in types of
     their own, so where the number is missing the system's words are looked for.
     """
+    if isinstance(error, UserError):
+        return None
     number = error.errno if isinstance(error, OSError) else None
     if number not in _REASONS:
         text = str(error).lower()

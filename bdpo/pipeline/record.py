@@ -7,7 +7,6 @@ from typing import Any
 from bdpo.artifacts.catalogue import new_run_id, note_run, rebuild_catalogue
 from bdpo.artifacts.disk import explain_disk_error
 from bdpo.balance import method_forms, weights_sql
-from bdpo.errors import UserError
 from bdpo.fingerprints import STAGES, Stage
 from bdpo.pipeline.lookup import ArtifactLookup
 
@@ -57,7 +56,7 @@ class RunRecord:
             rebuild_catalogue(config.artifacts, self._lookup.fingerprints, {"scored_pairs": _SCORED_COLUMNS + weights})
         except Exception as failure:
             # DuckDB has types of its own for the system's errors.
-            explained = None if isinstance(failure, UserError) else explain_disk_error(failure, config.artifacts)
+            explained = explain_disk_error(failure, config.artifacts)
             if explained is None:
                 raise
             raise explained from failure

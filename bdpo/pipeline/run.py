@@ -134,7 +134,7 @@ class Pipeline:
         try:
             yield
         except Exception as error:
-            explained = None if isinstance(error, UserError) else explain_disk_error(error, self.config.artifacts)
+            explained = explain_disk_error(error, self.config.artifacts)
             if explained is not None:
                 raise explained from error
             if self._lookup.is_named:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bdpo.artifacts.disk import explain_disk_error
+from bdpo.errors import UserError
 
 FULL = "/data/x.parquet: the disk is full; nothing finished is lost"
 
@@ -27,3 +28,7 @@ def test_disk_errors_are_explained(error: Exception, start: str) -> None:
 @pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "no"), RuntimeError("boom"), ValueError("full")])
 def test_bugs_are_not(error: Exception) -> None:
     assert explain_disk_error(error, Path("/artifacts")) is None
+
+
+def test_a_sentence_is_not_put_into_another() -> None:
+    assert explain_disk_error(UserError("/data/x.yaml: permission denied"), Path("/artifacts")) is None

@@ -8,13 +8,14 @@ import pyarrow.parquet as pq
 
 from bdpo.config import load_config
 from bdpo.pipeline import Pipeline
+from bdpo.progress import Progress
 from data_checks import GreatExpectationsChecks
 
 
-def score(config: Path, *overrides: str) -> tuple[Path, dict[str, Any]]:
+def score(config: Path, *overrides: str, progress: Progress | None = None) -> tuple[Path, dict[str, Any]]:
     pipeline = Pipeline(load_config(config, overrides), checks=GreatExpectationsChecks())
     pipeline.run_stage("ingest")
-    result = pipeline.run_stage("score")
+    result = pipeline.run_stage("score", progress=progress)
     return result.artifact, result.summary
 
 

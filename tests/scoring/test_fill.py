@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
-from bdpo.config import load_config
-from bdpo.pipeline import Pipeline
 from bdpo.progress import Silent
-from data_checks import GreatExpectationsChecks
-from tests.scoring.runs import shards_in
+from tests.scoring.runs import score, shards_in
 from tests.tiny_run import tiny_run
 
 
@@ -23,9 +20,8 @@ class _Told(Silent):
 
 
 def _told(config: Path) -> _Told:
-    pipeline, told = Pipeline(load_config(config, []), checks=GreatExpectationsChecks()), _Told()
-    pipeline.run_stage("ingest")
-    pipeline.run_stage("score", progress=told)
+    told = _Told()
+    score(config, progress=told)
     return told
 
 
