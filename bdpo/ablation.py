@@ -68,6 +68,7 @@ def ablate(config: Config, *, checks: Checks, progress: Progress) -> Ablation:
     if plan is None:
         raise UserError(f"config {config.name!r} has no section `ablation` (methods, learning rates, seeds): add it.")
     runner = _Runner(config, checks, progress)
+    Pipeline(config, checks=checks).require_files()
     trials = []
     for method in plan.methods:
         found = {rate: runner.train(method, rate, plan.seeds[0]) for rate in plan.learning_rates}

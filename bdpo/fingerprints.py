@@ -1,6 +1,6 @@
 """What each stage reads, and the fingerprint that follows from it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,15 +88,15 @@ def stage_reads(stage: Stage, config: Config, source: ModelSource) -> dict[str, 
     return reads
 
 
-def fingerprints(
-    reads_of: Callable[[Stage], dict[str, Any]], inputs: Mapping[Stage, tuple[Stage, ...]]
-) -> dict[Stage, str]:
-    """The name of each stage's artifact: digest of what it reads and of its inputs' names."""
-    names: dict[Stage, str] = {}
-    for stage in STAGES:
-        identity = {"stage": stage, "reads": reads_of(stage), "inputs": [names[above] for above in inputs[stage]]}
-        names[stage] = digest_value(identity)[:_LENGTH]
-    return names
+def fingerprint(stage: Stage, reads: Mapping[str, Any], inputs: Sequence[str]) -> str:
+    """The name of a stage's artifact: digest of what it reads and of its inputs' names.
+
+    Args:
+        stage: the stage.
+        reads: as of `stage_reads`.
+        inputs: the names of the artifacts that it is given, in the order of `inputs_for`.
+    """
+    return digest_value({"stage": stage, "reads": reads, "inputs": inputs})[:_LENGTH]
 
 
 def _is_execution(name: str) -> bool:

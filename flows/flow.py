@@ -136,7 +136,9 @@ def run_stages(
             f"A share, such as {share}, is of the stage score alone: add --only score (--param only=score)."
         )
     stages = list(pipeline.stages) if only is None else [only]
-    if only is not None:
+    if only is None:
+        pipeline.require_files()
+    else:
         missing = pipeline.missing_inputs(only)
         if missing and not with_inputs:
             raise UserError(

@@ -11,7 +11,7 @@ from bdpo import versions
 from bdpo.config import Config
 from bdpo.config.methods import methods_with
 from bdpo.errors import UserError
-from bdpo.fingerprints import EXECUTION, STAGES, Stage, compare_reads, fingerprints, inputs_for, stage_reads
+from bdpo.fingerprints import EXECUTION, STAGES, Stage, compare_reads, fingerprint, inputs_for, stage_reads
 from bdpo.models.source import ModelSource
 from tests.tiny import save_tiny
 
@@ -50,7 +50,10 @@ def base(tmp_path: Path) -> dict[str, Any]:
 
 def names(data: dict[str, Any], source: ModelSource = SOURCE) -> dict[Stage, str]:
     config = Config.model_validate(data)
-    return fingerprints(lambda stage: stage_reads(stage, config, source), inputs_for(config.train.method))
+    found: dict[Stage, str] = {}
+    for stage, inputs in inputs_for(config.train.method).items():
+        found[stage] = fingerprint(stage, stage_reads(stage, config, source), [found[above] for above in inputs])
+    return found
 
 
 def moved(base: dict[str, Any], changed: dict[str, Any]) -> tuple[Stage, ...]:

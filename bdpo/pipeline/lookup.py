@@ -1,18 +1,33 @@
 """What there is of each stage's artifact, here and in the remote store, and why it cannot be used."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bdpo import fingerprints as graph
 from bdpo.artifacts.manifest import Manifest
 from bdpo.artifacts.remote import RemoteStore
 from bdpo.artifacts.store import ArtifactStore, Inspection, State
 from bdpo.config import Config
+from bdpo.errors import UserError
 from bdpo.fingerprints import STAGES, Stage
 from bdpo.models.source import ModelSource, resolve_model
+
+_Value = TypeVar("_Value")
+
+
+class _WhenAsked(dict[Stage, _Value]):
+    """Stage to what is worked out for it when it is first asked for."""
+
+    def __init__(self, work_out: Callable[[Stage], _Value]) -> None:
+        super().__init__()
+        self._work_out = work_out
+
+    def __missing__(self, stage: Stage) -> _Value:
+        value = self[stage] = self._work_out(stage)
+        return value
 
 
 class ArtifactLookup:
@@ -37,19 +52,26 @@ class ArtifactLookup:
         return graph.inputs_for(self.config.train.method)
 
     @cached_property
-    def reads(self) -> dict[Stage, dict[str, Any]]:
-        """Stage to every setting and outside file that it reads."""
-        return {stage: graph.stage_reads(stage, self.config, self.source) for stage in STAGES}
+    def reads(self) -> Mapping[Stage, dict[str, Any]]:
+        """Stage to every setting and outside file that it reads; a stage's files are read when it is asked for."""
+        return _WhenAsked(lambda stage: graph.stage_reads(stage, self.config, self.source))
 
     @cached_property
-    def fingerprints(self) -> dict[Stage, str]:
-        """Stage to the name of its artifact."""
-        return graph.fingerprints(self.reads.__getitem__, self.inputs)
+    def fingerprints(self) -> Mapping[Stage, str]:
+        """Stage to the name of its artifact; asks for the files of that stage and of those before it alone."""
+        return _WhenAsked(
+            lambda stage: graph.fingerprint(
+                stage, self.reads[stage], [self.fingerprints[above] for above in self.inputs[stage]]
+            )
+        )
 
-    @property
-    def is_named(self) -> bool:
-        """Whether the fingerprints are known; they are not where a file that a setting names is missing."""
-        return "fingerprints" in self.__dict__
+    def named(self) -> dict[Stage, str]:
+        """The fingerprints of those stages whose outside files are all there."""
+        found: dict[Stage, str] = {}
+        for stage in STAGES:
+            with suppress(UserError):
+                found[stage] = self.fingerprints[stage]
+        return found
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -53,7 +53,7 @@ class RunRecord:
         weights = weights_sql(forms=forms, mi_floor=config.train.mi_floor, tau=config.train.tau)
         try:
             note_run(config.artifacts, self._id, record)
-            rebuild_catalogue(config.artifacts, self._lookup.fingerprints, {"scored_pairs": _SCORED_COLUMNS + weights})
+            rebuild_catalogue(config.artifacts, self._lookup.named(), {"scored_pairs": _SCORED_COLUMNS + weights})
         except Exception as failure:
             # DuckDB has types of its own for the system's errors.
             explained = explain_disk_error(failure, config.artifacts)

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ from bdpo.artifacts.disk import explain_disk_error
 from bdpo.artifacts.store import Identity
 from bdpo.config import Config
 from bdpo.errors import UserError
-from bdpo.fingerprints import Stage
+from bdpo.fingerprints import STAGES, Stage
 from bdpo.models.allocator import release_memory
 from bdpo.models.source import ModelSource
 from bdpo.pipeline import transfer
@@ -61,9 +61,18 @@ class Pipeline:
         return self._lookup.stages
 
     @property
-    def fingerprints(self) -> dict[Stage, str]:
-        """Each stage's artifact, by name."""
+    def fingerprints(self) -> Mapping[Stage, str]:
+        """Each stage's artifact, by name; errors as `require_files`."""
         return self._lookup.fingerprints
+
+    def require_files(self) -> None:
+        """Look at every outside file of every stage, so that none is missed after hours of work.
+
+        Raises:
+            UserError: a file, folder or dataset that the settings name is missing.
+        """
+        for stage in STAGES:
+            self._lookup.fingerprints[stage]
 
     def inputs(self, stage: Stage) -> tuple[Stage, ...]:
         """The stages whose artifacts a stage reads."""
@@ -92,6 +101,8 @@ class Pipeline:
             UserError: as for `run_stage`.
         """
         stages = self.stages if only is None else (only,)
+        if only is None:
+            self.require_files()
         return [self.run_stage(stage, force=stage in force, progress=progress) for stage in stages]
 
     def run_stage(self, stage: Stage, *, force: bool = False, progress: Progress | None = None) -> StageResult:
@@ -137,7 +148,7 @@ class Pipeline:
             explained = explain_disk_error(error, self.config.artifacts)
             if explained is not None:
                 raise explained from error
-            if self._lookup.is_named:
+            if self._lookup.named():
                 self._record.stage_failed(str(error) if isinstance(error, UserError) else type(error).__name__)
             raise
         finally:

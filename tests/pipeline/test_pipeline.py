@@ -60,6 +60,16 @@ def query(config: Path, sql: str) -> list[tuple[object, ...]]:
 CACHED: dict[Stage, str] = dict.fromkeys(STAGES, "cached")
 
 
+def test_a_stage_alone_needs_no_file_of_a_later_one(tmp_path: Path) -> None:
+    config = tiny_run(tmp_path, num_pairs=20)
+    missing = f"evaluate.benchmarks.0.path={tmp_path / 'nowhere.csv'}"
+    with pytest.raises(UserError, match=r"^field `evaluate\.benchmarks\.0\.path`: there is no file .*nowhere\.csv\.$"):
+        pipeline(config, missing).run()
+    assert not (tmp_path / "artifacts").exists(), "a whole run looks at all files before it works"
+    assert [result.stage for result in pipeline(config, missing).run(only="ingest")] == ["ingest"]
+    assert query(config, "select count(*) from pairs") == [(20,)]
+
+
 def test_a_second_run_computes_nothing(run: Path) -> None:
     assert states(run) == CACHED
     assert all(result.cached and not result.reasons for result in pipeline(run).run())
