@@ -29,6 +29,7 @@ INPUTS: Mapping[Stage, tuple[Stage, ...]] = {
 EXECUTION = frozenset(
     {
         "score.processes",
+        "score.shard_sequences",
         "train.processes",
         "train.hostfile",
         "train.launcher_args",

@@ -6,6 +6,6 @@ Kept apart from the code so that planning a run imports no model library.
 
 from typing import Final
 
-LOGPROBS: Final = "4"
+LOGPROBS: Final = "5"
 GENERATION: Final = "2"
 STAGES: Final = {"ingest": "4", "score": "2", "train": "4", "evaluate": "7"}

@@ -18,6 +18,12 @@ Message = Mapping[str, str]
 """`{"role": ..., "content": ...}`."""
 
 _PROBE = "bdpo-probe"
+_SAME_DAY = (
+    "{%- macro strftime_now(format) -%}{{ format | replace('%d', '26') | replace('%b', 'Jul') | replace('%B', 'July') "
+    "| replace('%m', '07') | replace('%y', '24') | replace('%Y', '2024') | replace('%A', 'Friday') }}{%- endmacro %}"
+)
+"""Before a template that writes today's date (Llama 3.2's, SmolLM3's): it writes that of Llama 3.2's own default, for a
+pair has the same tokens every day."""
 _PAIRS_AT_A_TIME = 256
 _Text = tuple[Sequence[Message], str, str]
 """Prompt, chosen and rejected."""
@@ -207,12 +213,14 @@ def render(
         Untokenizable: the template raises an error for one of them (`template_refuses`).
     """
     try:
+        template = tokenizer.get_chat_template()
         texts = tokenizer.apply_chat_template(
             [[dict(message) for message in messages] for messages in conversations],
             tokenize=False,
             add_generation_prompt=generate,
+            chat_template=_SAME_DAY + template if "strftime_now" in template else template,
         )
-    except TemplateError as error:
+    except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise Untokenizable("template_refuses", f"the chat template refuses the messages: {error}") from error
     return [str(text) for text in texts]
 

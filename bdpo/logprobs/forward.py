@@ -80,4 +80,6 @@ def sum_logps(token_logps: Tensor, response_lengths: Sequence[int]) -> Tensor:
 
 
 def _decoder(model: Any) -> Any:
-    return model.get_decoder()
+    decoder = model.get_decoder()
+    # Llama 4 names itself as its own decoder.
+    return model.model if decoder is model else decoder

@@ -13,12 +13,17 @@ from transformers import PreTrainedModel
 
 from bdpo.errors import UserError, first_line
 from bdpo.layout.rows import Layout, Row, collate
-from bdpo.logprobs.attention import stop_packed_attention, takes_packed_rows, use_packed_attention
+from bdpo.logprobs.attention import (
+    has_packed_attention,
+    stop_packed_attention,
+    takes_packed_rows,
+    use_packed_attention,
+)
 from bdpo.logprobs.forward import response_logps
 
 _PROMPT, _RESPONSES, _NEIGHBOUR = 256, (40, 24), (9, 5)
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15}
-"""Largest mean difference, in nats a token.  With the embedded model and random tokens, rounding
+"""Largest mean difference over a response, in nats a token.  With the embedded model and random tokens, rounding
 gives 4e-6 and 0.03; wrong attention or wrong positions give 0.4 and more."""
 
 
@@ -38,8 +43,8 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
         UserError: the model cannot run or gives no numbers, or not even plain rows agree with its own forward.
     """
     row, neighbour = _random_rows(model, max_length)
-    expected = _whole_forwards(model, row)
-    if not expected.isfinite().all():
+    expected = [*_whole_forwards(model, row), *_whole_forwards(model, neighbour)]
+    if not all(logps.isfinite().all() for logps in expected):
         raise UserError(
             f"The model ({model.config.model_type}) gives log-probs that are not finite, for random tokens already: "
             "its weights are damaged, or too large for this model.dtype."
@@ -47,9 +52,8 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
     if not takes_packed_rows(model):
         why = f"its attention is {model.config._attn_implementation}, not sdpa"
     else:
-        use_packed_attention(model)
         try:
-            difference = _difference(model, [row, neighbour], Layout.PACKED, expected)
+            difference = _packed_difference(model, [row, neighbour], expected)
         except (IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
             why = f"it refuses packed rows: {first_line(error)}"
         else:
@@ -68,14 +72,27 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
     return Layout.PLAIN
 
 
-def _difference(model: PreTrainedModel, rows: list[Row], layout: Layout, expected: Tensor) -> float:
-    """Mean absolute difference, in nats a token, between a layout and what is expected of the first row."""
+def _packed_difference(model: PreTrainedModel, rows: list[Row], expected: list[Tensor]) -> float:
+    """`_difference` of the packed layout; NotImplementedError where the model's attention cannot be replaced."""
+    use_packed_attention(model)
+    if not has_packed_attention(model):
+        raise NotImplementedError("its attention cannot be replaced")
+    return _difference(model, rows, Layout.PACKED, expected)
+
+
+def _difference(model: PreTrainedModel, rows: list[Row], layout: Layout, expected: list[Tensor]) -> float:
+    """How far a layout is from what is expected: a response's mean, in nats a token, of the worst response.
+
+    A state that leaks spoils what comes after it alone: the mean over all would hide it behind the first response.
+    """
     with torch.no_grad():
         found = response_logps(model, collate(rows, layout).to(model.device))
-    return (found[: len(expected)] - expected).abs().mean().item()
+    own = torch.split(found, [len(logps) for logps in expected])
+    means = [(mine - logps).abs().mean() for mine, logps in zip(own, expected, strict=True)]
+    return torch.stack(means).max().item()
 
 
-def _whole_forwards(model: PreTrainedModel, row: Row) -> Tensor:
+def _whole_forwards(model: PreTrainedModel, row: Row) -> list[Tensor]:
     """Log-probs of a row's responses, each from the model's own forward of one unpadded row."""
     logps = []
     for response in row.responses:
@@ -88,7 +105,7 @@ def _whole_forwards(model: PreTrainedModel, row: Row) -> Tensor:
                 f"The model ({model.config.model_type}) cannot run with this model.attention: {first_line(error)}"
             ) from error
         logps.append(logits.log_softmax(-1).gather(-1, torch.tensor(response, device=model.device)[:, None])[:, 0])
-    return torch.cat(logps)
+    return logps
 
 
 def _random_rows(model: PreTrainedModel, max_length: int | None) -> tuple[Row, Row]:

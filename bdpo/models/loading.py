@@ -30,7 +30,8 @@ def load_tokenizer(
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
+    except Exception as error:
+        # `tokenizers` raises bare exceptions for files that it does not understand.
         raise UserError(f"The tokenizer in {folder} cannot be loaded: {first_line(error)}") from error
     if needs_template and not getattr(tokenizer, "chat_template", None):
         raise UserError(

@@ -103,6 +103,18 @@ def test_a_template_that_refuses_a_system_turn_names_the_rule() -> None:
     assert caught.value.rule == "template_refuses"
 
 
+@pytest.mark.parametrize("broken", ["{{ messages[0]['content'] + 1 }}", "{{ messages.nothing.at_all() }}"])
+def test_a_template_that_fails_by_itself_names_the_rule(broken: str) -> None:
+    with pytest.raises(Untokenizable, match=r"^template_refuses: ") as caught:
+        pair(USER, template=broken)
+    assert caught.value.rule == "template_refuses"
+
+
+def test_a_template_that_writes_the_date_writes_the_same_every_day() -> None:
+    found = pair(USER, template="{{ strftime_now('%d %b %Y') }}\n" + CHATML)
+    assert found.prompt_ids == ids(f"26 Jul 2024\n{START}user\nHi{END}\n{START}assistant\n")
+
+
 def test_several_turns_stand_in_the_prompt_and_only_the_last_answer_is_scored() -> None:
     prompt = [*USER, {"role": "assistant", "content": "Hello"}, {"role": "user", "content": "Why?"}]
     found = pair(prompt)

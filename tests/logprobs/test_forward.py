@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from bdpo.errors import UserError
 from bdpo.layout.rows import Layout, Packing, Row, Span, collate, group_rows
@@ -95,6 +95,48 @@ def test_a_family_without_sdpa_gets_plain_rows_and_says_so_once() -> None:
     for token_budget in (1, 150, 10_000):
         found = in_order(model, ROWS_OF_ALL_KINDS, token_budget, Layout.PLAIN)
         torch.testing.assert_close(torch.cat(found), expected, atol=1e-5, rtol=0)
+
+
+_STATEFUL = {"layer_types": ["conv", "conv", "full_attention", "conv"], "block_auto_adjust_ff_dim": False}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_model_whose_layers_carry_a_state_gets_plain_rows(dtype: torch.dtype) -> None:
+    """A convolution over the row: what a response before it leaves behind spoils the next one, never the first."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model("lfm2", **_SMALL | _STATEFUL)
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+    said: list[str] = []
+    assert choose_layout(model, said.append) is Layout.PLAIN
+    assert "nats a token in the trial" in said[0]
+
+
+@pytest.mark.parametrize("architecture", ["falcon", "llama4_text"])
+def test_a_family_of_another_make_is_scored_all_the_same(architecture: str) -> None:
+    """Falcon's attention cannot be replaced; Llama 4 calls itself its own decoder."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(architecture, **_SMALL | _OTHER_MAKE.get(architecture, {}))
+    model = AutoModelForCausalLM.from_config(config).eval()
+    layout = choose_layout(model, print)
+    found = in_order(model, ROWS_OF_ALL_KINDS, 150, layout)
+    torch.testing.assert_close(torch.cat(found), one_by_one(model, ROWS_OF_ALL_KINDS), atol=1e-5, rtol=0)
+
+
+_SMALL = {
+    "vocab_size": 259,
+    "hidden_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 128,
+    "initializer_range": 0.2,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 2,
+}
+_OTHER_MAKE = {
+    "llama4_text": {"attention_chunk_size": 64, "head_dim": 16, "num_local_experts": 2, "intermediate_size_mlp": 128}
+}
 
 
 def test_the_trial_finds_an_attention_that_overlooks_a_window(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,3 +73,10 @@ def test_a_family_without_sdpa_says_which_setting_to_change(tmp_path: Path) -> N
     folder = save_tiny(tmp_path / "gemma", "gemma2")
     assert refusal(folder) == f"The model in {folder} has no SDPA attention: set model.attention=eager."
     assert load_model(folder, dtype="float32", attention="eager").config.model_type == "gemma2"
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"model": {"type": "Unheard-of"}}'])
+def test_a_tokenizer_of_an_unknown_kind_is_refused_in_a_sentence(folder: Path, content: str) -> None:
+    (folder / "tokenizer.json").write_text(content)
+    with pytest.raises(UserError, match=r"^The tokenizer in .* cannot be loaded: "):
+        load_tokenizer(folder)
