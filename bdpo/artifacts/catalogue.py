@@ -119,10 +119,17 @@ def rebuild_catalogue(root: Path, current: Mapping[Any, str], select: Mapping[st
                     if view.name == "scored_pairs":
                         connection.execute(_MI_SUMMARY)
                 if files:
-                    artifact = f"parse_path(filename)[-2] as artifact, {columns}"
-                    hidden = "" if columns != "*" else " exclude (filename)"
-                    source = f"read_parquet({_list(files)}, union_by_name = true, filename = true)"
-                    connection.execute(f"create view all_{view.name} as select {artifact}{hidden} from {source}")
+                    if columns == "*":
+                        source = f"read_parquet({_list(files)}, union_by_name = true, filename = true)"
+                        every = f"select parse_path(filename)[-2] as artifact, * exclude (filename) from {source}"
+                    else:
+                        # One by one, for a mean over all rows is over those of one artifact.
+                        every = " union all by name ".join(
+                            f"select {literal(file.parent.name)} as artifact, {columns} "
+                            f"from read_parquet({_list([file])})"
+                            for file in files
+                        )
+                    connection.execute(f"create view all_{view.name} as {every}")
             runs = [path for path in sorted((root / _RUNS).glob("*.json")) if _record(path) is not None]
             if runs:
                 columns = ", ".join(f"{name}: '{kind}'" for name, kind in _RUN_COLUMNS.items())

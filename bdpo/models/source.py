@@ -60,9 +60,10 @@ def resolve_model(
             "save the model with `save_pretrained`."
         )
     config = folder / "config.json"
-    if (folder / "adapter_config.json").is_file() and not config.is_file():
+    if (folder / "adapter_config.json").is_file():
+        # Beside a whole model `transformers` would add it to the weights without a word.
         raise UserError(
-            f"{field} {path!r}: the folder {folder} holds an adapter without its base model; "
+            f"{field} {path!r}: the folder {folder} holds an adapter, which is no model of its own; "
             "merge the two with peft (`merge_and_unload`), save the result, and name its folder."
         )
     if not config.is_file():

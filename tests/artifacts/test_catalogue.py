@@ -34,6 +34,8 @@ def test_plain_views_show_the_current_artifact_and_all_views_every_one(tmp_path:
     rebuild_catalogue(root, {"ingest": "bb"}, {"quarantine": "reason, 1 as one"})
     assert query(root, "select * from quarantine order by 1") == [("y", 1), ("z", 1)]
     assert query(root, "select * from all_quarantine order by all") == [("aa", "x", 1), ("bb", "y", 1), ("bb", "z", 1)]
+    rebuild_catalogue(root, {"ingest": "bb"}, {"quarantine": "count(*) over () as num_rows"})
+    assert query(root, "select distinct * from all_quarantine order by all") == [("aa", 1), ("bb", 2)], "each by itself"
     rebuild_catalogue(root, {"ingest": "bb"}, {})
     assert query(root, "select * from all_quarantine order by all limit 1") == [("aa", "x")]
     assert query(root, "select * from quarantine order by 1 limit 1") == [("y",)]

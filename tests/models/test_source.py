@@ -76,9 +76,12 @@ def test_a_hub_name_without_a_hub_says_what_it_could_be(monkeypatch: pytest.Monk
     assert "\n" not in message
 
 
-def test_an_adapter_alone_is_told_to_be_merged(folder: Path) -> None:
-    (folder / "config.json").rename(folder / "adapter_config.json")
-    assert "holds an adapter without its base model; merge the two with peft" in refusal(folder)
+@pytest.mark.parametrize("beside_a_model", [True, False])
+def test_an_adapter_is_told_to_be_merged(folder: Path, beside_a_model: bool) -> None:
+    (folder / "adapter_config.json").write_text("{}")
+    if not beside_a_model:
+        (folder / "config.json").unlink()
+    assert "holds an adapter, which is no model of its own; merge the two with peft" in refusal(folder)
 
 
 def test_the_field_is_named(tmp_path: Path) -> None:
