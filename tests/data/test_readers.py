@@ -81,7 +81,7 @@ def cut(content: bytes) -> bytes:
         ("x.csv", "prompt,chosen".encode("utf-16"), "text in UTF-16"),
         ("x.jsonl", gzip.compress(b"{}", mtime=0), r"compressed by gzip; let its name end in \.gz\.$"),
         ("x.csv", b"PK\x03\x04rest", "a zip archive, as a workbook is one"),
-        ("x.jsonl.gz", gzip.compress(gzip.compress(b"{}"), mtime=0), "compressed by gzip; "),
+        ("x.jsonl.gz", gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0), "compressed by gzip; "),
         ("x.csv", b"a,b,a\n1,2,3\n", r"two columns are called 'a'; rename or remove one\.$"),
         ("x.json", b'[{"a": ' + b"9" * 5000 + b"}]", "after 0 elements a number has more than 4300 digits; a list"),
         (
