@@ -32,6 +32,8 @@ class StageContext:
     """Pieces of that name that other machines made, beside those of a folder here; None without a remote store."""
     workdir: Path
     """Where the stage's files go."""
+    afresh: bool
+    """The user forces the stage: pieces that other runs made of the very same work are not taken on trust."""
     checks: Checks
     progress: Progress
 
@@ -132,5 +134,6 @@ def _scoring(context: StageContext) -> "Scoring":
         cache=context.cache("sequences"),
         remote=partial(context.remote_cache, "sequences"),
         workdir=context.workdir,
+        afresh=context.afresh,
         progress=context.progress,
     )

@@ -6,7 +6,7 @@
 import os
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bdpo.artifacts.bucket import Bucket
@@ -73,3 +73,13 @@ class Pieces:
             if path.name not in self._there:
                 self._bucket.upload(path, *self._place, path.name)
                 self._there.add(path.name)
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete pieces there, of those that `bring` saw.
+
+        Raises:
+            UserError: the bucket cannot be written to.
+        """
+        for name in sorted(self._there.intersection(names)):
+            self._bucket.delete(*self._place, name)
+            self._there.discard(name)

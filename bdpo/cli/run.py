@@ -29,7 +29,10 @@ class StageName(StrEnum):
 def run(
     config: ConfigArgument,
     only: Annotated[StageName | None, typer.Option(help="Run this stage alone.")] = None,
-    force: Annotated[list[StageName] | None, typer.Option(help="Compute this stage though it is cached.")] = None,
+    force: Annotated[
+        list[StageName] | None,
+        typer.Option(help="Compute this stage though it is cached; score scores every pair again."),
+    ] = None,
     overrides: SetOption = None,
     with_inputs: Annotated[bool, typer.Option("--with-inputs", help="With --only: run missing inputs first.")] = False,
     share: Annotated[

@@ -20,6 +20,8 @@ class Scorer:
     """Arithmetic, `float32` or `bfloat16`."""
     attention: str
     """Attention implementation."""
+    trust_remote_code: bool
+    """Whether Python code beside the weights computes, where the model has such code."""
 
     @property
     def digest(self) -> str:
@@ -29,6 +31,7 @@ class Scorer:
                 "weights": self.weights_digest,
                 "dtype": self.dtype,
                 "attention": self.attention,
+                "trust_remote_code": self.trust_remote_code,
                 "logprobs": LOGPROBS,
             }
         )

@@ -205,7 +205,7 @@ class Pipeline:
             reads=lookup.reads[stage],
             inputs={above: lookup.whole(above).content for above in lookup.inputs[stage]},
         )
-        context = self._context(stage, lookup.store.begin(identity, afresh=afresh), progress)
+        context = self._context(stage, lookup.store.begin(identity, afresh=afresh), progress, afresh=afresh)
         manifest = lookup.store.commit(identity, compute(stage, context), started)
         transfer.push(lookup, stage, manifest, progress, mend=mend)
         return StageResult(stage, lookup.folder(stage), False, reasons, manifest.summary, manifest.seconds)
@@ -227,7 +227,7 @@ class Pipeline:
         if self._lookup.remote is not None:
             self._lookup.remote.require_writable()
 
-    def _context(self, stage: Stage, workdir: Path, progress: Progress) -> StageContext:
+    def _context(self, stage: Stage, workdir: Path, progress: Progress, *, afresh: bool = False) -> StageContext:
         lookup = self._lookup
         return StageContext(
             config=self.config,
@@ -236,6 +236,7 @@ class Pipeline:
             cache=lookup.store.cache,
             remote_cache=partial(transfer.pieces, lookup),
             workdir=workdir,
+            afresh=afresh,
             checks=self._checks,
             progress=progress,
         )

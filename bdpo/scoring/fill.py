@@ -36,6 +36,8 @@ class Scoring:
     """For a folder of shards, where they are fetched from and pushed to, for other machines and for after a kill."""
     workdir: Path
     """The stage's own folder."""
+    afresh: bool
+    """Score what shards have, too."""
     progress: Progress
 
 
@@ -66,6 +68,12 @@ def fill(
         debris = [] if beside_others else shards.sweep()
         if debris:
             progress.say(f"score: {len(debris)} damaged or unfinished shards deleted, to be scored again")
+        if scoring.afresh:
+            if remote is not None:
+                remote.bring(progress.say)
+            forgotten = shards.forget(sequences.keys())
+            if remote is not None:
+                remote.delete(forgotten)
         found = shards.find(sequences.keys(), swept=not beside_others)
         if remote is not None and len(found) < len(sequences):
             brought = remote.bring(progress.say)

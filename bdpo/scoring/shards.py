@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from bdpo.artifacts.digest import digest_file
 from bdpo.artifacts.locks import hold, join
@@ -62,8 +64,30 @@ class Shards:
 
     def write(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Commit sequences, rows of the SEQUENCES schema, as a shard."""
+        self._commit(pa.Table.from_pylist(list(records), SEQUENCES))
+
+    def forget(self, keys: Collection[str]) -> list[str]:
+        """Take sequences out of the shards, so that they are scored again.  To be called under the lock.
+
+        Returns:
+            Names of the shards that are no more.
+        """
+        wanted = pa.array(list(keys), pa.string())
+        gone = []
+        for path in self.paths():
+            table = pq.read_table(path, schema=SEQUENCES)
+            kept = table.filter(pc.invert(pc.is_in(table.column("key"), value_set=wanted)))
+            if kept.num_rows == table.num_rows:
+                continue
+            if kept.num_rows:
+                self._commit(kept)
+            path.unlink()
+            gone.append(path.name)
+        return gone
+
+    def _commit(self, table: pa.Table) -> None:
         new = unfinished(self.folder)
-        write_parquet(pa.Table.from_pylist(list(records), SEQUENCES), new)
+        write_parquet(table, new)
         new.rename(self.folder / f"{digest_file(new)}.parquet")
 
 

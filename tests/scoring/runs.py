@@ -12,10 +12,12 @@ from bdpo.progress import Progress
 from data_checks import GreatExpectationsChecks
 
 
-def score(config: Path, *overrides: str, progress: Progress | None = None) -> tuple[Path, dict[str, Any]]:
+def score(
+    config: Path, *overrides: str, force: bool = False, progress: Progress | None = None
+) -> tuple[Path, dict[str, Any]]:
     pipeline = Pipeline(load_config(config, overrides), checks=GreatExpectationsChecks())
     pipeline.run_stage("ingest")
-    result = pipeline.run_stage("score", progress=progress)
+    result = pipeline.run_stage("score", force=force, progress=progress)
     return result.artifact, result.summary
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,21 @@ def test_a_killed_machine_without_a_disk_goes_on_from_its_shards(memory: Any, tm
     summary = fresh.summary
     assert 0 < summary["sequences_reused"] < summary["sequences"]
     assert summary["sequences_scored"] + summary["sequences_reused"] == summary["sequences"]
+
+
+def test_forced_scores_take_the_place_of_those_in_the_remote_store(memory: Any, tmp_path: Path) -> None:
+    config = tiny_run(tmp_path, 6)
+    remote = "remote_artifacts=memory://bucket/runs"
+    one = machine(config, tmp_path / "one", remote)
+    one.run_stage("ingest")
+    one.score_share("1/1")
+    other = machine(config, tmp_path / "other", remote)
+    other.run_stage("ingest")
+    forced = other.run_stage("score", force=True)
+    assert forced.summary["sequences_reused"] == 0
+    shards = [memory.cat(name) for name in memory.find("/bucket/runs/cache") if name.endswith(".parquet")]
+    keys = [key for shard in shards for key in pq.read_table(BytesIO(shard))["key"].to_pylist()]
+    assert len(keys) == len(set(keys)) == forced.summary["sequences"]
 
 
 def test_what_two_machines_both_scored_stands_once_in_the_store(memory: Any, tmp_path: Path) -> None:

@@ -61,17 +61,35 @@ def test_the_store_can_be_queried_without_its_keys(tmp_path: Path) -> None:
 
 def test_what_changes_a_score_is_noticed_and_what_does_not_is_not(tmp_path: Path) -> None:
     config = tiny_run(tmp_path, 8)
-    _, first = score(config)
+    artifact, first = score(config)
     assert (first["sequences"], first["sequences_reused"]) == (32, 0)
-    # Another size of shard makes another artifact out of the same scores.
-    _, again = score(config, "score.shard_sequences=8", "train.beta=0.3")
-    assert (again["sequences_scored"], again["tokens_scored"]) == (0, 0)
+    assert score(config, "score.shard_sequences=8", "train.beta=0.3") == (artifact, first)
+    # Fewer pairs make another artifact out of the same scores.
+    write_jsonl(tmp_path / "pairs.jsonl", pair_rows(7))
+    _, fewer = score(config)
+    assert (fewer["sequences_reused"], fewer["sequences_scored"], fewer["tokens_scored"]) == (28, 0, 0)
     write_jsonl(tmp_path / "pairs.jsonl", pair_rows(10))
     _, more = score(config)
     assert (more["sequences_scored"], more["sequences_reused"]) == (8, 32)
     tiny_model(seed=1).save_pretrained(tmp_path / "model")
     _, other = score(config)
     assert other["sequences_scored"] == 40
+
+
+def test_forced_scores_are_computed_again_and_no_others(tmp_path: Path) -> None:
+    """What the cache has of these pairs is not taken on trust; what it has for other pairs stays."""
+    config = tiny_run(tmp_path, 6)
+    _, first = score(config)
+    write_jsonl(tmp_path / "pairs.jsonl", pair_rows(4))
+    folder, again = score(config, force=True)
+    assert (again["sequences_scored"], again["sequences_reused"]) == (again["sequences"], 0)
+    assert len(scores(folder)) == 4
+    write_jsonl(tmp_path / "pairs.jsonl", pair_rows(7))
+    _, more = score(config)
+    assert more["sequences_reused"] == first["sequences"]
+    shards = shards_in(tmp_path / "artifacts" / "cache" / "sequences")
+    keys = [key for path in shards for key in pq.read_table(path)["key"].to_pylist()]
+    assert len(keys) == len(set(keys)) == more["sequences"]
 
 
 def test_only_new_tokens_go_through_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,8 +105,10 @@ def test_only_new_tokens_go_through_the_model(tmp_path: Path, monkeypatch: pytes
     _, first = score(config)
     assert sum(pushed) == first["tokens_scored"] > 0
     pushed.clear()
-    score(config, "score.shard_sequences=8")
+    write_jsonl(tmp_path / "pairs.jsonl", pair_rows(19))
+    _, fewer = score(config)
     assert not pushed
+    assert fewer["sequences_reused"] == fewer["sequences"]
     write_jsonl(tmp_path / "pairs.jsonl", pair_rows(22))
     _, more = score(config)
     assert sum(pushed) == more["tokens_scored"]
