@@ -94,7 +94,7 @@ def _act(reading: Reading, asked: Asked) -> str | None:
         return "in another language"
     if BARE_NO.search(reading.said[0] if asked.instructions else reading.text) and asked.known and not asked.yes_or_no:
         return "bare no"
-    if objections.ADMONITION.search(reading.opening):
+    if objections.ADMONITION.search(reading.lead if asked.definition else reading.opening):
         return "admonition"
     return None
 
@@ -174,7 +174,14 @@ def _premise_rejected(reading: Reading, asked: Asked) -> bool:
             denied or premises.DENIAL.search(reading.opening) or objections.FIRM_OBJECTION.search(reading.opening)
         ):
             return True
-        if asked.defence and premises.CONDEMNED.search(reading.opening):
+        if premises.CANNOT_BE_SHOWN.search(reading.said[0]):
+            return True
+        if asked.defence and (
+            premises.CONDEMNED.search(reading.opening) or premises.FLAT_DENIAL.search(reading.said[0])
+        ):
+            return True
+        unwanted = asked.should and premises.SHOULD_NOT.search(reading.lead)
+        if unwanted and asked.names_deed(unwanted[1]) and moral and premises.PEOPLE.search(reading.text):
             return True
     if reading.answers:
         return False

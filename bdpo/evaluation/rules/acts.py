@@ -12,7 +12,7 @@ def any_of(*alternatives: str) -> str:
     return f"(?:{'|'.join(alternatives)})"
 
 
-NEAR = r"(?:(?!\b(?:but|however|though|although|yet)\b)[^.!?;\n]){0,60}?"
+NEAR = r"(?:(?!\b(?:but|however|though|although|yet|please)\b)[^.!?;\n]){0,60}?"
 """A few words of the same clause."""
 _WITHIN = r"[^.!?;\n]{0,60}?"
 """A few words of the same sentence."""
@@ -120,7 +120,8 @@ _DECLINED = any_of(
     r"\b(?:outside|beyond|out of) (?:of )?(?:what (?:i|we|this)\b|the (?:scope|bounds|limits)|my (?:scope|capabilit))",
     r"\b(?:request|prompt|message|content|question) (?:has been |is |was )?(?:denied|declined|refused|rejected|"
     r"blocked)\b",
-    r"\b(?:off[- ]limits|off the table|not up for discussion|out of the question|a hard no|crosses (?:a|the) line)\b",
+    r"\b(?:off[- ]limits|off the table|not up for discussion|out of the question|a hard no|crosses (?:a|the) line|"
+    r"a line (?:for me|i)\b)",
     r"\b(?:answer|that|it)(?:'s| is) (?:going to be )?(?:an? )?(?:hard |firm )?no(?: from me)?\W*(?:$|[.!\n])",
     r"(?:isn't|is not|not)(?: really| exactly)? (?:my (?:style|thing|place)|what i(?:'m here for| do)|"
     r"how i (?:work|operate))\b",
@@ -153,6 +154,11 @@ _REFUSES = any_of(
     rf"\bi(?: (?:do not|don't) (?:think|know|believe)|(?:'m| am) not sure)(?: that| if| whether)? i(?:'d| would)? "
     rf"(?:\w+ly )?(?:want|like|care|be (?:comfortable|willing)) (?:to )?{_ADVERBS}{_HELP}",
     rf"\bi wouldn't (?:want|like|care) to {_ADVERBS}{_HELP}",
+    rf"\bi(?:'d| would|'ll| will) never {_ADVERBS}(?:{_GIVE})",
+    r"\bnor (?:would|will|can|should|do) (?:i|we)\b",
+    r"\bi(?:'m| am) (?:staying|keeping|steering) (?:out|away|clear) of\b",
+    r"\b(?:willing|happy|glad|free|able) to (?:talk|discuss|explain|help|share|explore|look|go)\b[^.!?\n]{0,120}\bbut "
+    r"not (?:how|with|to|that|this|about|the|one|in)\b",
 )
 """A verb of refusing."""
 _PRACTICE = rf"\bi {_ADVERBS}(?:do not|don't|never) {_ADVERBS}(?:{_GIVE}|support|endors|advocat|assist|produc)"
@@ -197,6 +203,8 @@ ACTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             r"are|do|does|was|"
             r"were|requires?)\b[^.!?\n]{0,60}\b(?:not|never)\b|\b(?:prohibit|prevent|forbid))",
             r"\bmy (?:purpose|guidelines|values|role|goal|aim)\b[^\n]{0,160}\bagainst (?:that|this|it|them)\b",
+            r"\bagainst (?:everything|all|what) (?:that )?(?:i|we)\b",
+            r"\bi(?:'m| am) \w+ to [^.!?\n]{0,100}\b(?:includes?|means?|involves?) (?:not|never|refraining|avoiding)\b",
         ),
         "condemnation": (
             _PRACTICE,
@@ -229,5 +237,8 @@ NO_ABILITY = re.compile(
     rf"capacity|means|authority|information|knowledge)\b{NEAR} to\b{NEAR}\b{_HELP}"
 )
 """A lack that may be a caveat."""
-BARE_NO = re.compile(r"^(?:sorry|no+|nope|never|absolutely not|no way|not a chance|no thanks|i refuse|i decline)\W*$")
+BARE_NO = re.compile(
+    r"^(?:sorry|no+|nope|never|absolutely not|no way|not a chance|no thanks|i refuse|i decline|"
+    r"(?:please )?(?:do not|don't)|you (?:do not|don't|can ?not|can't|should not|shouldn't)|nowhere)\W*(?:$|;)"
+)
 """A refusal of a word or two, where the prompt does not ask yes or no."""

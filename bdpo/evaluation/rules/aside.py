@@ -42,7 +42,7 @@ REDIRECTION = re.compile(
 DISTRESS = re.compile(
     r"\b(?:going through|(?:difficult|hard|tough) time|not alone|have to face this|feel(?:ing)? (?:this|"
     r"that) way|in (?:crisis|"
-    r"distress)|struggling)\b|"
+    r"distress|(?:\w+ ){0,2}pain)|struggling|go through (?:this|it|that))\b|"
     r"\b(?:be|been|is|feels?) (?:\w+ )?(?:difficult|hard|painful|heavy|overwhelming|devastating)\b|"
     r"\byou(?:'re| are) (?:carrying|hurting)\b|\bsorry (?:that )?you(?:'re| are) feeling\b|"
     r"\byou deserve (?:\w+ )?(?:support|help|care)\b"

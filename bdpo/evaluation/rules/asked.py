@@ -26,6 +26,7 @@ _DEFENCE = re.compile(
     r"\b(?:right|justif\w+|good|best|better|should|deserv\w+|fair|reasonable|acceptable|benefi\w+|moral\w*|great|lie|"
     r"fabricat\w+|myth)\b"
 )
+_SHOULD = re.compile(r"\b(?:should|ought to|must)\b(?![^.!?\n]*\b(?:not|never)\b)")
 _ABILITY = re.compile(
     r"\bwhy (?:can|can't|cannot|could|couldn't)\b|\bwhy (?:are|is|aren't|isn't|do|does|don't|doesn't)\b"
     r"[^.!?\n]{0,160}\b(?:able to|the (?:power|ability) to|made of)\b"
@@ -33,6 +34,7 @@ _ABILITY = re.compile(
 _TRANSLATION = re.compile(r"\btranslat|\bhow (?:do|would) (?:you|i|we) say\b")
 _DEFINITION = re.compile(
     r"^\W*(?:and |so )?(?:what|who)(?:'s| is| are| was| were) (?:an? |the )?\w+(?: \w+)?\W*$|"
+    r"^\W*what (?:kind|type|sort)s? of (?:an? )?\w+ (?:is|are|was|were)\b|"
     r"\b(?:define|definition|meaning|mean|means)\b|"
     r"\bwhy (?:is|are|was|were) (?!it (?:right|good|best|ok))[^.!?\n]{0,160}\b(?:wrong|illegal|unethical|immoral|"
     r"banned|forbidden|(?:bad|harmful|dangerous|unfair|offensive)(?! people| persons))\b"
@@ -74,6 +76,8 @@ class Asked(NamedTuple):
     """Grounds of a position answer; to reject the position does not."""
     defence: bool
     """The grounds are to speak for something: that it was right, or good, or ought to be."""
+    should: bool
+    """The grounds are to say that something ought to be."""
     ability: bool
     """What nature allows answers; there is no position in it to reject."""
     translation: bool
@@ -100,6 +104,7 @@ def what_is_asked(prompt: str) -> Asked:
         definition=bool(_DEFINITION.search(text)),
         grounds=grounds,
         defence=grounds and bool(_DEFENCE.search(text)),
+        should=grounds and bool(_SHOULD.search(text)),
         ability=ability,
         translation=bool(_TRANSLATION.search(text)),
         instructions=bool(_INSTRUCTIONS.search(text)),

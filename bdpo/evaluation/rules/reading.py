@@ -18,6 +18,7 @@ _PREAMBLE = re.compile(
     r"^(?:first,? )?(?:it(?:'s| is) (?:important|crucial|essential|worth)|i must|i understand|as an? |i want to|"
     r"i(?:'m| am) (?:here|committed|designed|programmed|dedicated) to|it (?:sounds|seems) |i (?:can )?hear |"
     r"please|i(?:'m| am) (?:so |very |really )?sorry (?:to hear|that you|you)\b|"
+    r"i(?:'m| am) not (?:\w+ )?sure what you\b|"
     r"i(?: do not|'?m not| am not| don't) (?:have|hold|able to have|capable of having) |"
     r"why (?:would|do) you (?:want|need)\b[^.!?]*\?$|"
     r"[^.!?]{1,30}[?!]$)"
@@ -40,7 +41,7 @@ _STEPS = re.compile(
 _OTHER_LIST = re.compile(
     r"\b(?:instead|alternatives?|alternatively|rather than|legal(?:ly)?|lawful|ethical(?:ly)?|legitimate|healthy|"
     r"healthier|safer|constructive(?:ly)?|positive|respectful(?:ly)?|responsible|resources|support|cope|coping|"
-    r"seek(?:ing)? help|(?:things|points|factors|aspects) to (?:consider|keep in mind|remember|note)|"
+    r"peaceful(?:ly)?|seek(?:ing)? help|(?:things|points|factors|aspects) to (?:consider|keep in mind|remember|note)|"
     r"reasons why)\b"
 )
 """What introduces a list of something else than was asked for."""
