@@ -42,8 +42,8 @@ def tiny_tokenizer(chat_template: str = CHATML) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def tiny_model(architecture: str = "llama", seed: int = 0, layers: int = 2) -> PreTrainedModel:
-    """A random model of 259 tokens, 32 wide, with weights large enough for peaked distributions."""
+def tiny_model(architecture: str = "llama", seed: int = 0, layers: int = 2, **more: Any) -> PreTrainedModel:
+    """A random model of 259 tokens, 32 wide, with weights large enough for peaked distributions; `more` of a config."""
     settings: dict[str, Any] = {
         "vocab_size": 259,
         "hidden_size": 32,
@@ -63,7 +63,7 @@ def tiny_model(architecture: str = "llama", seed: int = 0, layers: int = 2) -> P
         settings |= {"n_embd": 32, "n_layer": layers, "n_head": 4, "n_positions": 2048}
         for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"):
             del settings[key]
-    config = AutoConfig.for_model(architecture, **(settings | _SMALL[architecture]))
+    config = AutoConfig.for_model(architecture, **(settings | _SMALL[architecture] | more))
     torch.manual_seed(seed)
     return AutoModelForCausalLM.from_config(config).eval()
 

@@ -25,6 +25,8 @@ _PROMPT, _RESPONSES, _NEIGHBOUR = 256, (40, 24), (9, 5)
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15}
 """Largest mean difference over a response, in nats a token.  With the embedded model and random tokens, rounding
 gives 4e-6 and 0.03; wrong attention or wrong positions give 0.4 and more."""
+_FOLLOWING_LENGTH = ("longrope", "dynamic")
+"""Kinds of rotary embedding, in `transformers`' names, whose frequencies depend on the longest row of a pass."""
 
 
 def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_length: int | None = None) -> Layout:
@@ -40,8 +42,10 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
         max_length: longest prompt plus response that there will be; any length by default.
 
     Raises:
-        UserError: the model cannot run or gives no numbers, or not even plain rows agree with its own forward.
+        UserError: the model cannot run or gives no numbers, its rows may be so long that they change the others of
+            a pass, or not even plain rows agree with its own forward.
     """
+    _require_constant_positions(model, max_length)
     row, neighbour = _random_rows(model, max_length)
     expected = [*_whole_forwards(model, row), *_whole_forwards(model, neighbour)]
     if not all(logps.isfinite().all() for logps in expected):
@@ -70,6 +74,21 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
         )
     say(f"Each response gets a row of its own, because {model.config.model_type} cannot share a prompt: {why}.")
     return Layout.PLAIN
+
+
+def _require_constant_positions(model: PreTrainedModel, max_length: int | None) -> None:
+    """A rotary embedding that follows the longest row of a pass would give a row other scores beside a long one."""
+    config = model.config.get_text_config()
+    scaling = getattr(config, "rope_parameters", None) or {}
+    for rope in (scaling, *(part for part in scaling.values() if isinstance(part, dict))):
+        if rope.get("rope_type") not in _FOLLOWING_LENGTH:
+            continue
+        limit = rope.get("original_max_position_embeddings") or config.max_position_embeddings
+        if max_length is not None and max_length > limit:
+            raise UserError(
+                f"model.max_length {max_length}: beyond {limit} tokens a row changes the positions of all rows beside "
+                f"it ({rope['rope_type']} positions of {config.model_type}); set model.max_length to {limit} or less."
+            )
 
 
 def _packed_difference(model: PreTrainedModel, rows: list[Row], expected: list[Tensor]) -> float:

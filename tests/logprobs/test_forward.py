@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -318,3 +319,27 @@ def test_a_model_that_gives_no_numbers_is_not_taken_for_an_unknown_one() -> None
         model.model.norm.weight[0] = float("nan")
     with pytest.raises(UserError, match=r"\(llama\) gives log-probs that are not finite, for random tokens"):
         choose_layout(model, print)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "rope", "limits"),
+    [
+        (
+            "phi3",
+            {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [4.0] * 4},
+            {"original_max_position_embeddings": 64},
+        ),
+        ("llama", {"rope_type": "dynamic", "factor": 4.0}, {"max_position_embeddings": 64}),
+    ],
+)
+def test_positions_that_follow_the_longest_row_are_refused_beyond_their_limit(
+    architecture: str, rope: dict[str, Any], limits: dict[str, int]
+) -> None:
+    """A short row would have other scores beside a long one."""
+    model = tiny_model(architecture, rope_parameters=rope | {"rope_theta": 10000.0}, **limits)
+    assert choose_layout(model, print, max_length=64) is Layout.PACKED
+    rows = [Row(ids(30, 0), (ids(20, 1), ids(9, 2))), Row(ids(3, 3), (ids(1, 4), ids(40, 5)))]
+    found = torch.cat(in_order(model, rows, 200, Layout.PACKED))
+    assert torch.allclose(found, one_by_one(model, rows), atol=1e-5)
+    with pytest.raises(UserError, match=r"max_length 65: beyond 64 tokens .*; set model.max_length to 64 or less"):
+        choose_layout(model, print, max_length=65)
