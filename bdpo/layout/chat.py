@@ -7,12 +7,15 @@ included, so the tokenizer adds none.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
+
+from bdpo.errors import UserError
 
 Message = Mapping[str, str]
 """`{"role": ..., "content": ...}`."""
@@ -163,8 +166,13 @@ def tokenize_prompt(
 
 
 def null_prompt(tokenizer: PreTrainedTokenizerBase, *, max_prompt_length: int) -> tuple[int, ...]:
-    """The empty query of METHOD.md: the template's scaffolding around one empty user message."""
-    return tokenize_prompt(tokenizer, [{"role": "user", "content": ""}], max_prompt_length=max_prompt_length)
+    """The empty query of METHOD.md: the template's scaffolding around one empty user message.
+
+    Raises:
+        UserError: the template refuses such a message.
+    """
+    with _template_at_fault(tokenizer, "an empty user message, which stands for no prompt in mutual information"):
+        return tokenize_prompt(tokenizer, [{"role": "user", "content": ""}], max_prompt_length=max_prompt_length)
 
 
 def response_ids(
@@ -195,13 +203,28 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase, template: str) -> int | None
 
     What follows it (SmolLM's newline, Phi-3's end-of-text) is never generated.  None where a template
     ends a turn without a special token; everything that it writes then belongs to the response.
+
+    Raises:
+        UserError: the template refuses a question and its answer.
     """
     conversation = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
-    _, _, suffix = render(tokenizer, [conversation])[0].rpartition(_PROBE)
+    with _template_at_fault(tokenizer, "a user message and an answer to it"):
+        _, _, suffix = render(tokenizer, [conversation])[0].rpartition(_PROBE)
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     special.update(tokenizer.all_special_ids)
     (ids,) = encode(tokenizer, suffix)
     return next((token for token in ids if token in special), None)
+
+
+@contextmanager
+def _template_at_fault(tokenizer: PreTrainedTokenizerBase, what: str) -> Iterator[None]:
+    """Where it refuses `what`, no row is to blame."""
+    try:
+        yield
+    except Untokenizable as problem:
+        raise UserError(
+            f"The tokenizer in {tokenizer.name_or_path}: {problem.reason}; its chat template must take {what}."
+        ) from problem
 
 
 def render(

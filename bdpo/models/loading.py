@@ -33,10 +33,18 @@ def load_tokenizer(
     except Exception as error:
         # `tokenizers` raises bare exceptions for files that it does not understand.
         raise UserError(f"The tokenizer in {folder} cannot be loaded: {first_line(error)}") from error
-    if needs_template and not getattr(tokenizer, "chat_template", None):
-        raise UserError(
-            f"The tokenizer in {folder} has no chat template; use an instruct model, or put chat_template.jinja there."
-        )
+    if needs_template:
+        template = getattr(tokenizer, "chat_template", None)
+        if not template:
+            raise UserError(
+                f"The tokenizer in {folder} has no chat template; use an instruct model, or put chat_template.jinja "
+                "there."
+            )
+        if isinstance(template, dict) and "default" not in template:
+            raise UserError(
+                f"The tokenizer in {folder} has the chat templates {', '.join(sorted(template))} and none by the name "
+                "of default, which is the one that is used; save it with one."
+            )
     return tokenizer
 
 

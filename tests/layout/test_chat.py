@@ -6,6 +6,7 @@ The tiny tokenizer has one token a byte, so a text's ids are its bytes', and `id
 import pytest
 from tokenizers.processors import TemplateProcessing
 
+from bdpo.errors import UserError
 from bdpo.layout.chat import (
     Message,
     TokenizedPair,
@@ -108,6 +109,16 @@ def test_a_template_that_fails_by_itself_names_the_rule(broken: str) -> None:
     with pytest.raises(Untokenizable, match=r"^template_refuses: ") as caught:
         pair(USER, template=broken)
     assert caught.value.rule == "template_refuses"
+
+
+def test_a_template_that_refuses_an_empty_message_or_a_bare_question_is_at_fault_itself() -> None:
+    refusing = "{{% if {} %}}{{{{ raise_exception('not so') }}}}{{% endif %}}"
+    empty = tiny_tokenizer(refusing.format("not messages[0]['content']") + CHATML)
+    with pytest.raises(UserError, match=r"not so; its chat template must take an empty user message"):
+        null_prompt(empty, max_prompt_length=16)
+    short = tiny_tokenizer(refusing.format("messages[0]['content'] == '?'") + CHATML)
+    with pytest.raises(UserError, match=r"not so; its chat template must take a user message and an answer"):
+        tokenize_pair(short, USER, "Yes", "No", max_length=99, max_prompt_length=16)
 
 
 def test_a_template_that_writes_the_date_writes_the_same_every_day() -> None:

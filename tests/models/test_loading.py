@@ -69,6 +69,15 @@ def test_a_tokenizer_without_a_template_is_refused(folder: Path) -> None:
         load_tokenizer(folder)
 
 
+def test_named_templates_without_a_default_are_refused(folder: Path) -> None:
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").unlink()
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tools.jinja").write_text(template)
+    with pytest.raises(UserError, match="has the chat templates tools and none by the name of default"):
+        load_tokenizer(folder)
+
+
 def test_a_family_without_sdpa_says_which_setting_to_change(tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "gemma", "gemma2")
     assert refusal(folder) == f"The model in {folder} has no SDPA attention: set model.attention=eager."
