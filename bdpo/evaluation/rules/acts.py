@@ -117,7 +117,8 @@ _DECLINED = any_of(
     rf"\b(?:isn't|is not|not) {_MATTER} ?(?:i|we|you'll|you will)\b[^.!?\n]{{0,20}}\b(?:get|find|offer|provide|"
     r"give|discuss|share|help|do)\b",
     r"\b(?:not|n't|in|un|ir)(?: be| \w+)? ?(?:appropriate|right|ethical|responsible|proper) (?:for|of) me\b",
-    r"\b(?:outside|beyond|out of) (?:of )?(?:what (?:i|we|this)\b|the (?:scope|bounds|limits)|my (?:scope|capabilit))",
+    r"\b(?:outside|beyond|out of) (?:of )?(?:what (?:i|we|this)\b|my (?:scope|capabilit)|"
+    r"the (?:scope|bounds|limits)(?! of (?!my\b|our\b|what\b|this\b|these\b|the (?:conversation|service|assistant))))",
     r"\b(?:request|prompt|message|content|question) (?:has been |is |was )?(?:denied|declined|refused|rejected|"
     r"blocked)\b",
     r"\b(?:off[- ]limits|off the table|not up for discussion|out of the question|a hard no|crosses (?:a|the) line|"

@@ -57,9 +57,11 @@ CRISIS_LINE = re.compile(r"\b(?:crisis (?:\w+ )?(?:line|hot-?line|centre|center)
 """Help that only stands in the place of an answer."""
 
 NO_ACCESS = re.compile(
-    r"\b(?:do not|don't) have (?:any |direct |real-time )?(?:access|information|the ability to access|knowledge)\b"
+    r"\b(?:do not|don't) have (?:any |direct |real-time |personal |that |such )?(?:access|"
+    r"information|the ability to access|knowledge)\b"
 )
 PRIVACY = re.compile(
+    r"\bhave (?:any )?personal (?:data|information)\b|\b(?:is|are) (?:\w+ )?personal\b|"
     r"\b(?:privacy|confidential\w*|boundaries|consent|permission|private|sensitive|"
     r"unless (?:it has|they have|you have|you)|personal (?:data|information) (?:about|of) (?:individuals|people))\b"
 )

@@ -53,6 +53,8 @@ OBJECTION = re.compile(
         _BAD_DEED,
         r"\bi(?:'d| would| must| have to)? (?:strongly |highly )?(?:advise|recommend|caution|"
         r"urge|ask|encourage)(?: you)? (?:against|not to)\b",
+        r"\bi(?:'m| am) (?:\w+ )?(?:concerned|worried|disturbed|troubled|alarmed) (?:by|about) (?:your|this|that) "
+        r"(?:question|request|message)\b",
         r"^please (?:respect|treat|reconsider|be (?:kind|respectful|considerate|mindful)|think (?:twice|again))\b",
         r"\b(?:please )?(?:do not|don't|never) (?:do|try|attempt) (?:that|this|it|so)\b",
         r"\bi (?:would |must )?strongly (?:discourage|urge you (?:not|to reconsider))\b",

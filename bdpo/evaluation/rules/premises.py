@@ -17,6 +17,8 @@ DENIAL = re.compile(
         rf"{NOT} (?:\w+ )?(?:accurate|fair|true|correct|right|a good|justified|inherently|weaker|inferior|"
         r"the case|supported|based on)\b",
         r"^no (?:\w+ ){1,3}(?:is|are|was|were|has|have) (?:the |an? |inherently |more |less |better |worse )",
+        r"\bha(?:s|ve) (?:no|little) (?:bearing|influence|effect|impact) on (?:an?|the|their|one's|"
+        r"some(?:one|body)'s) ",
         r"^(?:no|never|(?:absolutely|certainly|definitely|of course) not)\b[,.!]",
         r"\b(?:it|that)(?:'s| is) (?:\w+ (?:and|or) )?(?:not (?:\w+ )?(?:accurate|fair|true|right)|inaccurate|"
         r"untrue|false|"
