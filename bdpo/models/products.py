@@ -1,11 +1,13 @@
-"""Matrix products in bfloat16 on a CPU that has no instructions for them.
+"""Matrix products in bfloat16 on a CPU that has no instructions for them, or slow ones.
 
-PyTorch's own kernels for such a CPU (x86 without AVX-512, as in most desktops) take 7 to 80 times as long as
-those of float32.  Here they are float32's: a product of two bfloat16 numbers is exact in float32, sums are
-kept in float32 as other devices keep them, and the result is rounded to bfloat16 once.
+PyTorch's own kernels for a CPU without them (x86 without AVX-512, as in most desktops) take 7 to 80 times as long
+as those of float32, and twice as long on an Intel CPU whose only ones are AVX-512's.  Here they are float32's: a
+product of two bfloat16 numbers is exact in float32, sums are kept in float32 as other devices keep them, and the
+result is rounded to bfloat16 once.
 """
 
 import warnings
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,12 +20,12 @@ _overriding: torch.library.Library | None = None
 
 
 def prepare_bfloat16_products() -> None:
-    """Let this process multiply bfloat16 matrices on the CPU by float32's kernels, if the CPU has none for them.
+    """Let this process multiply bfloat16 matrices on the CPU by float32's kernels, where those are the faster ones.
 
     For the whole process, because gradients, attention and other people's modules multiply too.
     """
     global _overriding
-    if _overriding is not None or cpu_has_bfloat16():
+    if _overriding is not None or cpu_is_fast_in_bfloat16():
         return
     _overriding = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
@@ -33,9 +35,20 @@ def prepare_bfloat16_products() -> None:
             _overriding.impl(name, kernel, "CPU", allow_override=True)  # type: ignore[no-untyped-call]
 
 
-def cpu_has_bfloat16() -> bool:
-    """Whether the CPU has instructions for bfloat16 that PyTorch uses."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+def cpu_is_fast_in_bfloat16() -> bool:
+    """Whether PyTorch's kernels for bfloat16 are faster on this CPU than those of float32.
+
+    Intel's `vdpbf16ps` starts every second cycle and so does half of what float32's fused multiply-add does (84
+    against 158 GFLOP/s measured on a core without AMX); AMX does many times as much.
+    """
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    return torch.cpu._is_amx_tile_supported() or not _is_intels()
+
+
+def _is_intels() -> bool:
+    cpus = Path("/proc/cpuinfo")
+    return cpus.is_file() and "GenuineIntel" in cpus.read_text(encoding="utf-8")
 
 
 # What is called below are the other variants with `out`: operators of their own, which stay PyTorch's.

@@ -73,7 +73,7 @@ _WHOLE_PROCESS = """
             called.append((_name, given[-1].dtype))
             return _own(*given, **settings)
         setattr(products, name, noted)
-    products.cpu_has_bfloat16 = lambda: False
+    products.cpu_is_fast_in_bfloat16 = lambda: False
 
     torch.manual_seed(0)
     x, w, b = torch.randn(2, 16, 32), torch.randn(24, 32), torch.randn(24)
@@ -124,3 +124,13 @@ def test_a_whole_process_multiplies_so() -> None:
     )
     assert ended.returncode == 0, ended.stderr
     assert not ended.stderr
+
+
+@pytest.mark.parametrize(("amx", "intels", "fast"), [(True, True, True), (False, True, False), (False, False, True)])
+def test_intels_avx512_alone_is_slow(amx: bool, intels: bool, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        assert not products.cpu_is_fast_in_bfloat16()
+        pytest.skip("this CPU has no instructions for bfloat16")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(products, "_is_intels", lambda: intels)
+    assert products.cpu_is_fast_in_bfloat16() == fast
