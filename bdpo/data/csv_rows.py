@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,7 +14,7 @@ from bdpo.errors import UserError
 
 
 def csv_rows(data: DataFile, file: BinaryIO) -> Iterator[RawRow]:
-    """Read rows in order; blank lines are none.
+    """Read rows in order; blank lines are none, also before the header.
 
     Fields are separated by commas, or by semicolons or tabs where these and no comma are in the header, as
     spreadsheets of many countries write them.
@@ -29,21 +29,46 @@ def csv_rows(data: DataFile, file: BinaryIO) -> Iterator[RawRow]:
     csv.field_size_limit(2**31 - 1)
     # Bytes that are not UTF-8 become lone surrogates, which the row is then refused for.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    first = text.readline()
+    num_blank = 0
+    while (first := text.readline()) and not first.strip():
+        num_blank += 1
     delimiter = next((mark for mark in ";\t" if mark in first and "," not in first), ",")
-    reader = csv.reader(chain([first], text), delimiter=delimiter)
+    taken: list[str] = []
+    # Without `strict` a quotation mark that is not closed, or stands within a quoted text, makes other text of the row,
+    # and of those after it, without a word.
+    reader = csv.reader(_kept(chain([first], text), taken), delimiter=delimiter, strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
-        require_different(data.path, header)
-        while header:
-            line = reader.line_num + 1
-            fields = next(reader, None)
-            if fields is None:
-                return
-            if fields:
-                yield RawRow(data.name, line, dump_row(fields), _value(header, fields))
     except csv.Error as error:
-        raise UserError(f"{data.path}:{reader.line_num}: not valid CSV: {error}.") from error
+        raise UserError(f"{data.path}:{num_blank + reader.line_num}: not valid CSV: {error}.") from error
+    require_different(data.path, header)
+    while header:
+        line = num_blank + reader.line_num + 1
+        taken.clear()
+        try:
+            fields = next(reader, None)
+        except csv.Error:
+            raw = "".join(taken).rstrip("\r\n").encode("utf-8", errors="surrogateescape")
+            yield RawRow(data.name, line, raw, _broken(len(taken) - 1))
+            continue
+        if fields is None:
+            return
+        if fields:
+            yield RawRow(data.name, line, dump_row(fields), _value(header, fields))
+
+
+def _kept(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
+    """The lines, each added to those taken."""
+    for line in lines:
+        taken.append(line)
+        yield line
+
+
+def _broken(num_more: int) -> RowProblem:
+    goes_on = f"; the row goes on for {num_more} more lines" if num_more else ""
+    return RowProblem(
+        "broken_csv", f"a quotation mark is not closed, or stands in a quoted text without being doubled{goes_on}"
+    )
 
 
 def _value(header: Sequence[str], fields: Sequence[str]) -> dict[str, Any] | RowProblem:

@@ -156,6 +156,7 @@ def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
         (b"a, b \nx,y\n", [{"a": "x", "b": "y"}]),
         (b'a;b\n"x;y";"z\n"\n', [{"a": "x;y", "b": "z\n"}]),
         (b"a,b;c\nx,y;z\n", [{"a": "x", "b;c": "y;z"}]),
+        (b"\n \r\na;b\n\n1;2\n", [{"a": "1", "b": "2"}]),
         (b"", []),
         (b"a,b\n", []),
     ],
@@ -165,14 +166,44 @@ def test_csv_as_spreadsheets_write_it(tmp_path: Path, content: bytes, values: li
     assert [row.value for row in read(tmp_path / "x.csv")] == values
 
 
-def test_a_quotation_mark_that_is_not_closed_is_named(tmp_path: Path) -> None:
-    (tmp_path / "x.csv").write_bytes(b'a,b\n1,2\n"3,4\n5,6\n7,8\n')
-    good, swallowed = read(tmp_path / "x.csv")
-    assert (good.value, swallowed.line) == ({"a": "1", "b": "2"}, 3)
-    assert isinstance(swallowed.value, RowProblem)
-    assert swallowed.value.reason == (
-        "1 fields where the header has 2; it goes on for 3 more lines, as after a quotation mark that is not closed"
-    )
+SWALLOWED = "it goes on for 3 more lines, as after a quotation mark that is not closed"
+BAD_QUOTE = "a quotation mark is not closed, or stands in a quoted text without being doubled"
+
+
+@pytest.mark.parametrize(
+    ("content", "refused", "reason"),
+    [
+        # All fields are there, so that the rest of the file would be the last text.
+        (b'a,b\n1,2\n3,"4\n5,6\n7,8\n', b'3,"4\n5,6\n7,8', f"{BAD_QUOTE}; the row goes on for 2 more lines"),
+        (b'a,b\n1,2\n3,"4\n5,"6\n', b'3,"4\n5,"6', f"{BAD_QUOTE}; the row goes on for 1 more lines"),
+        (b'a,b\n1,2\n3,"say "hi" now"\r\n', b'3,"say "hi" now"', BAD_QUOTE),
+        (b'a,b\n1,2\n"\xff,"4"\n', b'"\xff,"4"', BAD_QUOTE),
+    ],
+)
+def test_a_quotation_mark_that_is_not_closed_makes_no_text_of_other_rows(
+    tmp_path: Path, content: bytes, refused: bytes, reason: str
+) -> None:
+    (tmp_path / "x.csv").write_bytes(content)
+    good, broken = read(tmp_path / "x.csv")
+    assert (good.value, broken.line, broken.raw) == ({"a": "1", "b": "2"}, 3, refused)
+    assert isinstance(broken.value, RowProblem)
+    assert (broken.value.rule, broken.value.reason) == ("broken_csv", reason)
+
+
+def test_rows_after_a_wrong_quotation_mark_are_read(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b'a,b\n"1"x,2\n3,4\n"5\n\n6\n"\n7,8\n')
+    rows = read(tmp_path / "x.csv")
+    assert [(row.line, row.value) for row in rows if isinstance(row.value, dict)] == [
+        (3, {"a": "3", "b": "4"}),
+        (8, {"a": "7", "b": "8"}),
+    ]
+    assert [(row.line, row.value.reason) for row in rows if isinstance(row.value, RowProblem)] == [
+        (2, BAD_QUOTE),
+        (4, f"1 fields where the header has 2; {SWALLOWED}"),
+    ]
+    (tmp_path / "x.csv").write_bytes(b'a,"b\n1,2\n')
+    with pytest.raises(UserError, match=r"x\.csv:2: not valid CSV: unexpected end of data"):
+        read(tmp_path / "x.csv")
 
 
 def test_what_json_lines_cannot_hold_is_said_without_advice_on_python(tmp_path: Path) -> None:
