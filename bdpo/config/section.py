@@ -1,9 +1,10 @@
 """What every section of the settings is made of: strict models, and paths that know their YAML file."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -76,3 +77,20 @@ class Section(BaseModel):
     """Immutable; an unknown key raises; a field's meaning is its docstring."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse what pydantic would count as 1 or 0."""
+        kinds = list(_kinds(cls.model_fields[info.field_name or ""].annotation))
+        given = value if isinstance(value, list) else [value]
+        if bool not in kinds and (int in kinds or float in kinds) and any(isinstance(one, bool) for one in given):
+            raise ValueError("a number is wanted, not true or false (which is how YAML reads yes, no, on and off)")
+        return value
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """A type and all that it is made of."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _kinds(part)

@@ -74,6 +74,24 @@ def test_numbers_are_read_as_people_write_them(tmp_path: Path) -> None:
     assert (config.train.learning_rate, config.train.beta, config.train.weight_decay) == (5e-7, 0.1, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("override", "field"),
+    [
+        ("ingest.near_duplicates=on", "ingest.near_duplicates"),
+        ("ingest.sources.0.limit=yes", "ingest.sources.0.limit"),
+        ("ingest.seed=true", "ingest.seed"),
+        ("train.epochs=yes", "train.epochs"),
+        ("train.warmup_ratio=no", "train.warmup_ratio"),
+        ("ablation={methods: {dpo: {}}, learning_rates: [1e-5], seeds: [0, yes]}", "ablation.seeds"),
+    ],
+)
+def test_true_and_false_are_no_numbers(tmp_path: Path, override: str, field: str) -> None:
+    said = f"field `{field}`: a number is wanted, not true or false (which is how YAML reads yes, no, on and off)."
+    assert refusal(write(tmp_path, MINIMAL), override).endswith(said)
+    config = load_config(tmp_path / "config.yaml", ["train.deterministic=on", "train.max_steps=null"])
+    assert (config.train.deterministic, config.train.max_steps) == (True, None)
+
+
 def test_a_wrong_key_names_file_line_and_the_close_one(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL + "train:\n  betta: 1\n")
     message = refusal(path)
