@@ -1,5 +1,6 @@
 """YAML to plain values and the place of each: nothing builds objects, no key stands twice, no alias multiplies."""
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,9 @@ Origins = dict[Location, str]
 
 _MOST_VALUES = 10_000
 """A hundred times what a long config holds; a few aliases of aliases stand for more than any memory takes."""
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_OTHER_BASE = re.compile(r"[-+]?0[0-7_]+|.*:.*")
+"""Numbers that YAML 1.1 takes for others than people mean: `0100` for 64, `1:30` for 90."""
 _PLAIN_TAGS = frozenset(
     f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp")
 )
@@ -86,6 +90,11 @@ class _Reader:
             return self._mapping(node, at, (*above, node))
         if isinstance(node, yaml.SequenceNode):
             return [self.value(child, (*at, i), (*above, node)) for i, child in enumerate(node.value)]
+        if node.tag in _NUMBERS and _OTHER_BASE.fullmatch(node.value):
+            raise UserError(
+                f"{where}: YAML reads {node.value!r} as a number in another base than ten; write it without the zero "
+                "or colon, or in quotes if it is a word."
+            )
         try:
             value = _scalar(node)
         except (ValueError, KeyError, AttributeError, yaml.YAMLError):

@@ -140,6 +140,8 @@ LAUGHS = "a0: &a0 [ha, ha]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" 
         ("name: x\ntrain: &t\n  lora: *t\n", "config.yaml:2: field `train.lora`: the YAML alias holds itself"),
         ("name: x\ningest: {sources: &s [{path: *s}]}\n", "field `ingest.sources.0.path`: the YAML alias holds itself"),
         ("name: 2001-99-99\n", "field `name`: '2001-99-99' cannot be read"),
+        ("ingest: {sources: [{limit: 0100}]}\n", "`ingest.sources.0.limit`: YAML reads '0100' as a number in another"),
+        ("ingest: {seed: -1:30}\n", "field `ingest.seed`: YAML reads '-1:30' as a number in another"),
         ("name: !!stringy x\n", "field `name`: the YAML tag"),
         ("name: !!bool x\n", "field `name`: 'x' cannot be read as bool"),
         ("name: !!timestamp x\n", "field `name`: 'x' cannot be read as timestamp"),
