@@ -112,8 +112,11 @@ def _holder(data: dict[str, Any], parts: Sequence[str], name: str) -> tuple[Any,
 
 
 def _explain(error: ValidationError, path: Path, origins: Origins) -> str:
-    """One sentence for the first thing that is wrong, and how many more there are."""
-    first = error.errors()[0]
+    """One sentence for the first thing that is wrong, and how many more there are.
+
+    Unknown fields come first: a field that has no default is often missing because it is misspelled.
+    """
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     tagged = tuple(first["loc"])
     location = tuple(part for part in tagged if not _is_tag(part))
     where = _origin(location, origins, path)
@@ -129,7 +132,8 @@ def _explain(error: ValidationError, path: Path, origins: Origins) -> str:
         reason = first["msg"].removeprefix("Value error, ")
         sentence = f"{f'field `{key}`: ' if key else ''}{reason}"
     else:
-        sentence = f"field `{key}`: the value {first['input']!r} is wrong: {_lower(first['msg'])}"
+        quotes = ", in quotes" if first["type"] == "string_type" and isinstance(first["input"], (int, float)) else ""
+        sentence = f"field `{key}`: the value {first['input']!r} is wrong: {_lower(first['msg'])}{quotes}"
     more = len(error.errors()) - 1
     tail = f" ({more} more {'error' if more == 1 else 'errors'} in this config)" if more else ""
     return f"{where}: {sentence}.{tail}"

@@ -97,11 +97,16 @@ def test_a_wrong_key_names_file_line_and_the_close_one(tmp_path: Path) -> None:
     message = refusal(path)
     assert message.startswith(f"{path}:9: unknown field `train.betta`: did you mean `beta`? Allowed here: balance, ")
     assert "`nam`: did you mean `name`?" in refusal(write(tmp_path, "nam: x\n" + MINIMAL))
+    # Also where what is then missing has no default.
+    assert "`ingset`: did you mean `ingest`?" in refusal(write(tmp_path, MINIMAL.replace("ingest", "ingset")))
 
 
 def test_a_wrong_value_names_what_was_found_and_what_would_be_right(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL + "train:\n  beta: -1\n")
     assert refusal(path) == f"{path}:9: field `train.beta`: the value -1 is wrong: input should be greater than 0."
+    assert refusal(path, "name=7").endswith(
+        "field `name`: the value 7 is wrong: input should be a valid string, in quotes. (1 more error in this config)"
+    )
     message = refusal(write(tmp_path, MINIMAL), "train.method=ddpo")
     assert message.startswith("--set 'train.method=ddpo': field `train.method`: the value 'ddpo' is wrong: ")
     assert "'bdpo'" in message
