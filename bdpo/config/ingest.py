@@ -66,7 +66,7 @@ class SourceSettings(Section):
     columns: ColumnSettings | None = None
     """For rows of any other shape: which column holds `prompt`, `chosen`, `rejected`, ..."""
     name: str | None = None
-    """Value of the column `source`; by default each row's own file, or the dataset."""
+    """Value of the column `source`; by default each row's own file without its ending, or the dataset."""
     limit: int | None = Field(None, ge=1)
     """Read only the first rows."""
     weight: float = Field(1.0, gt=0, le=1)

@@ -49,6 +49,14 @@ def data_files(path: Path) -> list[DataFile]:
     return files
 
 
+def without_kind(name: str) -> str:
+    """A data file's name without what tells its kind and compression: `v1.0/hh.train` of `v1.0/hh.train.jsonl.gz`."""
+    path = Path(name)
+    if path.suffix.lower() in COMPRESSIONS:
+        path = path.with_suffix("")
+    return path.with_suffix("").as_posix()
+
+
 def kind_of(path: Path) -> tuple[str, str]:
     """A data file's kind and compression, such as (".jsonl", ".gz"), by its name.
 

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bdpo.config import ModelSettings
 from bdpo.data.blocks import BLOCK_ROWS, Block
+from bdpo.data.files import without_kind
 from bdpo.data.measures import measure
 from bdpo.data.near import bands
 from bdpo.data.overlap import EvaluationPrompts
@@ -149,7 +150,7 @@ class Preparer:
             "reason": [None if problem is None else problem.reason for problem in problems],
             "bands": [None] * num if self.near_duplicates is None else list(bands(pairs, self.near_duplicates)),
             "prompt": _prompts(pairs),
-            "source": [task.source or rows[0].file.split(".")[0] for rows in origins],
+            "source": [task.source or without_kind(rows[0].file) for rows in origins],
             "meta": [_meta(pair.meta) if pair.meta else None for pair in pairs],
             "origins": _origins(origins),
         }

@@ -84,9 +84,9 @@ def ingest(
     left_out = {"weight": 0, "sample": 0}
     with Quarantine(workdir) as quarantine, Preparation(preparer) as preparation:
         progress.begin("ingest", len(settings.sources), "sources")
-        for source in settings.sources:
+        for source, prefix in zip(settings.sources, _prefixes(settings.sources), strict=True):
             before = rows
-            for prepared in preparation.run(_tasks(source, settings.seed, scratch)):
+            for prepared in preparation.run(_tasks(source, prefix, settings.seed, scratch)):
                 rows += prepared.num_rows
                 left_out["weight"] += prepared.left_out
                 quarantine.add(prepared.refused)
@@ -157,23 +157,36 @@ class _Judge:
         self._waiting = []
 
 
-def _tasks(source: SourceSettings, seed: int, scratch: Path) -> Iterator[Rows]:
-    """One source's rows, block by block."""
+def _prefixes(sources: Sequence[SourceSettings]) -> list[str]:
+    """What goes before the names of each source's files, so that a name and a line are one row's.
+
+    Only sources that share a name have one, by their place in the settings: folders may lie elsewhere on another
+    machine.
+    """
+    names = [
+        {source.hub} if source.path is None else {file.name for file in data_files(source.path)} for source in sources
+    ]
+    sharing = Counter(chain.from_iterable(names))
+    return [f"sources.{i}/" if any(sharing[name] > 1 for name in own) else "" for i, own in enumerate(names)]
+
+
+def _tasks(source: SourceSettings, prefix: str, seed: int, scratch: Path) -> Iterator[Rows]:
+    """One source's rows, block by block, of files whose names get a prefix."""
     if source.hub is not None:
         origin = source.hub
-        blocks: Iterator[Block] = collect(
-            hub_rows(
-                source.hub,
-                revision=source.revision,
-                split=source.split,
-                subset=source.subset,
-                data_dir=source.data_dir,
-            )
+        streamed = hub_rows(
+            source.hub,
+            revision=source.revision,
+            split=source.split,
+            subset=source.subset,
+            data_dir=source.data_dir,
         )
+        blocks: Iterator[Block] = collect(row._replace(file=f"{prefix}{row.file}") for row in streamed)
     else:
         assert source.path is not None, "a source without an origin"
         origin = str(source.path)
-        blocks = chain.from_iterable(map(read_blocks, data_files(source.path)))
+        files = (file._replace(name=f"{prefix}{file.name}") for file in data_files(source.path))
+        blocks = chain.from_iterable(map(read_blocks, files))
     shape, blocks = find_shape(
         blocks,
         origin=origin,

@@ -126,6 +126,23 @@ def test_a_folder_a_glob_and_a_file_each_with_their_limit(tmp_path: Path) -> Non
     assert (refused["file"], refused["line"]) == ("a.jsonl", 1)
 
 
+def test_files_of_one_name_are_told_apart_by_their_source(tmp_path: Path) -> None:
+    rows = pair_rows(6)
+    for folder, its_rows in (("a", rows[:4]), ("b", [*rows[4:], rows[1]])):
+        (tmp_path / folder).mkdir()
+        write_jsonl(tmp_path / folder / "x.jsonl", its_rows)
+    write_jsonl(tmp_path / "v1.0.train.jsonl", [rows[4]])
+    write_jsonl(tmp_path / "v1.1.jsonl", pair_rows(7)[6:])
+    paths = ["a/x.jsonl", "b/*.jsonl", "v1.0.train.jsonl", "v1.1.jsonl"]
+    summary = run(tmp_path, tmp_path / "out", sources=[{"path": tmp_path / path} for path in paths])
+    assert summary["by_source"] == {"sources.0/x": 4, "sources.1/x": 2, "v1.1": 1}
+    refused = pq.read_table(tmp_path / "out" / "quarantine.parquet").to_pylist()
+    assert [(row["file"], row["line"], row["reason"]) for row in refused] == [
+        ("sources.1/x.jsonl", 3, "the same pair as sources.0/x.jsonl:2"),
+        ("v1.0.train.jsonl", 1, "the same pair as sources.1/x.jsonl:1"),
+    ]
+
+
 def test_weights_and_a_sample_leave_rows_out_and_are_counted(tmp_path: Path) -> None:
     rows = [row | {"rejected_safe": i % 2 == 0} for i, row in enumerate(pair_rows(60))]
     write_jsonl(tmp_path / "x.jsonl", [*rows, GOOD | {"chosen": ""}])
