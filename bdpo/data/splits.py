@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import orjson
@@ -22,7 +23,8 @@ class PairIdentity(NamedTuple):
     unordered_id: str
     """Digest of prompt and the two responses whichever is preferred: the same for contradictory labels."""
     split: str
-    """`train` or `validation`, by the prompt alone, so that a prompt never lies in both."""
+    """`train` or `validation`, by the prompt alone, so that a prompt never lies in both, also where white space
+    around its messages differs."""
 
 
 def identify(pair: Candidate, *, validation_fraction: float, seed: int) -> PairIdentity:
@@ -33,13 +35,15 @@ def identify(pair: Candidate, *, validation_fraction: float, seed: int) -> PairI
         validation_fraction: expected share of prompts that are held out.
         seed: another seed holds out other prompts.
     """
-    prompt = b"[" + b", ".join(map(_written_message, pair.prompt)) + b"]"
+    prompt = _written_prompt(pair.prompt)
     chosen, rejected = _written(pair.chosen), _written(pair.rejected)
     begun = hashlib.sha256(b"[" + prompt)
     pair_id = _ended(begun, b", %b, %b]" % (chosen, rejected))
     swapped = pair.rejected < pair.chosen
     unordered_id = _ended(begun, b", %b, %b]" % (rejected, chosen)) if swapped else pair_id
-    share = _share(hashlib.sha256(b"[%d, %b]" % (seed, prompt)))
+    bare = [message | {"content": message["content"].strip()} for message in pair.prompt]
+    decides = prompt if bare == pair.prompt else _written_prompt(bare)
+    share = _share(hashlib.sha256(b"[%d, %b]" % (seed, decides)))
     split = "validation" if share < validation_fraction else "train"
     return PairIdentity(_ended(begun, b"]"), pair_id, unordered_id, split)
 
@@ -64,6 +68,10 @@ def _written(text: str) -> bytes:
     if text.isascii() and "\x7f" not in text:
         return orjson.dumps(text)
     return json.dumps(text).encode()
+
+
+def _written_prompt(messages: Iterable[Message]) -> bytes:
+    return b"[" + b", ".join(map(_written_message, messages)) + b"]"
 
 
 def _written_message(message: Message) -> bytes:
