@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from bdpo.data.blocks import Block, as_object, collect, collect_columns, collect_lines, dump_row, json_reason
 from bdpo.data.csv_rows import csv_rows, require_different
 from bdpo.data.files import COMPRESSED_KINDS, DataFile, kind_of
-from bdpo.data.rows import RawRow
+from bdpo.data.rows import RawRow, RowProblem
 from bdpo.errors import UserError, first_line
 
 _BATCH_ROWS = 1024
@@ -112,22 +112,32 @@ def _read_json(data: DataFile) -> Iterator[Block]:
         yield from _read_json_lines(data)
         return
     with _open(data.path) as file:
-        yield from collect(_read_list(data, io.TextIOWrapper(file, encoding="utf-8-sig")))
+        # Bytes that are not UTF-8 become lone surrogates, which their row is then refused for.
+        yield from collect(_read_list(data, io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape")))
 
 
 def _read_list(data: DataFile, file: TextIO) -> Iterator[RawRow]:
     line = 0
     try:
-        for line, value in enumerate(_items(file), start=1):
-            yield RawRow(data.name, line, dump_row(value), as_object(value))
+        for line, (value, text) in enumerate(_items(file), start=1):
+            yield RawRow(data.name, line, dump_row(value), _not_utf8(text) or as_object(value))
     except (ValueError, RecursionError) as error:
         raise UserError(
             f"{data.path}: after {line} elements {json_reason(error)}; a list of objects is expected."
         ) from error
 
 
-def _items(file: TextIO) -> Iterator[Any]:
-    """The elements of a JSON list, each read when it is asked for.
+def _not_utf8(text: str) -> RowProblem | None:
+    """Why an element is none, where bytes of it were not text."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return RowProblem("invalid_utf8", f"not UTF-8 at byte {len(text[: error.start].encode())}")
+    return None
+
+
+def _items(file: TextIO) -> Iterator[tuple[Any, str]]:
+    """The elements of a JSON list and how they are written, each read when it is asked for.
 
     Raises:
         ValueError: the text is no JSON list.
@@ -155,7 +165,7 @@ def _items(file: TextIO) -> Iterator[Any]:
             text, at = text[at:] + more, 0
             continue
         if not closing:
-            yield value
+            yield value, text[at:end]
         if text[end] == "]":
             break
         at, is_first = end + 1, False

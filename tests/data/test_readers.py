@@ -166,6 +166,15 @@ def test_csv_as_spreadsheets_write_it(tmp_path: Path, content: bytes, values: li
     assert [row.value for row in read(tmp_path / "x.csv")] == values
 
 
+def test_an_element_of_a_list_that_is_not_utf8_is_refused_alone(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_bytes(b'[{"a": "\xc3\xa9"}, {"a": "\xc3\xa9\xe9"},\n{"a": "\\udce9"}]')
+    first, broken, last = read(tmp_path / "x.json")
+    assert (first.value, last.value) == ({"a": "\u00e9"}, {"a": "\udce9"})  # an escape is no byte
+    assert isinstance(broken.value, RowProblem)
+    assert (broken.line, broken.value.rule, broken.value.reason) == (2, "invalid_utf8", "not UTF-8 at byte 9")
+    assert broken.raw == b'{"a": "\xc3\xa9\xe9"}'
+
+
 SWALLOWED = "it goes on for 3 more lines, as after a quotation mark that is not closed"
 BAD_QUOTE = "a quotation mark is not closed, or stands in a quoted text without being doubled"
 
