@@ -1,7 +1,6 @@
 """A block of raw rows to pairs on disk and what is to be known of them: all that needs no other block."""
 
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -191,21 +190,11 @@ def _meta(fields: dict[str, Any]) -> str:
     try:
         orjson.loads(written)
     except orjson.JSONDecodeError:
-        written = json.dumps(_plain(json.loads(written)))
+        # By what reads and writes JSON alone: a walk of our own would end at a depth that these can do.
+        finite = json.loads(written, parse_constant=lambda _: None)
+        text = json.dumps(finite, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        written = json.dumps(json.loads(text))
     return written
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case float() if not math.isfinite(value):
-            return None
-        case str():
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        case list():
-            return [_plain(item) for item in value]
-        case dict():
-            return {_plain(key): _plain(item) for key, item in value.items()}
-    return value
 
 
 def _prompts(pairs: Sequence[Candidate]) -> pa.ListArray:

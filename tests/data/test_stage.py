@@ -243,6 +243,14 @@ def test_other_fields_are_json_that_any_reader_takes(tmp_path: Path) -> None:
     assert orjson.loads(meta) == {"x": None, "y": [None, {"\ufffd": "\ufffd!"}], "n": 7}
 
 
+def test_other_fields_may_be_as_deep_as_a_row_may(tmp_path: Path) -> None:
+    deep = "[" * 800 + 'NaN, "\\ud800", 1e999' + "]" * 800
+    (tmp_path / "x.jsonl").write_text(f'{{"prompt": "Q", "chosen": "a", "rejected": "b", "x": {deep}}}')
+    run(tmp_path / "x.jsonl", tmp_path / "out")
+    (meta,) = pq.read_table(tmp_path / "out" / "pairs.parquet")["meta"].to_pylist()
+    assert meta == '{"x": ' + "[" * 800 + 'null, "\\ufffd", null' + "]" * 800 + "}"
+
+
 def test_what_cannot_be_seen_is_blank(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "x.jsonl", [GOOD, GOOD | {"chosen": "\u200b"}, GOOD | {"prompt": "\ufeff\u00a0"}])
     run(tmp_path / "x.jsonl", tmp_path / "out")
