@@ -11,7 +11,7 @@ import orjson
 import pyarrow as pa
 
 from bdpo.data.rows import RawRow, RowProblem, json_kind
-from bdpo.errors import UserError
+from bdpo.errors import UserError, first_line
 
 BLOCK_ROWS = 8192
 BLOCK_BYTES = 16 * 2**20
@@ -109,12 +109,23 @@ class ColumnBlock:
                     yield RawRow(self.file, line, dump_row(row), as_object(row))
 
     def _values(self, batch: pa.RecordBatch) -> list[Any]:
+        """The rows of a batch; for one that is no UTF-8, the error that says so."""
         try:
             return list(batch.to_pylist())
-        except UnicodeDecodeError:
-            return [_value(batch.slice(i, 1)) for i in range(batch.num_rows)]
+        except UnicodeDecodeError as error:
+            if batch.num_rows == 1:
+                return [error]
+            return [value for i in range(batch.num_rows) for value in self._values(batch.slice(i, 1))]
         except pa.ArrowException as error:
             raise UserError(f"{self.path}: the file is broken ({error}); fetch or write it again.") from error
+        except (OverflowError, ValueError, LookupError) as error:
+            # What Arrow holds and Python does not: a day after the year 9999, a time zone that is not known here.
+            name = next(name for name in batch.schema.names if not _is_readable(batch[name]))
+            kind = batch.schema.field(name).type
+            raise UserError(
+                f"{self.path}: the column `{name}`, of {kind}, holds what cannot be read ({first_line(error)}); remove "
+                "it or write it as text."
+            ) from error
 
 
 def collect(rows: Iterable[RawRow]) -> Iterator[RowBlock]:
@@ -208,9 +219,9 @@ def dump_row(value: Any) -> bytes:
         return json.dumps(value, default=str).encode("ascii")  # half a surrogate pair stays an escape
 
 
-def _value(batch: pa.RecordBatch) -> Any:
-    """The one row of a batch, or why it is none."""
+def _is_readable(column: pa.Array) -> bool:
     try:
-        return batch.to_pylist()[0]
-    except UnicodeDecodeError as error:
-        return error
+        column.to_pylist()
+    except (OverflowError, ValueError, LookupError):
+        return False
+    return True

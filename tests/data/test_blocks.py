@@ -90,7 +90,7 @@ def test_a_list_read_in_pieces_is_the_list(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(readers, "_READ_CHARS", chars)
         try:
-            found: Any = list(readers._items(io.StringIO(text)))
+            found: Any = [value for value, _ in readers._items(io.StringIO(text))]
         except ValueError:
             found = ValueError
     assert found == expected
@@ -134,6 +134,23 @@ def test_rows_of_a_column_that_is_no_utf8_are_refused_alone(tmp_path: Path, text
         except UnicodeDecodeError:
             assert isinstance(row.value, RowProblem)
             assert (row.value.rule, row.raw) == ("invalid_utf8", text)
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        (pa.array([0, 2**30], pa.date32()), r"`when`, of date32\[day\], holds what cannot be read \(days="),
+        (
+            pa.array([0, 2**62], pa.timestamp("us")),
+            r"`when`, of timestamp\[us\], holds what cannot be read \(date value",
+        ),
+        (pa.array([0, 1], pa.timestamp("us", tz="No/Where")), r"`when`, of timestamp\[us, tz=No/Where\], holds"),
+    ],
+)
+def test_a_column_that_python_has_no_values_for_is_named(tmp_path: Path, column: pa.Array, reason: str) -> None:
+    pq.write_table(pa.table({"prompt": _as_string([b"\xff", b"q"]), "when": column}), tmp_path / "x.parquet")
+    with pytest.raises(UserError, match=r"x\.parquet: the column " + reason):
+        [list(block.rows()) for block in read_blocks(DataFile(tmp_path / "x.parquet", "x"))]
 
 
 def _as_string(texts: list[bytes]) -> pa.Array:
