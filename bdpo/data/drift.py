@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from bdpo.artifacts.duck import literal
-from bdpo.errors import UserError
-from bdpo.schemas import DriftFigures
+from bdpo.errors import UserError, first_line
+from bdpo.schemas import PAIRS, DriftFigures
 
+_COMPARED = ("chosen", "rejected", "rejected_safe", "category")
 _LEAST_SHARE = 1e-4
 """What a category that is missing on one side counts as, so that its index stays finite."""
 
@@ -26,8 +29,7 @@ def measure_drift(connection: Any, pairs: str, previous: Path) -> DriftFigures:
         UserError: there are no such pairs.
     """
     path = previous / "pairs.parquet"
-    if not path.is_file():
-        raise UserError(f"ingest.drift.previous: {previous} is no artifact of ingestion: it holds no pairs.parquet.")
+    _require_pairs(path)
     earlier = (
         "(select length(chosen) as chosen_chars, length(rejected) as rejected_chars, rejected_safe, category "
         f"from read_parquet({literal(path)}))"
@@ -50,6 +52,19 @@ def measure_drift(connection: Any, pairs: str, previous: Path) -> DriftFigures:
         unsafe_rejected_change=abs(unsafe[1] - unsafe[0]),
         category_psi=population_stability([row[1] for row in categories], [row[2] for row in categories]),
     )
+
+
+def _require_pairs(path: Path) -> None:
+    no_artifact = f"ingest.drift.previous: {path.parent} is no artifact of ingestion"
+    if not path.is_file():
+        raise UserError(f"{no_artifact}: it holds no {path.name}.")
+    try:
+        found = pq.read_schema(path)
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{no_artifact}: its {path.name} is broken ({first_line(error)}).") from error
+    for name in _COMPARED:
+        if name not in found.names or found.field(name).type != PAIRS.field(name).type:
+            raise UserError(f"{no_artifact}: its {path.name} has no column `{name}` of {PAIRS.field(name).type}.")
 
 
 def population_stability(earlier: list[int], now: list[int]) -> float:

@@ -4,6 +4,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from bdpo.artifacts.duck import connect
@@ -59,3 +61,14 @@ def test_a_previous_artifact_that_is_none_is_named(tmp_path: Path) -> None:
     path = tiny_run(tmp_path, ingest={"drift": {"previous": "gone"}})
     with pytest.raises(UserError, match=r"field `ingest\.drift\.previous`: there is no file .*gone/pairs\.parquet"):
         Pipeline(load_config(path), checks=GreatExpectationsChecks()).plan()
+
+
+def test_another_file_of_that_name_is_named(tmp_path: Path) -> None:
+    table = pa.table({"chosen": ["a"], "rejected": ["b"], "rejected_safe": [True], "category": [3]})
+    pq.write_table(table, tmp_path / "pairs.parquet")
+    with connect(tmp_path / "x.duckdb") as connection:
+        with pytest.raises(UserError, match=r"no artifact of ingestion: its pairs\.parquet has no column `category`"):
+            measure_drift(connection, "(values (2, 4, false, 'x'))", tmp_path)
+        (tmp_path / "pairs.parquet").write_bytes(b"junk")
+        with pytest.raises(UserError, match=r"no artifact of ingestion: its pairs\.parquet is broken"):
+            measure_drift(connection, "(values (2, 4, false, 'x'))", tmp_path)
