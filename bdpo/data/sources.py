@@ -68,6 +68,8 @@ class Shape:
         found = detect_format(row)
         if found is None or self.format_name is None or found == self.format_name.partition("_")[0]:
             return None
+        if {found, self.format_name} == {"preference", "ultrafeedback"}:  # either's rows may be read as the other's
+            return None
         return RowProblem(
             "other_format",
             f"the row has the columns of `{found}` and the source is read as `{self.format_name}`; make its file a "

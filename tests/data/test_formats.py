@@ -57,6 +57,9 @@ def test_the_newer_formats_are_found_by_their_columns() -> None:
     assert detect_format({"instruction": "I", "input": "", "chosen": "a", "rejected": "b"}) == "alpaca"
     assert detect_format({"prompt": "Q", **sides, **scores}) == "ultrafeedback"
     assert detect_format({"prompt": "Q", "chosen": "a", "rejected": "b", **scores}) == "preference"
+    as_text = {side: json.dumps(messages) for side, messages in sides.items()}
+    assert detect_format({"prompt": "Q", **as_text, **scores}) == "ultrafeedback"
+    assert detect_format(as_text) == "preference"
     assert detect_format({"prompt": "Q", "response": "a", "is_safe": True, "category": {}}) == "beavertails"
     assert detect_format(PKU | {"response": "a", "is_safe": True, "category": {}}) == "pku"
 
@@ -338,7 +341,9 @@ def test_messages_that_were_written_as_text_are_read_again() -> None:
     assert refused(parse_preference, {"prompt": "Q", "chosen": said("Q", "a"), "rejected": "b"}) == "wrong_type"
 
 
-@pytest.mark.parametrize(("safe", "better"), [(True, 1), (1, 1), (1.0, 1.0), ("True", "1"), ("TRUE", "1"), ("1", "1")])
+@pytest.mark.parametrize(
+    ("safe", "better"), [(True, 1), (1, 1), (1.0, 1.0), ("True", "1"), ("TRUE", "1"), ("1", "1"), ("1.0", "1.0")]
+)
 def test_labels_as_csv_files_and_columns_with_gaps_have_them(safe: Any, better: Any) -> None:
     row = PKU | {"is_response_0_safe": safe, "is_response_1_safe": safe, "better_response_id": better}
     assert parse_pku(row).chosen == "one"

@@ -89,6 +89,9 @@ def test_a_row_of_another_format_is_told_which() -> None:
     assert found[1].outcome.reason == (
         "the row has the columns of `hh` and the source is read as `preference`; make its file a source of its own"
     )
+    (unscored,) = read_source(rows(good(1)), origin="x", format_name="ultrafeedback")
+    assert isinstance(unscored.outcome, RowProblem)
+    assert (unscored.outcome.rule, unscored.outcome.reason) == ("missing_field", "`score_chosen` is missing")
     (named,) = read_source(rows(good(1)), origin="x", format_name="hh")
     assert isinstance(named.outcome, RowProblem)
     assert named.outcome.rule == "other_format"

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 from bdpo.data.rows import Candidate, Message, RowProblem, json_kind
 
 _NOTHING: tuple[Any, ...] = (None, "", [], {}, "[]")
-_SPELLED = {"true": True, "false": False, "1": True, "0": False}
+_SPELLED = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
 _LABELS = ("category", "chosen_safe", "rejected_safe")
 
 
@@ -44,7 +45,7 @@ def optional_text(row: Mapping[str, Any], name: str) -> str:
 
 
 def boolean(row: Mapping[str, Any], name: str) -> bool:
-    """A field that is true or false, also as 0 and 1, as a column with gaps or a CSV file has them.
+    """A field that is true or false, also as 0 and 1 or as a CSV file spells them; 1.0 is from a column with gaps.
 
     Raises:
         RowProblem: it is missing or says anything else.
@@ -67,12 +68,15 @@ def optional_boolean(row: Mapping[str, Any], name: str) -> bool | None:
 
 
 def number(row: Mapping[str, Any], name: str) -> int | float:
-    """A field that is a finite number.
+    """A field that is a finite number, also one that a CSV file spells.
 
     Raises:
         RowProblem: it is missing or anything else.
     """
     value = required(row, name)
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = float(value)
     finite = not isinstance(value, float) or math.isfinite(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not finite:
         raise RowProblem("wrong_type", f"`{name}` is not a finite number")

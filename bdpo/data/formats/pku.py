@@ -81,6 +81,6 @@ def _harm(labels: Any) -> str | None:
 
 def _side(row: Mapping[str, Any], name: str) -> int:
     value = required(row, name)
-    if value in (0, 1, "0", "1") and not isinstance(value, bool):
-        return int(value)
+    if value in (0, 1, "0", "1", "0.0", "1.0") and not isinstance(value, bool):
+        return int(float(value))
     raise RowProblem("wrong_type", f"`{name}` is neither 0 nor 1")

@@ -8,6 +8,9 @@ from bdpo.data.formats.fields import labelled, optional_text, required, text
 from bdpo.data.formats.turns import read_messages, user, with_system
 from bdpo.data.rows import Candidate, Message, RowProblem
 
+MESSAGES_AS_TEXT = "[{"
+"""How a list of messages begins that a file without lists holds as text."""
+
 
 def parse_preference(row: Mapping[str, Any]) -> Candidate:
     """TRL's preference rows: plain strings, or lists of messages with or without a `prompt` of their own.
@@ -60,7 +63,7 @@ def _unpacked(row: Mapping[str, Any], name: str) -> Any:
         RowProblem: it is missing, or holds messages as Python prints them.
     """
     value = required(row, name)
-    if not isinstance(value, str) or not value.startswith("[{"):
+    if not isinstance(value, str) or not value.startswith(MESSAGES_AS_TEXT):
         return value
     if "'role':" in value and "'content':" in value and value.startswith("[{'"):
         raise RowProblem("wrong_type", f"`{name}` is a list of messages as Python prints it; write it as JSON")

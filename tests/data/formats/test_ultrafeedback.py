@@ -29,7 +29,9 @@ def test_the_last_messages_are_the_sides_and_the_scores_are_kept() -> None:
         ({"score_chosen": 7.0}, "tied_scores"),  # 7.0 and 7 are one number
         ({"score_rejected": 9}, "inverted_scores"),
         ({"score_chosen": None}, "missing_field"),
-        ({"score_chosen": "8.5"}, "wrong_type"),
+        ({"score_chosen": "6.5", "score_rejected": "7"}, "inverted_scores"),  # as CSV has them
+        ({"score_chosen": "good"}, "wrong_type"),
+        ({"score_chosen": "nan"}, "wrong_type"),
         ({"score_chosen": True}, "wrong_type"),
         ({"score_chosen": float("nan")}, "wrong_type"),
         ({"chosen": [QUESTION]}, "does_not_end_with_assistant"),
