@@ -1,4 +1,4 @@
-"""Pairs whose prompt holds an evaluation prompt, or a long run of its words."""
+"""Pairs of which a message has the words of an evaluation prompt, or a long run of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
