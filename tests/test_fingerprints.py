@@ -85,6 +85,7 @@ def changed_values(model: type[BaseModel], folder: Path) -> dict[str, Any]:
         "drift": {"previous": str(folder / "earlier")},
         "evaluation_prompts": [{"path": str(folder / "other")}],
         "near_duplicates": 0.9,
+        "beta": 0.2,
         "judge": {"url": "http://localhost/v1", "model": "m"},
         "lm_eval": ["arc_easy"],
     }

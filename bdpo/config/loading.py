@@ -116,7 +116,9 @@ def _explain(error: ValidationError, path: Path, origins: Origins) -> str:
 
     Unknown fields come first: a field that has no default is often missing because it is misspelled.
     """
-    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    # A default that follows from another field cannot be told where that one is wrong, which is an error already.
+    errors = [one for one in error.errors() if one["type"] != "default_factory_not_called"]
+    first = min(errors, key=lambda one: one["type"] != "extra_forbidden")
     tagged = tuple(first["loc"])
     location = tuple(part for part in tagged if not _is_tag(part))
     where = _origin(location, origins, path)
@@ -134,7 +136,7 @@ def _explain(error: ValidationError, path: Path, origins: Origins) -> str:
     else:
         quotes = ", in quotes" if first["type"] == "string_type" and isinstance(first["input"], (int, float)) else ""
         sentence = f"field `{key}`: the value {first['input']!r} is wrong: {_lower(first['msg'])}{quotes}"
-    more = len(error.errors()) - 1
+    more = len(errors) - 1
     tail = f" ({more} more {'error' if more == 1 else 'errors'} in this config)" if more else ""
     return f"{where}: {sentence}.{tail}"
 

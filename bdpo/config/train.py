@@ -44,7 +44,7 @@ class TrainSettings(Section):
     method: Method = "bdpo"
     """`dpo`; `dpo_bw`: balance weight alone; `dpo_sf`: scaling factor alone; `bdpo`: both; and the rivals
     `robust`, `ipo`, `hinge`, `simpo`, `cpo`, `safedpo`, `bounded_dpo`."""
-    beta: float = Field(0.1, gt=0)
+    beta: float = Field(default_factory=lambda given: METHODS[given["method"]].beta, gt=0)
     """Scale of the rewards: the pull towards the reference model.  0.1 by default, for `simpo` 2."""
     balance: Balance | None = None
     """Form of the balance weight; the method's own by default."""
@@ -135,14 +135,6 @@ class TrainSettings(Section):
                     "by CUDA_VISIBLE_DEVICES: remove it"
                 )
         return arguments
-
-    @model_validator(mode="before")
-    @classmethod
-    def _beta_of_the_method(cls, data: object) -> object:
-        method = data.get("method") if isinstance(data, dict) else None
-        if isinstance(data, dict) and "beta" not in data and isinstance(method, str) and method in METHODS:
-            return data | {"beta": METHODS[method].beta}
-        return data
 
     @model_validator(mode="after")
     def _applicable(self) -> "TrainSettings":

@@ -110,6 +110,7 @@ def test_a_wrong_value_names_what_was_found_and_what_would_be_right(tmp_path: Pa
     message = refusal(write(tmp_path, MINIMAL), "train.method=ddpo")
     assert message.startswith("--set 'train.method=ddpo': field `train.method`: the value 'ddpo' is wrong: ")
     assert "'bdpo'" in message
+    assert message.endswith("'bounded_dpo'.")
     assert "max_prompt_length 900 leaves no room" in refusal(
         write(tmp_path, MINIMAL + "model: {max_prompt_length: 900, max_length: 512}\n")
     )

@@ -48,6 +48,19 @@ def test_beta_is_the_methods_own_where_nobody_says() -> None:
         TrainSettings.model_validate({"method": ["simpo"]})
 
 
+@pytest.mark.parametrize(
+    ("train", "betas"), [({}, [0.1, 2.0]), ({"method": "simpo"}, [0.1, 2.0]), ({"beta": 0.3}, [0.3] * 2)]
+)
+def test_an_ablation_gives_each_method_its_own_beta_where_nobody_says(
+    tmp_path: Path, train: dict[str, object], betas: list[float]
+) -> None:
+    """Also where `train` names a method: its beta is not the others'."""
+    methods = {"methods": {"bdpo": {}, "simpo": {}}, "learning_rates": [1e-5], "seeds": [0]}
+    sections = {"ingest": {"sources": [{"path": tmp_path}]}, "evaluate": {"benchmarks": [{"path": tmp_path}]}}
+    config = Config.model_validate({"name": "x", **sections, "train": {"method": "bdpo", **train}, "ablation": methods})
+    assert [config.trained_by(method).beta for method in ("bdpo", "simpo")] == betas
+
+
 def test_a_quantised_model_asks_for_adapters_and_bfloat16(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text("{}\n")
