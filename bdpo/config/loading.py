@@ -9,7 +9,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, Tag, ValidationError
 
 from bdpo.config.section import resolve_path
-from bdpo.config.settings import Config
+from bdpo.config.settings import Config, MethodFieldsError
+from bdpo.config.train import TrainSettings
 from bdpo.config.yaml_values import Document, Location, Origins, dotted, read_document
 from bdpo.errors import UserError
 
@@ -111,20 +112,32 @@ def _holder(data: dict[str, Any], parts: Sequence[str], name: str) -> tuple[Any,
     return holder, location
 
 
-def _explain(error: ValidationError, path: Path, origins: Origins) -> str:
+def _explain(
+    error: ValidationError, path: Path, origins: Origins, model: type[BaseModel] = Config, above: Location = ()
+) -> str:
     """One sentence for the first thing that is wrong, and how many more there are.
 
     Unknown fields come first: a field that has no default is often missing because it is misspelled.
+
+    Args:
+        error: what pydantic says.
+        path: the config.
+        origins: where its values stand.
+        model: the section that was checked.
+        above: where it stands in the config.
     """
     # A default that follows from another field cannot be told where that one is wrong, which is an error already.
     errors = [one for one in error.errors() if one["type"] != "default_factory_not_called"]
     first = min(errors, key=lambda one: one["type"] != "extra_forbidden")
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, MethodFieldsError):
+        return _explain(cause.error, path, origins, TrainSettings, cause.location)
     tagged = tuple(first["loc"])
-    location = tuple(part for part in tagged if not _is_tag(part))
+    location = (*above, *(part for part in tagged if not _is_tag(part)))
     where = _origin(location, origins, path)
     key = dotted(location)
     if first["type"] == "extra_forbidden":
-        allowed = _allowed(tagged[:-1])
+        allowed = _allowed(model, tagged[:-1])
         close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
         hint = f"did you mean `{close[0]}`? " if close else ""
         sentence = f"unknown field `{key}`: {hint}Allowed here: {', '.join(allowed)}"
@@ -148,8 +161,8 @@ def _origin(location: Location, origins: Origins, path: Path) -> str:
     return str(path)
 
 
-def _allowed(location: Iterable[str | int]) -> list[str]:
-    model: Any = Config
+def _allowed(section: type[BaseModel], location: Iterable[str | int]) -> list[str]:
+    model: Any = section
     candidates: list[Any] = []
     for part in location:
         if isinstance(part, int):

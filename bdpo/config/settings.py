@@ -32,6 +32,17 @@ class AblationSettings(Section):
     """What makes an evaluation the best; losses are only ever compared within one method."""
 
 
+class MethodFieldsError(ValueError):
+    """The fields of a method are not those of `train`."""
+
+    def __init__(self, method: Method, error: ValidationError) -> None:
+        """Keep what was wrong, so that its place can be told."""
+        first = error.errors()[0]
+        self.location = ("ablation", "methods", method)
+        self.error = error
+        super().__init__(f"{'.'.join(map(str, (*self.location, *first['loc'])))}: {first['msg']}")
+
+
 class Config(Section):
     """A whole run.  `name`, the places of artifacts and `ablation` are read by no stage and recompute nothing."""
 
@@ -79,10 +90,7 @@ class Config(Section):
                 try:
                     self.trained_by(method)
                 except ValidationError as error:
-                    first = error.errors()[0]
-                    field = ".".join(str(part) for part in first["loc"])
-                    reason = first["msg"].removeprefix("Value error, ")
-                    raise ValueError(f"ablation.methods.{method}{field and '.'}{field}: {reason}") from None
+                    raise MethodFieldsError(method, error) from None
         return self
 
     def trained_by(self, method: Method, **fields: Any) -> TrainSettings:

@@ -116,6 +116,21 @@ def test_a_wrong_value_names_what_was_found_and_what_would_be_right(tmp_path: Pa
     )
 
 
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ("betta: 1", "unknown field `ablation.methods.simpo.betta`: did you mean `beta`? Allowed here: balance, "),
+        ("epochs: yes", "field `ablation.methods.simpo.epochs`: a number is wanted, not true or false"),
+        ("beta: 0", "field `ablation.methods.simpo.beta`: the value 0 is wrong: input should be greater than 0."),
+        ("tau: 2", "field `ablation.methods.simpo`: `tau` is not used by the method simpo (only by dpo, "),
+    ],
+)
+def test_a_wrong_field_of_an_ablations_method_is_named_as_any_other(tmp_path: Path, fields: str, says: str) -> None:
+    methods = f"  methods:\n    dpo: {{}}\n    simpo: {{{fields}}}\n"
+    path = write(tmp_path, f"{MINIMAL}ablation:\n  learning_rates: [1e-5]\n  seeds: [0]\n{methods}")
+    assert refusal(path).startswith(f"{path}:13: {says}")
+
+
 def test_an_error_in_an_extended_file_names_that_file(tmp_path: Path) -> None:
     base = write(tmp_path, MINIMAL + "train:\n  beta: low\n", "base.yaml")
     assert refusal(write(tmp_path, "extends: base.yaml\n")).startswith(f"{base}:9: field `train.beta`")
