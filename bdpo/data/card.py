@@ -84,7 +84,7 @@ def write_card(workdir: Path, by_split: Mapping[str, int], by_source: Mapping[st
         '`datasets.load_dataset("<this folder>")` gives the splits with the columns of TRL\'s `DPOTrainer`:\n'
         "`prompt`, `chosen` and `rejected` as lists of messages. `pair_id` leads to the row of `pairs.parquet`,\n"
         "which has category, source and safety labels too. Refused rows are in `quarantine.parquet`, each with\n"
-        "the rule and the reason; `data_docs/index.html` shows the rules.\n\n"
+        "the rule and the reason; `data_docs/index.html` shows the rules that judge what was measured of pairs.\n\n"
         "Responses may be harmful: that is what the pairs are about.\n",
     )
 
