@@ -26,10 +26,12 @@ _SORTED_ROWS = 4 * BATCH_ROWS
 """Rows that are sorted at a time."""
 _MEMORY_LIMIT = "1GiB"
 _PROBLEMS = pa.schema([("block", pa.int64()), ("row", pa.int32()), ("rule", pa.string()), ("reason", pa.string())])
-_REASONS = {
-    "contradictory_labels": "'the pair is here with either side preferred'",
-    "duplicate": "'the same pair as ' || first.file || ':' || first.line",
-}
+_OF_EQUALS = (
+    ("both_ways", "contradictory_labels", "'the pair is here with either side preferred'"),
+    ("both_labels", "contradictory_labels", "'the pair is here with a response labelled safe and labelled unsafe'"),
+    ("first < passed.seq", "duplicate", "'the same pair as ' || origin.file || ':' || origin.line"),
+)
+"""What refuses one of several equal pairs: the condition, the rule and the reason, in SQL."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Candidates:
     def resolve(self, near_duplicates: float | None = None) -> "Iterator[Resolved]":
         """Decide: of the pairs that no rule refuses the first of equals stays, none that is labelled both ways.
 
+        Both ways: preferred on either side, or with a response that is called safe and unsafe.
+
         Args:
             near_duplicates: the similarity from which on a pair that comes after another is refused; None: none is.
         """
@@ -84,7 +88,8 @@ class Candidates:
         facts, problems = (
             f"read_parquet({literal(self._folder / name)})" for name in ("facts.parquet", "problems.parquet")
         )
-        reasons = " ".join(f"when {literal(rule)} then {text}" for rule, text in _REASONS.items())
+        rules = " ".join(f"when {condition} then {literal(rule)}" for condition, rule, _ in _OF_EQUALS)
+        reasons = " ".join(f"when {condition} then {reason}" for condition, _, reason in _OF_EQUALS)
         with connect(self._folder / "candidates.duckdb") as connection, SpoolReader(self._blocks) as spool:
             connection.execute(f"set memory_limit = '{_MEMORY_LIMIT}'")
             connection.execute(f"set temp_directory = {literal(self._folder / 'spill')}")
@@ -94,15 +99,17 @@ class Candidates:
                 "where p.rule is not null or f.rule is not null"
             )
             connection.execute(
-                f"create table passed as select {SEQ} as seq, min({SEQ}) over (partition by pair_id) as first, "
-                "min(pair_id) over (partition by unordered_id) <> max(pair_id) over (partition by unordered_id) "
-                f"as both_ways from {facts} where {SEQ} not in (select seq from problems)"
+                f"create table passed as select {SEQ} as seq, min({SEQ}) over equal as first, "
+                "min(pair_id) over turned <> max(pair_id) over turned as both_ways, "
+                "min(chosen_safe) over equal <> max(chosen_safe) over equal "
+                "or min(rejected_safe) over equal <> max(rejected_safe) over equal as both_labels "
+                f"from {facts} where {SEQ} not in (select seq from problems) "
+                "window equal as (partition by pair_id), turned as (partition by unordered_id)"
             )
             connection.execute(
-                "insert into problems select p.seq, rule, "
-                f"case rule {reasons} end from (select seq, first, case when both_ways then 'contradictory_labels' "
-                "else 'duplicate' end as rule from passed where both_ways or first < seq) p "
-                f"join (select {SEQ} as seq, file, line from {facts}) first on first.seq = p.first"
+                f"insert into problems select * from (select passed.seq, case {rules} end as rule, case {reasons} end "
+                f"from passed join (select {SEQ} as seq, file, line from {facts}) origin on origin.seq = first) "
+                "where rule is not null"
             )
             if near_duplicates is not None:
                 refuse_near_duplicates(connection, spool, facts, near_duplicates)

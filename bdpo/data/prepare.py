@@ -39,6 +39,7 @@ FACTS = pa.schema(
         pa.field("num_rows", pa.int8(), nullable=False),
         pa.field("chosen_chars", pa.int64(), nullable=False),
         pa.field("rejected_chars", pa.int64(), nullable=False),
+        pa.field("chosen_safe", pa.bool_()),
         pa.field("rejected_safe", pa.bool_()),
         pa.field("category", pa.string()),
         pa.field("rule", pa.string()),

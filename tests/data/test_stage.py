@@ -218,6 +218,21 @@ def test_duplicates_are_found_across_chunks_and_sources(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_equal_pairs_of_which_a_response_is_labelled_safe_and_unsafe_contradict_each_other(tmp_path: Path) -> None:
+    """Whichever came first would decide what a sample or SafeDPO makes of the pair."""
+    other: dict[str, Any] = {"prompt": "R", "chosen": "a", "rejected": "b"}
+    labelled: list[Any] = [GOOD | {"rejected_safe": True}, GOOD | {"rejected_safe": False}]
+    rows = [GOOD, *labelled, other | {"chosen_safe": True}, other, other | {"n": 1}]
+    write_jsonl(tmp_path / "x.jsonl", rows)
+    summary = run(tmp_path / "x.jsonl", tmp_path / "out")
+    assert summary["by_rule"] == {"contradictory_labels": 3, "duplicate": 2}
+    assert refusals(tmp_path / "out") == [
+        *((line, "contradictory_labels") for line in (1, 2, 3)), (5, "duplicate"), (6, "duplicate")
+    ]  # fmt: skip
+    first = pq.read_table(tmp_path / "out" / "quarantine.parquet").to_pylist()[0]
+    assert first["reason"] == "the pair is here with a response labelled safe and labelled unsafe"
+
+
 @pytest.mark.slow
 def test_all_cores_give_the_same_as_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[Any] = [*pair_rows(3000), *pair_rows(5), GOOD | {"chosen": ""}, [1], GOOD | {"chosen": "\x07"}]
