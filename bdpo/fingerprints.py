@@ -12,6 +12,7 @@ from bdpo.config.methods import METHODS, Method
 from bdpo.data.files import data_files
 from bdpo.data.hub import resolve_commit
 from bdpo.errors import UserError
+from bdpo.evaluation.ends import configured_ends
 from bdpo.evaluation.published import locate
 from bdpo.models.source import ModelSource, resolve_model
 
@@ -86,6 +87,7 @@ def stage_reads(stage: Stage, config: Config, source: ModelSource) -> dict[str, 
         }
     if stage == "evaluate":
         reads["code.generation"] = versions.GENERATION
+        reads["model end tokens"] = configured_ends(source.folder)
     return reads
 
 
@@ -135,6 +137,7 @@ def _flatten(name: str, value: Any, into: dict[str, Any]) -> None:
     elif isinstance(value, ClassifierSettings):
         judge = resolve_model(value.path, value.revision, field=f"{name}.path")
         into |= {f"{name} weights": judge.weights_digest, f"{name} tokenizer": judge.tokenizer_digest}
+        into[f"{name} end tokens"] = configured_ends(judge.folder)
         into |= {f"{name}.kind": value.kind, f"{name}.dtype": value.dtype, f"{name}.batch_size": value.batch_size}
     elif isinstance(value, DriftSettings):
         for field in DriftSettings.model_fields.keys() - {"previous"}:

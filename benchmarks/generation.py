@@ -16,7 +16,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bdpo.evaluation.benchmarks import load_benchmark
-from bdpo.evaluation.generation import Completion, generate_missing
+from bdpo.evaluation.generation import Completion, end_ids, generate_missing
 from bdpo.layout.chat import tokenize_prompt
 from bdpo.models.loading import load_model, load_tokenizer
 from bdpo.models.source import resolve_model
@@ -29,6 +29,7 @@ def measure(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[tuple[int, ...]],
     *,
+    ends: Sequence[int],
     batch_size: int,
     max_new_tokens: int,
 ) -> tuple[float, list[str]]:
@@ -36,7 +37,9 @@ def measure(
     keyed = {f"{i:06d}": prompt for i, prompt in enumerate(prompts)}
     completions: dict[str, Completion] = {}
     started = time.perf_counter()
-    for batch in generate_missing(model, tokenizer, keyed, max_new_tokens=max_new_tokens, batch_size=batch_size):
+    for batch in generate_missing(
+        model, tokenizer, keyed, ends=ends, max_new_tokens=max_new_tokens, batch_size=batch_size
+    ):
         completions |= batch
     seconds = time.perf_counter() - started
     return sum(c.n_tokens for c in completions.values()) / seconds, [completions[key].text for key in sorted(keyed)]
@@ -58,9 +61,10 @@ def main() -> None:
     texts = [p.text for p in load_benchmark(_PROMPTS).prompts if p.label == "harmless"][: given.prompts]
     ids = [tokenize_prompt(tokenizer, [{"role": "user", "content": t}], max_prompt_length=256) for t in texts]
     few = ids[:: max(len(ids) // given.one_at_a_time, 1)][: given.one_at_a_time]
-    measure(model, tokenizer, few[:1], batch_size=1, max_new_tokens=4)  # warm-up
-    single, slow = measure(model, tokenizer, few, batch_size=1, max_new_tokens=given.max_new_tokens)
-    batched, fast = measure(model, tokenizer, ids, batch_size=given.batch_size, max_new_tokens=given.max_new_tokens)
+    ends, longest = end_ids(source.folder, tokenizer), given.max_new_tokens
+    measure(model, tokenizer, few[:1], ends=ends, batch_size=1, max_new_tokens=4)  # warm-up
+    single, slow = measure(model, tokenizer, few, ends=ends, batch_size=1, max_new_tokens=longest)
+    batched, fast = measure(model, tokenizer, ids, ends=ends, batch_size=given.batch_size, max_new_tokens=longest)
     by_prompt = dict(zip(ids, fast, strict=True))
     result = {
         "model": given.model,

@@ -181,6 +181,23 @@ def test_the_model_is_what_its_files_hold(base: dict[str, Any]) -> None:
     assert with_source(tokenizer_digest="v" * 64) == AFTER["ingest"]
 
 
+def test_of_a_models_generation_config_the_end_tokens_alone_count_and_for_evaluation(
+    base: dict[str, Any], tmp_path: Path
+) -> None:
+    source = ModelSource("m", tmp_path, "w" * 64, "t" * 64)
+
+    def with_settings(**settings: Any) -> dict[Stage, str]:
+        (tmp_path / "generation_config.json").write_text(json.dumps(settings))
+        return names(base, source)
+
+    before = with_settings(eos_token_id=2)
+    assert with_settings(eos_token_id=[2], repetition_penalty=1.5) == before
+    after = with_settings(eos_token_id=[2, 3])
+    assert tuple(stage for stage in STAGES if before[stage] != after[stage]) == ("evaluate",)
+    reads = stage_reads("evaluate", Config.model_validate(base), source)
+    assert compare_reads(json.loads(json.dumps(reads)), reads) == [], "as a manifest keeps them"
+
+
 def test_the_name_and_the_place_of_a_run_move_nothing(base: dict[str, Any], tmp_path: Path) -> None:
     assert moved(base, base | {"name": "y", "artifacts": str(tmp_path / "elsewhere")}) == ()
 

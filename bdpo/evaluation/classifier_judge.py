@@ -12,7 +12,8 @@ from bdpo.artifacts.digest import digest_value
 from bdpo.config.evaluate import ClassifierSettings
 from bdpo.errors import UserError
 from bdpo.evaluation.classifiers import CLASSIFIERS, GRADES, question
-from bdpo.evaluation.generation import Completion, CompletionStore, complete
+from bdpo.evaluation.ends import configured_ends
+from bdpo.evaluation.generation import Completion, CompletionStore, complete, end_ids
 from bdpo.evaluation.judge_templates import templates
 from bdpo.evaluation.judges import Exchange, Judgement
 from bdpo.models.loading import load_for_inference, load_tokenizer
@@ -38,7 +39,8 @@ class ClassifierJudge:
         self._source = resolve_model(settings.path, settings.revision, field="evaluate.judge.path")
         identity = [settings.kind, self._source.weights_digest, self._source.tokenizer_digest, settings.dtype]
         asked = [template["template"] for template in templates().values()]
-        self._digest = digest_value(["classifier", *identity, asked, self._classifier.keeps, GENERATION])
+        ends = configured_ends(self._source.folder)
+        self._digest = digest_value(["classifier", *identity, asked, self._classifier.keeps, ends, GENERATION])
         self._store = CompletionStore(cache / self._digest)
 
     @cached_property
@@ -89,7 +91,8 @@ class ClassifierJudge:
     def _ask(self, questions: Sequence[tuple[int, ...]]) -> list[Completion]:
         longest = self._classifier.max_new_tokens
         if longest is not None:
-            return complete(self._model, self._tokenizer, questions, max_new_tokens=longest)
+            ends = end_ids(self._source.folder, self._tokenizer)
+            return complete(self._model, self._tokenizer, questions, ends=ends, max_new_tokens=longest)
         return [Completion(f"{score:.6f}", 0) for score in self._grade(questions)]
 
     def _grade(self, questions: Sequence[tuple[int, ...]]) -> list[float]:

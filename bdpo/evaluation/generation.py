@@ -3,22 +3,27 @@
 A completion's key is the digest of the weights, the exact prompt tokens and the
 decoding settings, so another judge, another benchmark around the same prompt or a
 restart generates nothing twice.
+
+Greedy is the likeliest token, one after another.  What a model's `generation_config.json` asks for besides (a
+penalty for repetitions, suppressed tokens, beams) is left aside: it is in no weights and would belong to one model
+and not to another.  Its end tokens alone are taken, and are in the key.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from bdpo.artifacts.digest import digest_file, digest_value
 from bdpo.artifacts.locks import hold
 from bdpo.artifacts.parquet import write_parquet
+from bdpo.evaluation.ends import as_ends, configured_ends
 from bdpo.versions import GENERATION
 
 _SCHEMA = pa.schema([("key", pa.string()), ("completion", pa.string()), ("n_tokens", pa.int32())])
@@ -33,6 +38,7 @@ class Decoding:
     dtype: str
     attention: str
     max_new_tokens: int
+    ends: tuple[int, ...]
     engine: str = "transformers"
 
     @property
@@ -97,6 +103,7 @@ def generate_missing(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Mapping[str, tuple[int, ...]],
     *,
+    ends: Sequence[int],
     max_new_tokens: int,
     batch_size: int,
 ) -> Iterator[dict[str, Completion]]:
@@ -109,6 +116,7 @@ def generate_missing(
         model: in eval mode.
         tokenizer: its tokenizer.
         prompts: key to token ids.
+        ends: as of `end_ids`.
         max_new_tokens: longest completion.
         batch_size: prompts together.
 
@@ -118,7 +126,8 @@ def generate_missing(
     order = sorted(prompts, key=lambda key: (-len(prompts[key]), key))
     for start in range(0, len(order), batch_size):
         keys = order[start : start + batch_size]
-        completions = complete(model, tokenizer, [prompts[key] for key in keys], max_new_tokens=max_new_tokens)
+        batch = [prompts[key] for key in keys]
+        completions = complete(model, tokenizer, batch, ends=ends, max_new_tokens=max_new_tokens)
         yield dict(zip(keys, completions, strict=True))
 
 
@@ -127,6 +136,7 @@ def complete(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[tuple[int, ...]],
     *,
+    ends: Sequence[int],
     max_new_tokens: int,
 ) -> list[Completion]:
     """Greedy completions of one batch.
@@ -138,10 +148,10 @@ def complete(
         model: in eval mode.
         tokenizer: its tokenizer.
         prompts: token ids.
+        ends: as of `end_ids`; with none a completion has all its tokens.
         max_new_tokens: longest completion.
     """
-    ends = _end_ids(model, tokenizer)
-    padding = ends[0]
+    padding = ends[0] if ends else 0
     longest = max(map(len, prompts))
     ids = torch.full((len(prompts), longest), padding)
     mask = torch.zeros((len(prompts), longest), dtype=torch.int64)
@@ -149,16 +159,31 @@ def complete(
         ids[row, longest - len(prompt) :] = torch.tensor(prompt)
         mask[row, longest - len(prompt) :] = 1
     config = GenerationConfig(
-        max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=ends, pad_token_id=padding, use_cache=True
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        eos_token_id=list(ends) or None,
+        pad_token_id=padding,
+        use_cache=True,
     )
-    with torch.inference_mode():
+    with _alone(config, model), torch.inference_mode():
         output = model.generate(
             input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
         )
     return [_cut(tokenizer, row[longest:].tolist(), ends) for row in output.cpu()]
 
 
-def _cut(tokenizer: PreTrainedTokenizerBase, tokens: list[int], ends: list[int]) -> Completion:
+@contextmanager
+def _alone(config: GenerationConfig, model: PreTrainedModel) -> Iterator[None]:
+    """Keep the model's own settings away: `generate` takes from them whatever `config` leaves open."""
+    own = model.generation_config
+    model.generation_config = config
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def _cut(tokenizer: PreTrainedTokenizerBase, tokens: list[int], ends: Sequence[int]) -> Completion:
     """A row's tokens up to its own end; what follows is padding."""
     stop = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
     text = tokenizer.decode(tokens[:stop], skip_special_tokens=True)
@@ -166,8 +191,19 @@ def _cut(tokenizer: PreTrainedTokenizerBase, tokens: list[int], ends: list[int])
     return Completion(text.strip(), min(stop + 1, len(tokens)))
 
 
-def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What ends a turn: the model's own end tokens and the tokenizer's."""
-    configured: Any = model.generation_config.eos_token_id if model.generation_config is not None else None
-    ids = configured if isinstance(configured, list) else [configured]
-    return sorted({i for i in (*ids, tokenizer.eos_token_id) if i is not None})
+def end_ids(folder: Path, tokenizer: PreTrainedTokenizerBase, *, trust_remote_code: bool = False) -> tuple[int, ...]:
+    """What ends a turn, sorted: the model's own end tokens and the tokenizer's.
+
+    Args:
+        folder: of the model.
+        tokenizer: its tokenizer.
+        trust_remote_code: run Python code that comes with it.
+
+    Raises:
+        UserError: its files name something that is no token.
+    """
+    own = configured_ends(folder)
+    if own is None:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        own = as_ends(GenerationConfig.from_model_config(config).eos_token_id, folder / "config.json")
+    return tuple(sorted({*own, tokenizer.eos_token_id} - {None}))

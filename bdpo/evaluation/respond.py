@@ -13,7 +13,7 @@ from bdpo.artifacts.store import SCRATCH, note_progress
 from bdpo.config import ModelSettings
 from bdpo.evaluation.choices import likeliest, option_logps
 from bdpo.evaluation.formats import Prompt
-from bdpo.evaluation.generation import Completion, CompletionStore, Decoding, completion_key, generate_missing
+from bdpo.evaluation.generation import Completion, CompletionStore, Decoding, completion_key, end_ids, generate_missing
 from bdpo.evaluation.preference import score_held_out
 from bdpo.layout.chat import tokenize_prompt
 from bdpo.layout.rows import Layout
@@ -64,6 +64,7 @@ class Respondent:
         workdir: Path,
         progress: Progress,
         engine: Literal["transformers", "vllm"] = "transformers",
+        ends_of: Path | None = None,
     ) -> None:
         """Take the model's files.
 
@@ -75,7 +76,9 @@ class Respondent:
             workdir: of the stage.
             progress: where to show what happens.
             engine: what generates.
+            ends_of: folder of the model whose end tokens count; its own by default.
         """
+        self._ends_of = ends_of or source.folder
         self._engine = engine
         self._role = role
         self._source = source
@@ -87,6 +90,10 @@ class Respondent:
     @cached_property
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         return load_tokenizer(self._source.folder, trust_remote_code=self._settings.trust_remote_code)
+
+    @cached_property
+    def _ends(self) -> tuple[int, ...]:
+        return end_ids(self._ends_of, self._tokenizer, trust_remote_code=self._settings.trust_remote_code)
 
     @cached_property
     def _model(self) -> PreTrainedModel:
@@ -135,6 +142,7 @@ class Respondent:
             settings.dtype,
             settings.attention,
             max_new_tokens,
+            self._ends,
             self._engine,
         ).digest
         keys, ids = [], {}
@@ -189,11 +197,17 @@ class Respondent:
                 self._source.folder,
                 missing,
                 dtype=self._settings.dtype,
+                ends=self._ends,
                 max_new_tokens=max_new_tokens,
                 batch_size=batch_size,
             )
         return generate_missing(
-            self._model, self._tokenizer, missing, max_new_tokens=max_new_tokens, batch_size=batch_size
+            self._model,
+            self._tokenizer,
+            missing,
+            ends=self._ends,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
         )
 
     def _choose(self, prompts: list[Prompt]) -> list[Reply]:

@@ -68,7 +68,7 @@ def evaluate(
     )
     sources: dict[Role, ModelSource] = {"base": source, "aligned": resolve_model(str(trained / "policy"))}
     answers: dict[Role, Answers] = {
-        role: Respondent(role, own, model, cache, workdir, progress, settings.engine).answer(
+        role: Respondent(role, own, model, cache, workdir, progress, settings.engine, source.folder).answer(
             tasks, held_out if role == "aligned" or scores is None else [], batch_size=settings.batch_size
         )
         for role, own in sources.items()

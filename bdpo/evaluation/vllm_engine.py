@@ -4,7 +4,7 @@ The one module that imports vllm.  Written from its documentation and tried with
 Greedy decoding there need not give the tokens that transformers gives, so completions are kept apart by engine.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bdpo.errors import UserError
@@ -16,6 +16,7 @@ def vllm_completions(
     prompts: Mapping[str, tuple[int, ...]],
     *,
     dtype: str,
+    ends: Sequence[int],
     max_new_tokens: int,
     batch_size: int,
 ) -> Iterator[dict[str, Completion]]:
@@ -25,6 +26,7 @@ def vllm_completions(
         folder: of the model.
         prompts: key to token ids.
         dtype: of its arithmetic.
+        ends: tokens that end a completion.
         max_new_tokens: longest completion.
         batch_size: prompts handed over and saved together; vLLM schedules them itself, so hundreds are right.
 
@@ -38,8 +40,8 @@ def vllm_completions(
             "evaluate.engine `vllm` needs the package vllm: pip install vllm, or use `transformers`."
         ) from None
     longest = max(map(len, prompts.values())) + max_new_tokens
-    engine = LLM(model=str(folder), dtype=dtype, max_model_len=longest, seed=0)
-    sampling = SamplingParams(temperature=0.0, max_tokens=max_new_tokens)
+    engine = LLM(model=str(folder), dtype=dtype, max_model_len=longest, seed=0, generation_config="vllm")
+    sampling = SamplingParams(temperature=0.0, max_tokens=max_new_tokens, stop_token_ids=list(ends))
     order = sorted(prompts, key=lambda key: (-len(prompts[key]), key))
     for start in range(0, len(order), batch_size):
         keys = order[start : start + batch_size]

@@ -1,6 +1,7 @@
 """Batched greedy decoding is one-at-a-time greedy decoding, kept by content and killed without harm."""
 
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -10,42 +11,132 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import PreTrainedModel
 
+from bdpo.config import ModelSettings
 from bdpo.errors import UserError
-from bdpo.evaluation.generation import Completion, CompletionStore, Decoding, complete, completion_key, generate_missing
+from bdpo.evaluation.ends import configured_ends
+from bdpo.evaluation.formats import Prompt
+from bdpo.evaluation.generation import (
+    Completion,
+    CompletionStore,
+    Decoding,
+    complete,
+    completion_key,
+    end_ids,
+    generate_missing,
+)
+from bdpo.evaluation.respond import Respondent, Task
 from bdpo.evaluation.vllm_engine import vllm_completions
+from bdpo.models.loading import load_model
+from bdpo.models.source import resolve_model
+from bdpo.progress import Silent
 from tests.paths import ROOT
 from tests.tiny import save_tiny, tiny_model, tiny_tokenizer
 
 PROMPTS = [tuple(range(3, 3 + n)) for n in (4, 40, 9, 17, 25)]
+ENDS = (2,)
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gpt2", "gpt_neox", "mistral"])
+def argmax_alone(model: PreTrainedModel, prompt: tuple[int, ...], num: int, ends: tuple[int, ...]) -> list[int]:
+    """Greedy decoding written out: no batch, no cache, no library."""
+    ids = list(prompt)
+    with torch.inference_mode():
+        while len(ids) < len(prompt) + num and ids[-1] not in ends:
+            ids.append(int(model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+    return ids[len(prompt) :]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gpt2", "gpt_neox", "mistral", "gemma3_text"])
 def test_a_batch_gives_what_each_prompt_gives_alone(architecture: str) -> None:
     model, tokenizer = tiny_model(architecture), tiny_tokenizer()
-    alone = [complete(model, tokenizer, [prompt], max_new_tokens=20)[0] for prompt in PROMPTS]
-    assert complete(model, tokenizer, PROMPTS, max_new_tokens=20) == alone
+    alone = [complete(model, tokenizer, [prompt], ends=ENDS, max_new_tokens=20)[0] for prompt in PROMPTS]
+    assert complete(model, tokenizer, PROMPTS, ends=ENDS, max_new_tokens=20) == alone
     assert len({c.text for c in alone}) > 1
+
+
+def test_greedy_is_the_likeliest_token_whatever_the_models_own_settings_ask_for() -> None:
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    own = model.generation_config
+    assert own is not None
+    plain = [argmax_alone(model, prompt, 20, ENDS) for prompt in PROMPTS]
+    used = sorted({token for tokens in plain for token in tokens})[:5]
+    own.update(repetition_penalty=1.8, no_repeat_ngram_size=2, suppress_tokens=used, num_beams=3, temperature=0.5)
+    own.update(stop_strings=["a"], max_time=0.0, return_dict_in_generate=True, min_length=90, forced_eos_token_id=200)
+    found = complete(model, tokenizer, PROMPTS, ends=ENDS, max_new_tokens=20)
+    assert [c.n_tokens for c in found] == [len(tokens) for tokens in plain]
+    assert [c.text for c in found] == [str(tokenizer.decode(t, skip_special_tokens=True)).strip() for t in plain]
+    assert model.generation_config is own, "the model is given back as it came"
+
+
+def test_any_of_several_ends_stops_a_completion_and_none_never() -> None:
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    whole = [argmax_alone(model, prompt, 20, ()) for prompt in PROMPTS]
+    ends = tuple(sorted({whole[0][3], whole[1][5]}))
+    stopped = [argmax_alone(model, prompt, 20, ends) for prompt in PROMPTS]
+    found = complete(model, tokenizer, PROMPTS, ends=ends, max_new_tokens=20)
+    assert [c.n_tokens for c in found] == [len(tokens) for tokens in stopped]
+    assert min(c.n_tokens for c in found) < 20
+    assert [c.n_tokens for c in complete(model, tokenizer, PROMPTS, ends=(), max_new_tokens=20)] == [20] * 5
+
+
+def test_the_ends_are_those_of_generation_config_else_of_config_and_the_tokenizers(tmp_path: Path) -> None:
+    folder, tokenizer = save_tiny(tmp_path), tiny_tokenizer()
+    settings = folder / "generation_config.json"
+    settings.write_text(json.dumps({"eos_token_id": [40, 5], "repetition_penalty": 1.5}))
+    assert (configured_ends(folder), end_ids(folder, tokenizer)) == ([5, 40], (2, 5, 40))
+    model = load_model(folder, dtype="float32")
+    assert model.generation_config is not None
+    assert sorted(model.generation_config.eos_token_id) == [5, 40], "as transformers reads it"
+    settings.write_text("{}")
+    assert (configured_ends(folder), end_ids(folder, tokenizer)) == ([], (2,))
+    settings.write_text('{"eos_token_id": "</s>"}')
+    with pytest.raises(UserError, match=r"generation_config\.json: `eos_token_id` is '</s>', but a token's id"):
+        configured_ends(folder)
+    settings.unlink()
+    (folder / "config.json").write_text((folder / "config.json").read_text().replace('token_id": 2', 'token_id": 9'))
+    assert (configured_ends(folder), end_ids(folder, tokenizer)) == (None, (2, 9))
+
+
+def test_other_settings_of_a_folder_reuse_a_completion_and_other_ends_do_not(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "model")
+    other = save_tiny(tmp_path / "other")
+    settings = ModelSettings(path=str(folder), dtype="float32", max_length=256, max_prompt_length=128)
+    tasks = [Task(Prompt("1", "Tell me", "harmless", None), 8)]
+
+    def key(**own: object) -> str:
+        (folder / "generation_config.json").write_text(json.dumps(own))
+        respondent = Respondent("base", resolve_model(str(folder)), settings, tmp_path / "c", tmp_path, Silent())
+        return respondent.answer(tasks, [], batch_size=2).replies[0].key
+
+    first = key(eos_token_id=2)
+    assert key(eos_token_id=[2], repetition_penalty=1.5) == first
+    assert key(eos_token_id=[2, 40]) != first
+    aligned = resolve_model(str(other))
+    respondent = Respondent("aligned", aligned, settings, tmp_path / "c", tmp_path, Silent(), ends_of=folder)
+    assert respondent.answer(tasks, [], batch_size=2).replies[0].key == key(eos_token_id=[2, 40]), "the same weights"
 
 
 def test_batches_are_sorted_by_length_and_cut_from_the_front() -> None:
     model, tokenizer = tiny_model(), tiny_tokenizer()
     keyed = {str(len(prompt)): prompt for prompt in PROMPTS}
-    batches = list(generate_missing(model, tokenizer, keyed, max_new_tokens=2, batch_size=2))
+    batches = list(generate_missing(model, tokenizer, keyed, ends=ENDS, max_new_tokens=2, batch_size=2))
     assert [list(batch) for batch in batches] == [["40", "25"], ["17", "9"], ["4"]]
 
 
 def test_the_key_covers_weights_prompt_and_decoding() -> None:
-    decoding = Decoding("w", "t", "float32", "sdpa", 8)
+    decoding = Decoding("w", "t", "float32", "sdpa", 8, (2,))
     others = [
-        Decoding("v", "t", "float32", "sdpa", 8),
-        Decoding("w", "u", "float32", "sdpa", 8),
-        Decoding("w", "t", "bfloat16", "sdpa", 8),
-        Decoding("w", "t", "float32", "eager", 8),
-        Decoding("w", "t", "float32", "sdpa", 9),
+        Decoding("v", "t", "float32", "sdpa", 8, (2,)),
+        Decoding("w", "u", "float32", "sdpa", 8, (2,)),
+        Decoding("w", "t", "bfloat16", "sdpa", 8, (2,)),
+        Decoding("w", "t", "float32", "eager", 8, (2,)),
+        Decoding("w", "t", "float32", "sdpa", 9, (2,)),
+        Decoding("w", "t", "float32", "sdpa", 8, (2, 3)),
     ]
     keys = {completion_key((1, 2), d.digest) for d in (decoding, *others)}
-    assert len(keys | {completion_key((1, 3), decoding.digest)}) == 7
+    assert len(keys | {completion_key((1, 3), decoding.digest)}) == 8
     assert completion_key([1, 2], decoding.digest) == completion_key((1, 2), decoding.digest)
 
 
@@ -146,4 +237,4 @@ def test_without_vllm_one_sentence(tmp_path: Path) -> None:
         pytest.skip("vllm is installed")
     prompts = {"k": (3, 4)}
     with pytest.raises(UserError, match=r"^evaluate\.engine `vllm` needs the package vllm: pip install vllm, or use"):
-        list(vllm_completions(tmp_path, prompts, dtype="bfloat16", max_new_tokens=4, batch_size=2))
+        list(vllm_completions(tmp_path, prompts, dtype="bfloat16", ends=(2,), max_new_tokens=4, batch_size=2))

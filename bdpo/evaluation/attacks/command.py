@@ -8,7 +8,7 @@ from bdpo.evaluation.attacks.gcg import gcg_prompt, require_nanogcg
 from bdpo.evaluation.attacks.goals import Attempt, Goal, attack_all, read_goals
 from bdpo.evaluation.attacks.pair import pair
 from bdpo.evaluation.chat_endpoint import ChatEndpoint
-from bdpo.evaluation.generation import complete
+from bdpo.evaluation.generation import complete, end_ids
 from bdpo.evaluation.judges import judge_refusal
 from bdpo.evaluation.statistics import Rate, rate
 from bdpo.evaluation.tables import check_folder
@@ -67,11 +67,12 @@ def attack(goals: Path, target: Path, plan: AttackPlan, attacker: ChatEndpoint |
     source = resolve_model(plan.model, field="--model")
     model = load_for_inference(source.folder, dtype=plan.dtype)
     tokenizer = load_tokenizer(source.folder)
+    ends = end_ids(source.folder, tokenizer)
 
     def reply(prompt: str) -> str:
         turns = [{"role": "user", "content": prompt}]
         ids = tokenize_prompt(tokenizer, turns, max_prompt_length=plan.max_prompt_length)
-        return complete(model, tokenizer, [tuple(ids)], max_new_tokens=plan.max_new_tokens)[0].text
+        return complete(model, tokenizer, [tuple(ids)], ends=ends, max_new_tokens=plan.max_new_tokens)[0].text
 
     def complies(goal: Goal, response: str) -> bool:
         return judge_refusal(response, goal.goal).verdict == "compliance"
