@@ -1,5 +1,6 @@
 """What one model does with all prompts and with the held-out pairs."""
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -15,7 +16,7 @@ from bdpo.evaluation.choices import likeliest, option_logps
 from bdpo.evaluation.formats import Prompt
 from bdpo.evaluation.generation import Completion, CompletionStore, Decoding, completion_key, end_ids, generate_missing
 from bdpo.evaluation.preference import score_held_out
-from bdpo.layout.chat import tokenize_prompt
+from bdpo.layout.chat import Untokenizable, tokenize_prompt
 from bdpo.layout.rows import Layout
 from bdpo.logprobs.proof import choose_layout
 from bdpo.models.loading import load_reference, load_tokenizer
@@ -39,6 +40,8 @@ class Reply(NamedTuple):
     """Its completion; of a choice the option taken; None where the chat template refuses the prompt."""
     n_tokens: int
     """Generated; 0 for a choice."""
+    cut: bool = False
+    """Whether its prompt is longer than `max_prompt_length` and was asked without its beginning."""
 
 
 class Answers(NamedTuple):
@@ -124,6 +127,11 @@ class Respondent:
         held_out = self._rank(list(pairs)) if pairs else {}
         whole = [reply for reply in replies if reply is not None]
         assert len(whole) == len(tasks), "every task has its reply"
+        if cut := sum(reply.cut for reply in whole):
+            self._progress.say(
+                f"evaluate: {cut} of {len(whole)} prompts are longer than model.max_prompt_length, "
+                f"{self._settings.max_prompt_length} tokens: the {self._role} model is asked without their beginning"
+            )
         return Answers(whole, held_out, num_tokens, seconds)
 
     def _complete(
@@ -145,20 +153,32 @@ class Respondent:
             self._ends,
             self._engine,
         ).digest
-        keys, ids = [], {}
-        for prompt in prompts:
-            message = {"role": "user", "content": prompt.text}
-            tokens = tokenize_prompt(self._tokenizer, [message], max_prompt_length=settings.max_prompt_length)
-            keys.append(completion_key(tokens, decoding))
-            ids[keys[-1]] = tokens
+        asked = [self._tokens(prompt) for prompt in prompts]
+        kept = [tokens and tokens[-settings.max_prompt_length :] for tokens in asked]
+        keys = [None if tokens is None else completion_key(tokens, decoding) for tokens in kept]
+        ids = {key: tokens for key, tokens in zip(keys, kept, strict=True) if key is not None and tokens is not None}
         store = CompletionStore(self._cache / decoding)
         with store.lock(
             lambda: self._progress.say("evaluate: another process completes prompts with this model; waiting")
         ):
             done, num_tokens, seconds = self._fill(store, ids, max_new_tokens, batch_size)
-        for place, key in zip(places, keys, strict=True):
-            replies[place] = Reply(key, done[key].text, done[key].n_tokens)
+        for place, prompt, key, tokens in zip(places, prompts, keys, asked, strict=True):
+            if key is None:
+                replies[place] = Reply(digest_value([decoding, prompt.text]), None, 0)
+            else:
+                replies[place] = Reply(key, done[key].text, done[key].n_tokens, self._is_cut(tokens))
         return num_tokens, seconds
+
+    def _tokens(self, prompt: Prompt) -> tuple[int, ...] | None:
+        """The whole prompt; None where the chat template refuses it."""
+        message = {"role": "user", "content": prompt.text}
+        try:
+            return tokenize_prompt(self._tokenizer, [message], max_prompt_length=sys.maxsize)
+        except Untokenizable:
+            return None
+
+    def _is_cut(self, tokens: tuple[int, ...] | None) -> bool:
+        return tokens is not None and len(tokens) > self._settings.max_prompt_length
 
     def _fill(
         self, store: CompletionStore, ids: Mapping[str, tuple[int, ...]], max_new_tokens: int, batch_size: int
@@ -232,6 +252,7 @@ class Respondent:
                 digest_value([scorer, prompt.text, list(prompt.options)]),
                 likeliest(prompt, taken) if taken else None,
                 0,
+                self._is_cut(self._tokens(prompt)),
             )
             for prompt, taken in zip(prompts, logps, strict=True)
         ]

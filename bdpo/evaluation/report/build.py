@@ -221,6 +221,7 @@ def _benchmark_rows(evidence: Evidence) -> list[dict[str, Any]]:
     benchmarks = {benchmark.name: benchmark for benchmark, _ in evidence.entries}
     for benchmark, own in zip(benchmarks.values(), evidence.settings.benchmarks, strict=True):
         seen = [row for row in evidence.contamination if row["benchmark"] == benchmark.name]
+        replies = zip(evidence.entries, evidence.answers["base"].replies, strict=True)
         known = FORMATS[benchmark.format]
         rows.append(
             {
@@ -231,6 +232,7 @@ def _benchmark_rows(evidence: Evidence) -> list[dict[str, Any]]:
                 "used": len(benchmark.prompts),
                 "available": sum(benchmark.available.values()),
                 "left_out": benchmark.left_out,
+                "cut": sum(reply.cut for (asked, _), reply in replies if asked is benchmark),
                 "same": sum(row["same"] for row in seen),
                 "shared": sum(row["shared"] > 0 for row in seen),
                 "digest": digest_file(locate(own)),

@@ -158,6 +158,10 @@ other. Read some before you trust the judge.</p>
 otherwise. {% if of_harm %}It sees whether a completion does the harm that was asked for; over-refusal is judged by
 rules that look for refusals.{% else %}The judge sees whether a completion refuses, not whether it does harm: nonsense
 counts as an answer.{% endif %}</li>
+{% set cut = benchmarks | sum(attribute="cut") %}
+{% if cut %}<li>{{ cut }} {{ "prompt is" if cut == 1 else "prompts are" }} longer than
+<code>model.max_prompt_length</code>
+and {{ "was" if cut == 1 else "were" }} asked without the beginning, the chat template's included.</li>{% endif %}
 {% if judge == "rules" %}<li>The rules agree with people on {{ rules_agree }} of completions by models that they were
 not made with. Their errors are in no interval.</li>{% endif %}
 {% if attacked %}<li>Attacks are the fixed prompts of a file. An attacker who aims at this model anew will do better.
@@ -184,7 +188,8 @@ counted as unscored, never as zero. Full precision: <code>tables/eval_summary.cs
 <dl><dt>source</dt><dd>{{ b.source }}</dd><dt>licence</dt><dd>{{ b.licence }}</dd><dt>scoring</dt>
 <dd>{{ b.scoring }}</dd>
 <dt>prompts</dt><dd>{{ b.used }} of {{ b.available }}{% if b.left_out %}; {{ b.left_out }}
- items hold no prompt and are left out{% endif %}</dd>
+ items hold no prompt and are left out{% endif %}{% if b.cut %}; {{ b.cut }}
+ asked without their beginning{% endif %}</dd>
 <dt>file</dt><dd><code>sha256 {{ b.digest }}</code></dd></dl>
 {% endfor %}
 

@@ -54,7 +54,9 @@ def evidence(folder: Path, hostile: list[str] = HOSTILE) -> Evidence:
 
     roles: tuple[Role, Role] = ("base", "aligned")
     answers = {
-        role: Answers([Reply(f"{role}{i}", text(role, i, label), 3) for i, label in enumerate(labels)], {}, 0, 0.0)
+        role: Answers(
+            [Reply(f"{role}{i}", text(role, i, label), 3, cut=i == 1) for i, label in enumerate(labels)], {}, 0, 0.0
+        )
         for role in roles
     }
     outcomes: dict[Role, list[Outcome]] = {
@@ -118,6 +120,7 @@ def test_it_says_everything_a_sceptic_asks_for(report: Path) -> None:
     assert "Show all 6." in text
     assert "Show it." in text
     assert "The rules agree with people on 93%" in text
+    assert "1 prompt is longer than model.max_prompt_length and was asked without the beginning" in text
     assert "Attacks are" not in text, "no attack was tried"
     assert "duplicate2" in text
     assert "1 of the prompts stand in the training data, word for word" in text
