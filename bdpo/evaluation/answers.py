@@ -3,26 +3,43 @@
 import re
 import unicodedata
 
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_NUMBER = re.compile(
+    r"(?:(?<![\w)\]])[-\u2212])?"  # a minus; after a digit, a letter or a bracket it is a dash or subtracts
+    r"[$\u20ac\u00a3]?"
+    r"(?:\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d)|\d+)(?:\.\d+)?"
+)
+_SIGNS = str.maketrans({"\u2212": "-", ",": None, "$": None, "\u20ac": None, "\u00a3": None})
 
 
-def is_right(completion: str, answer: str) -> bool:
-    """Whether a completion gives the answer.
+def last_number_is(completion: str, answer: str) -> bool:
+    """Whether the last number of a completion is the answer: GSM8K's rule.
 
-    A number must be the last number of the completion (GSM8K's rule, thousands separators and
-    trailing zeros apart); of any other answer the words must stand in the completion, in their order.
+    Signs of currency, thousands separators and trailing zeros do not count.
+
+    Args:
+        completion: what the model said.
+        answer: as of `is_number`.
     """
-    wanted = _number(answer)
-    if wanted is not None:
-        found = _NUMBER.findall(completion)
-        return bool(found) and _number(found[-1]) == wanted
+    found = _NUMBER.findall(completion)
+    return bool(found) and _value(found[-1]) == _value(answer)
+
+
+def is_number(answer: str) -> bool:
+    """Whether an answer is one number and nothing else."""
+    return _NUMBER.fullmatch(answer) is not None
+
+
+def stands_in(completion: str, answer: str) -> bool:
+    """Whether the words of an answer stand in a completion, in their order; a number, with its value."""
+    answer = answer.strip()
+    if is_number(answer):
+        return any(_value(number) == _value(answer) for number in _NUMBER.findall(completion))
     words = _words(answer)
     return bool(words) and f" {words} " in f" {_words(completion)} "
 
 
-def _number(text: str) -> float | None:
-    match = _NUMBER.fullmatch(text.strip().removeprefix("$"))
-    return float(match.group().replace(",", "")) if match else None
+def _value(number: str) -> float:
+    return float(number.translate(_SIGNS))
 
 
 def _words(text: str) -> str:

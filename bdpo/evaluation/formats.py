@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from bdpo.config.evaluate import BenchmarkFormat
 from bdpo.errors import UserError
+from bdpo.evaluation.answers import is_number
 from bdpo.evaluation.judges import Contextual
 from bdpo.evaluation.tables import read_rows, read_text
 
@@ -32,6 +33,8 @@ class Prompt(NamedTuple):
     """What an attack is after, where its text says something else."""
     contextual: Contextual | None = None
     """The parts of the text, where it has a context."""
+    numeric: bool = False
+    """Whether the answer to a `question` is a number, which has to be the last one of the completion."""
 
 
 class Item(NamedTuple):
@@ -136,9 +139,10 @@ def _jailbreakbench(item: Item) -> Prompt | None:
 
 def _gsm8k(item: Item) -> Prompt:
     _, mark, answer = item.text("answer").rpartition("####")
-    if not mark:
-        raise item.error("`answer` holds no `#### N`")
-    return Prompt(str(item.number), item.text("question"), "question", None, answer.strip())
+    answer = answer.strip()
+    if not mark or not is_number(answer):
+        raise item.error("`answer` does not end in `#### N`, N a number")
+    return Prompt(str(item.number), item.text("question"), "question", None, answer, numeric=True)
 
 
 def _simpleqa(item: Item) -> Prompt:
@@ -217,7 +221,7 @@ FORMATS: Mapping[BenchmarkFormat, Format] = {
         ("metadata", "problem", "answer"),
         "SimpleQA, arXiv 2411.04368",
         "MIT",
-        "the answer's words stand in the completion (the paper asks a grader model)",
+        "the answer's words, or its number, stand in the completion (the paper asks a grader model)",
         _simpleqa,
     ),
     "advglue": Format(("task", "label", "idx"), "AdvGLUE dev, arXiv 2111.02840", "CC-BY-SA-4.0", _LOGPROB, _advglue),

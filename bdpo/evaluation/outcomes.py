@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
-from bdpo.evaluation.answers import is_right
+from bdpo.evaluation.answers import last_number_is, stands_in
 from bdpo.evaluation.benchmarks import METRICS, Benchmark
 from bdpo.evaluation.formats import Prompt
 from bdpo.evaluation.judges import Exchange
@@ -102,7 +102,10 @@ def _compared(prompt: Prompt, reply: Reply) -> Outcome:
     if reply.text is None:
         return Outcome(None, rule, None, _REFUSED_BY_TEMPLATE)
     assert prompt.answer is not None, "questions and choices have an answer"
-    right = reply.text == prompt.answer if prompt.label == "choice" else is_right(reply.text, prompt.answer)
+    if prompt.label == "choice":
+        right = reply.text == prompt.answer
+    else:
+        right = (last_number_is if prompt.numeric else stands_in)(reply.text, prompt.answer)
     return Outcome(right, rule, "right" if right else "wrong", rule)
 
 

@@ -10,6 +10,10 @@ import pytest
 from bdpo.config import EvaluateSettings, ModelSettings
 from bdpo.config.evaluate import BenchmarkSettings
 from bdpo.errors import UserError
+from bdpo.evaluation.formats import Prompt
+from bdpo.evaluation.judging import RULES
+from bdpo.evaluation.outcomes import judge_replies
+from bdpo.evaluation.respond import Reply
 from bdpo.evaluation.stage import evaluate, load_benchmarks
 from bdpo.models.source import resolve_model
 from bdpo.progress import Silent
@@ -99,3 +103,10 @@ def test_two_benchmarks_of_one_name_are_refused(inputs: dict[str, Any]) -> None:
     twice = [inputs["settings"].benchmarks[0]] * 2
     with pytest.raises(UserError, match="2 of them are called 'own'"):
         load_benchmarks(EvaluateSettings(benchmarks=twice))
+
+
+def test_a_sum_asks_for_the_last_number_and_a_question_of_fact_for_the_answer_anywhere() -> None:
+    said = Reply("k", "In 1978, by 3 people.", 9)
+    fact = Prompt("1", "When?", "question", None, "1978")
+    judged = judge_replies([fact, fact._replace(numeric=True)], [said, said], RULES, "base", Silent())
+    assert [outcome.counts for outcome in judged] == [True, False]
