@@ -62,6 +62,12 @@ def load_benchmark(
             left_out += 1
         else:
             prompts.setdefault((prompt.text, prompt.label, prompt.answer), prompt)
+    ids: set[tuple[str, str]] = set()
+    for prompt in prompts.values():
+        # `bdpo compare` finds the same prompt of another run by them.
+        if (METRICS[prompt.label], prompt.prompt_id) in ids:
+            raise UserError(f"{path}: two different prompts have the id {prompt.prompt_id!r}; give each its own.")
+        ids.add((METRICS[prompt.label], prompt.prompt_id))
     if not prompts:
         raise UserError(f"{path}: none of the {left_out} items holds a prompt.")
     of_label = {label: [p for p in prompts.values() if p.label == label] for label in METRICS}

@@ -3,7 +3,7 @@
 None is part of the project; `bdpo.evaluation.published` knows where each is to be had.
 """
 
-import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -12,7 +12,7 @@ from bdpo.config.evaluate import BenchmarkFormat
 from bdpo.errors import UserError
 from bdpo.evaluation.answers import is_number
 from bdpo.evaluation.judges import Contextual
-from bdpo.evaluation.tables import read_rows, read_text
+from bdpo.evaluation.tables import parse_json, read_rows, read_text
 
 Label = Literal["harmful", "harmless", "attack", "question", "choice"]
 
@@ -58,6 +58,16 @@ class Item(NamedTuple):
             raise self.error(f"`{field}` is {value!r:.60}, but {' or '.join(map(repr, allowed))} is expected")
         return allowed[value]
 
+    def name(self, field: str) -> str:
+        """A field that must hold text or a whole number, such as an id."""
+        value = self.values.get(field)
+        return str(value) if isinstance(value, int) else self.text(field)
+
+    def perhaps(self, field: str) -> str | None:
+        """A field that may hold what `name` does, or nothing."""
+        value = self.values.get(field)
+        return None if value is None or (isinstance(value, str) and not value.strip()) else self.name(field)
+
     def error(self, what: str) -> UserError:
         """The sentence for a wrong row."""
         return UserError(f"{self.place}: {what}.")
@@ -91,39 +101,42 @@ def read_items(path: Path) -> Items:
     """
     if path.suffix.lower() != ".json":
         return Items([Item(f"{path}, line {line}", line, values) for line, values in read_rows(path)], None)
-    try:
-        document = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: this is no JSON: {error.msg}.") from None
+    document = parse_json(read_text(path), path)
     rows, name = document, None
     if isinstance(document, dict) and "jailbreaks" in document:
-        rows, about = document["jailbreaks"], document.get("parameters") or {}
+        rows, about = document["jailbreaks"], document.get("parameters")
+        about = about if isinstance(about, dict) else {}
         name = f"{about.get('method', path.parent.name)} (found against {about.get('model', path.stem)})"
     elif isinstance(document, dict) and "examples" in document:
         rows = document["examples"]
-    elif isinstance(document, dict) and document.keys() & _ADVGLUE.keys():
+    elif isinstance(document, dict) and document.keys() & _ADVGLUE.keys() and _holds_rows(*document.values()):
         rows = [{"task": task, **row} for task, rows in document.items() for row in rows]
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    if not _holds_rows(rows):
         raise UserError(f"{path}: a list of objects, or a JailbreakBench, BIG-bench or AdvGLUE document is expected.")
     return Items([Item(f"{path}, item {i}", i, row) for i, row in enumerate(rows, start=1)], name)
 
 
+def _holds_rows(*values: object) -> bool:
+    """Whether each is a list of objects."""
+    return all(isinstance(rows, list) and all(isinstance(row, dict) for row in rows) for rows in values)
+
+
 def _xstest(item: Item) -> Prompt:
     label = item.one_of("label", {"safe": "harmless", "unsafe": "harmful"})
-    return Prompt(item.text("id"), item.text("prompt"), label, item.values.get("type"))
+    return Prompt(item.name("id"), item.text("prompt"), label, item.perhaps("type"))
 
 
 def _strongreject(item: Item) -> Prompt:
-    return Prompt(str(item.number), item.text("forbidden_prompt"), "harmful", item.values.get("category"))
+    return Prompt(str(item.number), item.text("forbidden_prompt"), "harmful", item.perhaps("category"))
 
 
 def _harmbench(item: Item) -> Prompt:
     """A behaviour; a contextual one follows its context, as HarmBench's own runner puts it."""
-    behavior, context = item.text("Behavior"), item.values.get("ContextString")
+    behavior, context = item.text("Behavior"), item.perhaps("ContextString")
     text = f"{context}\n\n---\n\n{behavior}" if context else behavior
     contextual = Contextual(context, behavior) if context else None
-    category = item.values.get("SemanticCategory")
-    return Prompt(item.text("BehaviorID"), text, "harmful", category, contextual=contextual)
+    category = item.perhaps("SemanticCategory")
+    return Prompt(item.name("BehaviorID"), text, "harmful", category, contextual=contextual)
 
 
 def _advbench(item: Item) -> Prompt:
@@ -133,8 +146,8 @@ def _advbench(item: Item) -> Prompt:
 def _jailbreakbench(item: Item) -> Prompt | None:
     if not item.values.get("prompt"):
         return None  # the attack found no prompt for this goal
-    number = str(item.values.get("index", item.number))
-    return Prompt(number, item.text("prompt"), "attack", item.values["category"], goal=item.text("goal"))
+    number = item.perhaps("index") or str(item.number)
+    return Prompt(number, item.text("prompt"), "attack", item.perhaps("category"), goal=item.text("goal"))
 
 
 def _gsm8k(item: Item) -> Prompt:
@@ -167,9 +180,9 @@ def _advglue(item: Item) -> Prompt:
     template, words = _ADVGLUE[task]
     if not isinstance(label, int) or not 0 <= label < len(words):
         raise item.error(f"`label` is {label!r:.60}, but 0 to {len(words) - 1} is expected")
-    fields = {field: item.text(field) for field in item.values if "{" + field + "}" in template}
+    fields = {field: item.text(field) for field in re.findall(r"\{(\w+)\}", template)}
     text = f"{template.format(**fields)}\n\nAnswer with one word: {', '.join(words)}."
-    return Prompt(f"{task}-{item.values.get('idx', item.number)}", text, "choice", task, words[label], words)
+    return Prompt(f"{task}-{item.perhaps('idx') or item.number}", text, "choice", task, words[label], words)
 
 
 def _hhh(item: Item) -> Prompt:
@@ -177,16 +190,19 @@ def _hhh(item: Item) -> Prompt:
     scores = item.values.get("target_scores")
     targets = item.values.get("targets")
     if isinstance(targets, dict):
-        scores = dict(zip(targets.get("choices", ()), targets.get("labels", ()), strict=False))
+        choices, labels = targets.get("choices"), targets.get("labels")
+        if not isinstance(choices, list) or not isinstance(labels, list) or len(choices) != len(labels):
+            raise item.error("`targets` must have lists of one length, `choices` and `labels`")
+        scores = dict(zip(map(str, choices), labels, strict=True))
     right = [option for option, score in scores.items() if score == 1] if isinstance(scores, dict) else []
-    if not isinstance(scores, dict) or len(scores) < 2 or len(right) != 1:
+    if not isinstance(scores, dict) or len(scores) < 2 or len(right) != 1 or not all(map(str.strip, scores)):
         raise item.error("`target_scores` or `targets` must name two options or more, one of them with 1")
     return Prompt(str(item.number), item.text("input"), "choice", None, right[0], tuple(scores))
 
 
 def _prompts(item: Item) -> Prompt:
     label = item.one_of("label", {"harmful": "harmful", "harmless": "harmless"})
-    return Prompt(str(item.number), item.text("prompt"), label, item.values.get("category"))
+    return Prompt(str(item.number), item.text("prompt"), label, item.perhaps("category"))
 
 
 _REFUSAL = "share of completions judged a refusal; wanted"

@@ -50,6 +50,31 @@ def read_rows(path: Path) -> list[TableRow]:
     return list(_csv_rows(path, text) if path.suffix.lower() == ".csv" else _jsonl_rows(path, text))
 
 
+def parse_json(text: str, path: Path, line: int | None = None) -> Any:
+    """A JSON value that can be written again as UTF-8.
+
+    Args:
+        text: the JSON.
+        path: where it stands, for errors.
+        line: in which line, where each has its own value.
+
+    Raises:
+        UserError: it is no JSON, or holds what nothing can be made of.
+    """
+    place = str(path) if line is None else f"{path}, line {line}"
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        if line is None:
+            raise UserError(f"{path}, line {error.lineno}: this is no JSON: {error.msg}.") from None
+        raise UserError(f"{place}: this is no JSON: {error.msg}; one object a line is right.") from None
+    except (ValueError, RecursionError):
+        raise UserError(f"{place}: a number is too long or lists lie too deep to be read.") from None
+    if "\\u" in text and _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
+        raise UserError(f"{place}: half of a character that takes two \\u escapes; remove or complete it.")
+    return value
+
+
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as CSV or JSONL, by the suffix: the whole file or nothing.
 
@@ -116,16 +141,7 @@ def _jsonl_rows(path: Path, text: str) -> Iterator[TableRow]:
     for line, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
             continue
-        try:
-            row = json.loads(content)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}, line {line}: this is no JSON: {error.msg}; one object a line is right.") from None
-        except (ValueError, RecursionError):
-            raise UserError(f"{path}, line {line}: a number is too long or lists lie too deep to be read.") from None
+        row = parse_json(content, path, line)
         if not isinstance(row, dict):
             raise UserError(f"{path}, line {line}: found {type(row).__name__}, but a row is a JSON object.")
-        if "\\u" in content and _SURROGATE.search(json.dumps(row, ensure_ascii=False)):
-            raise UserError(
-                f"{path}, line {line}: half of a character that takes two \\u escapes; remove or complete it."
-            )
         yield TableRow(line, row)

@@ -87,6 +87,15 @@ def test_a_repeated_prompt_counts_once(tmp_path: Path) -> None:
         ("o.json", '{"rte": [{"idx": 0, "label": 2, "sentence1": "a", "sentence2": "b"}]}', "item 1: `label` is 2"),
         ("o.json", '{"examples": [{"input": "a", "target_scores": {"b": 1}}]}', "item 1: `target_scores` or"),
         ("o.csv", "prompt,label\n", "o.csv: the file holds no prompts"),
+        ("o.json", '{"sst2": [{"idx": 0, "label": 1, "text": "a"}]}', "item 1: `sentence` is None"),
+        ("o.json", '{"sst2": {"idx": 0}}', "o.json: a list of objects"),
+        ("o.json", '{"sst2": [3]}', "o.json: a list of objects"),
+        ("o.json", '[{"prompt": "a", "label": "harmful", "category": ["x"]}]', r"item 1: `category` is \['x'\]"),
+        ("o.json", '[{"prompt": "\\ud800", "label": "harmful"}]', "o.json: half of a character"),
+        ("o.json", "[" * 100_000, "o.json: a number is too long or lists lie too deep"),
+        ("o.json", '[{"input": "a", "targets": {"choices": null, "labels": [1]}}]', "item 1: `targets` must have"),
+        ("o.json", '[{"input": "a", "targets": {"choices": ["", "b"], "labels": [1, 0]}}]', "item 1: `target_scores`"),
+        ("x.csv", XSTEST + "3,hello,t,unsafe,f,\n", "x.csv: two different prompts have the id '3'"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, name: str, text: str, message: str) -> None:
@@ -129,6 +138,19 @@ def test_a_contextual_behaviour_follows_its_context(tmp_path: Path) -> None:
     (prompt,) = load_benchmark(write(tmp_path / "h.csv", text)).prompts
     assert (prompt.prompt_id, prompt.text, prompt.label) == ("b1", "Once\n\n---\n\nDo it", "harmful")
     assert prompt.contextual == ("Once", "Do it")
+
+
+def test_numbers_stand_for_ids_and_categories_and_the_rest_of_a_document_may_lack(tmp_path: Path) -> None:
+    rows = [
+        {"id": 7, "prompt": "a", "type": 3, "label": "safe"},
+        {"id": 8, "prompt": "b", "type": None, "label": "safe"},
+    ]
+    found = load_benchmark(write(tmp_path / "x.json", json.dumps(rows))).prompts
+    assert [(p.prompt_id, p.category) for p in found] == [("7", "3"), ("8", None)]
+    attacks = [{"goal": "g", "category": "c", "prompt": "a", "jailbroken": True}, {"goal": "g", "prompt": "b"}]
+    document = {"parameters": ["?"], "jailbreaks": attacks}
+    benchmark = load_benchmark(write(tmp_path / "v.json", json.dumps(document)))
+    assert [(p.prompt_id, p.category) for p in benchmark.prompts] == [("1", "c"), ("2", None)]
 
 
 def test_simpleqa_and_advbench(tmp_path: Path) -> None:
