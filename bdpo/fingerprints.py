@@ -37,6 +37,7 @@ EXECUTION = frozenset(
         "train.report_to",
         "train.checkpoint_every",
         "train.keep_checkpoints",
+        "evaluate.judge.requests_per_minute",
     }
 )
 """Settings of how a stage is run.  Its artifact is the same but for rounding, so they recompute nothing, and a

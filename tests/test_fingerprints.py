@@ -125,10 +125,13 @@ def test_every_field_of_a_section_moves_its_stage_and_those_after(
 
 
 def test_how_a_stage_is_run_moves_nothing(base: dict[str, Any], tmp_path: Path) -> None:
-    for stage, name in (field.split(".") for field in EXECUTION):
+    for stage, name in (field.split(".") for field in EXECUTION if field.count(".") == 1):
         section = Config.model_fields[stage].annotation
         assert isinstance(section, type)
         assert moved(base, base | {stage: {name: changed_values(section, tmp_path)[name]}}) == (), name
+    base["evaluate"]["judge"] = {"url": "http://localhost/v1", "model": "m"}
+    slower = base["evaluate"] | {"judge": base["evaluate"]["judge"] | {"requests_per_minute": 3.0}}
+    assert moved(base, base | {"evaluate": slower}) == (), "evaluate.judge.requests_per_minute"
     reads = stage_reads("train", Config.model_validate(base | {"train": {"report_to": ["wandb"]}}), SOURCE)
     assert not any(name.startswith("train.report_to") for name in reads)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 
 from bdpo.artifacts.catalogue import run_records
-from bdpo.artifacts.manifest import Manifest, find_damage, read_manifest
+from bdpo.artifacts.manifest import find_damage, read_manifest
 from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import METRICS
 from bdpo.evaluation.statistics import holm, paired_difference, rate
@@ -18,6 +18,10 @@ Outcomes = dict[tuple[str, str], dict[str, bool | None]]
 
 _COUNTS = {"harmful": "refusal", "harmless": "refusal", "attack": "compliance", "question": "right", "choice": "right"}
 """Label to the verdict that its metric counts."""
+
+
+_BASE = "base model"
+"""What the base model is called among runs, whose names hold no space."""
 
 
 class RunOutcomes(NamedTuple):
@@ -55,16 +59,18 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
     Raises:
         UserError: a run is not there or not evaluated, base models or judges differ, or no prompt is shared.
     """
-    if len(set(names)) < 2:
+    names = list(dict.fromkeys(names))
+    if len(names) < 2:
         raise UserError("compare: two runs or more with different names are needed.")
     runs = [load_run(root, name) for name in names]
     first, *others = runs
     for run in others:
-        shared_keys = first.base_keys.keys() & run.base_keys.keys()
-        if any(first.base_keys[key] != run.base_keys[key] for key in shared_keys):
-            raise UserError(
-                f"compare: runs {first.name!r} and {run.name!r} have different base models or decoding settings."
-            )
+        for benchmark, label, prompt in sorted(first.base_keys.keys() & run.base_keys.keys()):
+            if first.base_keys[benchmark, label, prompt] != run.base_keys[benchmark, label, prompt]:
+                raise UserError(
+                    f"compare: runs {first.name!r} and {run.name!r} have different base models, decoding settings or "
+                    f"files of prompts: prompt {prompt!r} of {benchmark!r} is not the same question to the same model."
+                )
         differing = sorted({name for name, _ in first.judged_by.items() ^ run.judged_by.items()})
         if differing:
             raise UserError(
@@ -91,11 +97,11 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
     for figure, ids in figures.items():
         benchmark, metric = figure
         row = {"benchmark": benchmark, "figure (%)": WORDS[metric]}
-        for name, outcomes in (("base", first.base), *((run.name, run.aligned) for run in runs)):
+        for name, outcomes in ((_BASE, first.base), *((run.name, run.aligned) for run in runs)):
             found = rate([outcomes[figure][i] for i in ids], confidence)
             record = {"benchmark": benchmark, "metric": metric, "model": name, **found._asdict()}
             row[name] = percent(found).replace(" (n", "\n(n")
-            test = tests.get((figure, name)) if name != "base" else None
+            test = tests.get((figure, name))
             if test is not None:
                 p = corrected[figure, name]
                 record |= {"difference": test.value, "difference_low": test.low, "difference_high": test.high}
@@ -119,10 +125,10 @@ def load_run(root: Path, name: str) -> RunOutcomes:
     if not folders:
         known = ", ".join(sorted({record["name"] for record in records})) or "none"
         raise UserError(f"compare: there is no evaluated run {name!r} in {root}; evaluated runs: {known}.")
-    found = _latest_whole(folders)
-    if found is None:
-        raise UserError(f"compare: {folders[-1]}, the evaluation of run {name!r}, is gone or damaged; run it again.")
-    folder, manifest = found
+    folder = folders[-1]  # an earlier one was made from something else
+    manifest = read_manifest(folder)
+    if manifest is None or find_damage(folder, manifest) is not None:
+        raise UserError(f"compare: {folder}, the evaluation of run {name!r}, is gone or damaged; run it again.")
     judged_by = {
         name: str(value)
         for name, value in manifest.reads.items()
@@ -133,14 +139,6 @@ def load_run(root: Path, name: str) -> RunOutcomes:
     keys = {(row["benchmark"], row["label"], row["prompt_id"]): row["key"] for row in base}
     aligned = [row for row in rows if row["model"] == "aligned"]
     return RunOutcomes(name, keys, _outcomes(base), _outcomes(aligned), judged_by)
-
-
-def _latest_whole(folders: Sequence[Path]) -> tuple[Path, Manifest] | None:
-    for folder in reversed(folders):
-        manifest = read_manifest(folder)
-        if manifest is not None and find_damage(folder, manifest) is None:
-            return folder, manifest
-    return None
 
 
 def _outcomes(rows: Sequence[Mapping[str, Any]]) -> Outcomes:

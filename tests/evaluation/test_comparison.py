@@ -57,8 +57,8 @@ def test_rates_differences_and_corrected_p_by_hand(tmp_path: Path) -> None:
     evaluated(tmp_path, "c", [True] + [False] * 9)
     found = compare_runs(tmp_path, ["a", "b", "c"], 0.95)
     (row,) = found.table
-    assert list(row) == ["benchmark", "figure (%)", "base", "a", "b", "c"]
-    assert row["base"].startswith("0.0 [0.0, ")
+    assert list(row) == ["benchmark", "figure (%)", "base model", "a", "b", "c"]
+    assert row["base model"].startswith("0.0 [0.0, ")
     assert row["a"].startswith("20.0 [")
     assert row["b"].startswith("80.0 [")
     assert re.search(r"\n\(n = 10\)\n\+60\.0 \[\+\d+\.\d, \+\d+\.\d\]\np = 0\.062$", row["b"])
@@ -66,7 +66,7 @@ def test_rates_differences_and_corrected_p_by_hand(tmp_path: Path) -> None:
     by_model = {record["model"]: record for record in found.records}
     assert by_model["b"]["p_value"] == pytest.approx(2 / 2**6)
     assert by_model["b"]["p_adjusted"] == pytest.approx(4 / 2**6)
-    assert by_model["base"]["difference"] is None
+    assert by_model["base model"]["difference"] is None
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     evaluated(tmp_path, "other", [True], base_key="another")
     with pytest.raises(UserError, match=r"no evaluated run 'gone' in .*; evaluated runs: a, other"):
         compare_runs(tmp_path, ["a", "gone"], 0.95)
-    with pytest.raises(UserError, match="'a' and 'other' have different base models"):
+    with pytest.raises(UserError, match=r"'a' and 'other' have different base models, .* prompt '0' of 'b' is not"):
         compare_runs(tmp_path, ["a", "other"], 0.95)
     evaluated(tmp_path, "older", [True], code="0")
     with pytest.raises(UserError, match=r"'a' and 'older' were judged differently \(code\)"):
@@ -83,17 +83,30 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
         compare_runs(tmp_path, ["a", "a"], 0.95)
 
 
-def test_damaged_records_and_evaluations_are_passed_over_or_named(tmp_path: Path) -> None:
+def test_an_earlier_evaluation_never_stands_in_for_a_damaged_one(tmp_path: Path) -> None:
+    """It was made from other settings, files or code, or it would be the same artifact."""
     for name in ("a", "b"):
         evaluated(tmp_path, name, [True], when=1)
     evaluated(tmp_path, "b", [False], when=2)
     (tmp_path / "runs" / "2026-3-b.json").write_text('{"name": "b"')
-    (tmp_path / "evaluate" / "b2" / MANIFEST).write_text("{")
     (row,) = compare_runs(tmp_path, ["a", "b"], 0.95).table
-    assert row["b"].startswith("100.0 ["), "the latest evaluation is damaged, so the one before it counts"
-    (tmp_path / "evaluate" / "b1" / MANIFEST).unlink()
+    assert row["b"].startswith("0.0 ["), "a damaged record is passed over"
+    (tmp_path / "evaluate" / "b2" / MANIFEST).write_text("{")
     with pytest.raises(UserError, match=r"b2, the evaluation of run 'b', is gone or damaged; run it again"):
         compare_runs(tmp_path, ["a", "b"], 0.95)
+
+
+def test_a_run_may_be_called_base_and_be_named_twice(tmp_path: Path) -> None:
+    evaluated(tmp_path, "a", [True] * 8)
+    evaluated(tmp_path, "base", [False] * 8)
+    found = compare_runs(tmp_path, ["a", "base", "base"], 0.95)
+    assert [(r["model"], r["value"], r["difference"]) for r in found.records] == [
+        ("base model", 0.0, None),
+        ("a", 1.0, None),
+        ("base", 0.0, -1.0),
+    ]
+    (row,) = found.table
+    assert list(row) == ["benchmark", "figure (%)", "base model", "a", "base"]
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -112,5 +125,5 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "refusal of harmful" in done.stdout
     assert "Under each its difference in points from a" in done.stdout
-    assert [row.values["model"] for row in read_rows(tmp_path / "c.jsonl")] == ["base", "a", "b"]
+    assert [row.values["model"] for row in read_rows(tmp_path / "c.jsonl")] == ["base model", "a", "b"]
     assert json.loads((tmp_path / "c.jsonl").read_text().splitlines()[2])["difference"] == 0.5
