@@ -56,13 +56,18 @@ class ChatEndpoint:
             first_pause_s: before the first retry; doubled for each further one.
 
         Raises:
-            UserError: the URL is no HTTP address.
+            UserError: the URL is no HTTP address, or the key holds what no key can.
         """
         _check_url(url, role)
         self.url = url.rstrip("/") + "/chat/completions"
         self.model = model
         self._role = role
         self._key = os.environ.get(key_variable, "").strip()
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise UserError(
+                f"The environment variable {key_variable} holds a character that no key has, such as a line break or "
+                "an ellipsis: put the whole key into it, as it was issued."
+            )
         self._key_variable = key_variable
         self._spacing_s = 60.0 / requests_per_minute
         self._timeout_s = timeout_s
@@ -107,13 +112,16 @@ class ChatEndpoint:
         raise UserError(f"The {self._role} at {self.url} gave no answer in {_TRIES} tries; the last said: {reason}.")
 
     def _content(self, answer: Any) -> str:
-        """The text of an answer; empty where a model says nothing, as one whose output was filtered does."""
+        """The text of an answer; empty where a model says nothing, as one whose output was filtered does.
+
+        Half of a character, where an answer was cut, becomes a question mark: it could not be kept.
+        """
         try:
             content = answer["choices"][0]["message"]["content"]
         except (KeyError, IndexError, TypeError):
             content = answer
         if content is None or isinstance(content, str):
-            return content or ""
+            return (content or "").encode("utf-8", "replace").decode()
         raise UserError(
             f"{self.url}: the answer is not that of an OpenAI-compatible endpoint; give the base address, such as "
             "http://localhost:8000/v1."

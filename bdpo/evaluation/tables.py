@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -115,10 +116,14 @@ def check_folder(path: Path) -> None:
     """Make sure, before any work, that a file can be put there.
 
     Raises:
-        UserError: its folder is not there.
+        UserError: its folder is not there or cannot be written to, or it is a folder itself.
     """
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no folder {path.parent}.")
+    if path.is_dir():
+        raise UserError(f"{path}: this is a folder; give the name of a file.")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UserError(f"{path}: permission is denied to write into the folder {path.parent.resolve()}.")
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[TableRow]:

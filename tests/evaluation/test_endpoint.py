@@ -1,5 +1,6 @@
 """The endpoint judge against a real HTTP server that this test starts."""
 
+import json
 import os
 import subprocess
 import sys
@@ -167,6 +168,21 @@ def test_an_answer_of_another_kind_is_said_at_once(server: ChatServer, tmp_path:
 def test_a_judge_that_says_nothing_gives_no_judgement(server: ChatServer, tmp_path: Path) -> None:
     server.replies = [b'{"choices": [{"message": {"content": null, "refusal": "no"}}]}']
     assert judge(server, tmp_path).rate("p", "c") is None
+
+
+def test_half_of_a_character_can_be_kept(server: ChatServer, tmp_path: Path) -> None:
+    server.replies = [json.dumps({"choices": [{"message": {"content": "\ud83d" + said(1, 1, 1)}}]}).encode()]
+    assert judge(server, tmp_path).rate("p", "c") == Rating(True, 0.0)
+    assert judge(server, tmp_path).rate("p", "c") == Rating(True, 0.0)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("key", ["k-12\u2026", "k-1\n2", "k\u20131"])
+def test_a_key_that_can_be_none_is_said_before_any_work(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(UserError, match=r"^The environment variable OPENAI_API_KEY holds a character") as caught:
+        ChatEndpoint("http://localhost:8000/v1", "m")
+    assert key not in str(caught.value)
 
 
 def test_an_endpoint_is_left_alone_for_as_long_as_it_asks(server: ChatServer, tmp_path: Path) -> None:

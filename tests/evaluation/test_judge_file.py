@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,18 @@ def test_a_target_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         judge_file(tmp_path / "in.jsonl", tmp_path / "out.txt", RULES, Silent())
     with pytest.raises(UserError, match="there is no folder"):
         judge_file(tmp_path / "in.jsonl", tmp_path / "gone" / "out.csv", RULES, Silent())
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(UserError, match=r"folder\.csv: this is a folder; give the name of a file"):
+        judge_file(tmp_path / "in.jsonl", tmp_path / "folder.csv", RULES, Silent())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_to_is_named_before_any_work(tmp_path: Path) -> None:
+    write_rows(tmp_path / "in.jsonl", ROWS)
+    (tmp_path / "closed").mkdir(mode=0o500)
+    never = Judge("nobody", lambda *_: pytest.fail("nothing is to be judged"))
+    with pytest.raises(UserError, match=r"out\.csv: permission is denied to write into the folder .*closed"):
+        judge_file(tmp_path / "in.jsonl", tmp_path / "closed" / "out.csv", never, Silent())
 
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
