@@ -1,6 +1,6 @@
 """Evaluation prompts that training has seen: equal texts, and long runs of words in common."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ message has the same words, `shared` the share of the prompt's 8-word runs that 
 def find_contamination(entries: Sequence[tuple[Benchmark, Prompt]], pairs: Path) -> list[dict[str, Any]]:
     """Compare evaluation prompts with the prompts of the training split.
 
-    Case, punctuation and spacing do not count.  Prompts of fewer than 8 words are compared as a whole only.
+    Case, punctuation and spacing do not count.  Prompts of fewer than 8 words are compared as a whole only, those
+    without any word not at all.
 
     Args:
         entries: what is evaluated.
@@ -38,19 +39,33 @@ def find_contamination(entries: Sequence[tuple[Benchmark, Prompt]], pairs: Path)
     Returns:
         Rows of CONTAMINATION, of prompts that share something.
     """
-    table = pq.read_table(pairs, columns=["prompt", "split"])
-    messages = {
-        tuple(words(message["content"]))
-        for prompt in table.filter(pc.field("split") == "train")["prompt"].to_pylist()
-        for message in prompt
-    }
-    seen = {run for message in messages for run in runs(message, WORDS)}
+    asked = [(benchmark, prompt, tuple(words(prompt.text))) for benchmark, prompt in entries]
+    # What is asked is small; the training messages may be millions, so they are only passed through.
+    wanted_texts = {said for _, _, said in asked if said}
+    wanted_runs = {run for said in wanted_texts for run in runs(said, WORDS)}
+    same: set[tuple[str, ...]] = set()
+    seen: set[str] = set()
+    for message in _training_messages(pairs):
+        said = tuple(words(message))
+        same.update({said} & wanted_texts)
+        seen.update(wanted_runs.intersection(runs(said, WORDS)))
     found = []
-    for benchmark, prompt in entries:
-        said = tuple(words(prompt.text))
+    for benchmark, prompt, said in asked:
         own = runs(said, WORDS)
         shared = sum(run in seen for run in own) / len(own) if own else 0.0
-        same = said in messages
-        if same or shared:
-            found.append({"benchmark": benchmark.name, "prompt_id": prompt.prompt_id, "same": same, "shared": shared})
+        if said in same or shared:
+            found.append(
+                {"benchmark": benchmark.name, "prompt_id": prompt.prompt_id, "same": said in same, "shared": shared}
+            )
     return found
+
+
+def _training_messages(pairs: Path) -> Iterator[str]:
+    with pq.ParquetFile(pairs) as file:
+        for batch in file.iter_batches(_ROWS, columns=["prompt", "split"]):
+            for prompt in batch.filter(pc.field("split") == "train")["prompt"].to_pylist():
+                yield from (message["content"] for message in prompt)
+
+
+_ROWS = 8192
+"""Training prompts in memory at a time."""

@@ -1,5 +1,6 @@
 """Overlap of training and evaluation prompts, by hand."""
 
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ def test_same_texts_and_shared_runs_of_the_training_split(tmp_path: Path) -> Non
     pairs = [
         pair("One two three four five six seven eight NINE!", "train"),
         pair("Hello there", "train"),
+        pair("?!", "train"),
         pair("held out words are not what training has ever seen", "validation"),
     ]
     write_parquet(pa.Table.from_pylist(pairs), tmp_path / "pairs.parquet")
@@ -25,6 +27,7 @@ def test_same_texts_and_shared_runs_of_the_training_split(tmp_path: Path) -> Non
         "run": "zero one two three four five six seven eight",
         "short": "hello there!",
         "held": "held out words are not what training has ever seen",
+        "mute": "...",
         "none": "two one four three six five eight seven nine ten",
     }
     benchmark = Benchmark("b", "prompts", [Prompt(k, t, "harmful", None) for k, t in texts.items()], {}, 0)
@@ -35,3 +38,23 @@ def test_same_texts_and_shared_runs_of_the_training_split(tmp_path: Path) -> Non
         {"benchmark": "b", "prompt_id": "run", "same": False, "shared": 0.5},
         {"benchmark": "b", "prompt_id": "short", "same": True, "shared": 0.0},
     ]
+
+
+def test_training_messages_are_passed_through_and_not_kept(tmp_path: Path) -> None:
+    """3,000 messages of 60 different words hold 159,000 runs, which would take 40 MB."""
+    rows = [
+        {"prompt": [{"role": "user", "content": " ".join(f"w{i}x{n}" for n in range(60))}], "split": "train"}
+        for i in range(3_000)
+    ]
+    write_parquet(pa.Table.from_pylist(rows), tmp_path / "pairs.parquet")
+    prompt = Prompt("1", rows[-1]["prompt"][0]["content"], "harmful", None)  # type: ignore[index]
+    tracemalloc.start()
+    try:
+        (found,) = find_contamination(
+            [(Benchmark("b", "prompts", [prompt], {}, 0), prompt)], tmp_path / "pairs.parquet"
+        )
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (found["same"], found["shared"]) == (True, 1.0)
+    assert peak < 10e6
