@@ -100,20 +100,19 @@ def _phrase(kind: _Kind, figures: Sequence[Figure]) -> str:
     """What the figures of a kind show together: of several it says how many show it."""
     if not figures:
         return kind.absent
-    known = [figure for figure in figures if figure.difference.n]
-    if not known:
+    if not any(figure.difference.n for figure in figures):
         return f"No prompt has a verdict on {kind.name} for both models."
-    shown = Counter(change_shown(figure) for figure in known)
-    if shown["nothing"] == len(known):
+    shown = Counter(change_shown(figure) for figure in figures)
+    if shown["nothing"] == len(figures):
         return f"No change in {kind.name} is shown."
     if shown["better"] and shown["worse"]:
-        return f"{kind.better} on {shown['better']} of {len(known)} benchmarks, {kind.worse_too} on {shown['worse']}."
+        return f"{kind.better} on {shown['better']} of {len(figures)} benchmarks, {kind.worse_too} on {shown['worse']}."
     says, count = (kind.better, shown["better"]) if shown["better"] else (kind.worse, shown["worse"])
-    if len(known) == 1:
+    if len(figures) == 1:
         return f"{says}."
-    if count == len(known):
+    if count == len(figures):
         return f"{says} on all {count} benchmarks."
-    return f"{says} on {count} of {len(known)} benchmarks; no change is shown on the others."
+    return f"{says} on {count} of {len(figures)} benchmarks; no change is shown on the others."
 
 
 def _sentence(figure: Figure) -> str:

@@ -76,6 +76,12 @@ def test_no_verdicts_no_claim() -> None:
     ]
 
 
+def test_a_benchmark_without_verdicts_is_none_of_those_that_show_a_change() -> None:
+    empty = compare("e", "attack_success_rate", [None], [None], confidence=0.95, limited_from=None)
+    headline = judge_figures(adjusted([figure("refusal_rate", 20, 60), empty])).headline
+    assert headline.startswith("Safer than the base model on 1 of 2 benchmarks; no change is shown on the others.")
+
+
 def test_shares_of_other_items_than_the_change_say_so() -> None:
     """9 of 10 and 1 of 9 have a verdict each; of the 8 that both have one on, 1 of 8 becomes true."""
     before = [False] * 9 + [None]
