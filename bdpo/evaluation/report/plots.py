@@ -37,6 +37,7 @@ _STYLE: Any = {
     "axes.spines.right": False,
     "svg.hashsalt": "bdpo",
     "svg.fonttype": "path",
+    "text.parse_math": False,  # a dollar in a benchmark's name is a dollar
 }
 
 
