@@ -132,7 +132,7 @@ class EvaluateSettings(Section):
     benchmarks: list[BenchmarkSettings] = Field(min_length=1)
     """What both models are asked."""
     max_new_tokens: int = Field(64, ge=1)
-    """Longest completion, in tokens; decoding is greedy."""
+    """Longest completion, in tokens; decoding is greedy, whatever the model's `generation_config.json` asks for."""
     batch_size: int = Field(32, ge=1)
     """Prompts generated and saved together: the most that a killed run loses."""
     engine: Literal["transformers", "vllm"] = "transformers"
