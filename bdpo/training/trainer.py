@@ -133,7 +133,7 @@ class Trainer:
             self._stop(f"the gradient's norm is {norm} at step {self.step + 1}", indices)
         # Where there is no loss either, as the hinge has it beyond its margin, there is nothing to learn.
         if norm < _VANISHED and figures["loss"] != 0:
-            self._stop(f"the gradient has vanished (norm {norm:.2g}) at step {self.step + 1}", indices)
+            self._stop(f"the gradient has vanished (norm {norm:.2g}) at step {self.step + 1}", indices, moved=True)
         self.step += 1
         before = next((row["num_tokens"] for row in reversed(self.metrics) if row["split"] == "train"), 0)
         rows = [self.train.rows[i] for i in indices]
@@ -145,7 +145,7 @@ class Trainer:
         figures = self._pass_over(self.validation, list(range(len(self.validation.rows))), learn=False)
         evaluated = {f"eval_{name}": value for name, value in figures.items()}
         if not math.isfinite(figures["loss"]):
-            self._stop(f"the validation loss is {figures['loss']} at step {self.step}", [], self.validation)
+            self._stop(f"the validation loss is {figures['loss']} at step {self.step}", [], moved=True)
         self._record("validation", evaluated | gaps(self.metrics, evaluated))
 
     def _pass_over(self, data: Prepared, indices: list[int], *, learn: bool) -> dict[str, float]:
@@ -197,16 +197,24 @@ class Trainer:
                 "are not this model's; run `--force score`."
             )
 
-    def _stop(self, what: str, indices: list[int], data: Prepared | None = None) -> None:
-        """Save what there was before the step that went wrong, and say so; every process comes here."""
-        if checkpoint_of(self.checkpoints, self.step, world=self.world, made_with=self.job.made_with) is None:
-            self._save_checkpoint()
-        names = ", ".join((data or self.train).pair_ids[i] for i in indices[:3])
+    def _stop(self, what: str, indices: list[int], *, moved: bool = False) -> None:
+        """Say what went wrong, and save the state before it; every process comes here.
+
+        Args:
+            what: went wrong.
+            indices: the training pairs of the step, none after an evaluation.
+            moved: the weights are no longer those before it.  They are not saved then, or the next run would go on
+                from them as from any checkpoint, and not meet again what stopped this one.
+        """
+        saved = ""
+        if not moved:
+            if checkpoint_of(self.checkpoints, self.step, world=self.world, made_with=self.job.made_with) is None:
+                self._save_checkpoint()
+            saved = "; the state before it is saved"
+        names = ", ".join(self.train.pair_ids[i] for i in indices[:3])
         batch = f", in a batch with the pairs {names}" if names else ""
-        raise UserError(
-            f"Training stopped: {what}{batch}; the state before it is saved: lower train.learning_rate, or look at "
-            "these pairs."
-        )
+        look = ", or look at these pairs" if names else ""
+        raise UserError(f"Training stopped: {what}{batch}{saved}: lower train.learning_rate{look}.")
 
     def _record(self, split: str, figures: dict[str, float]) -> None:
         row = {"step": self.step, "epoch": self.step / self.steps_per_epoch, "split": split, **figures}

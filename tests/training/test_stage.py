@@ -87,12 +87,23 @@ def test_a_diverging_run_stops_with_a_sentence_and_its_state(config: Path) -> No
     assert list((scratch / "checkpoints").glob("step-*/complete.json"))
 
 
+def test_a_broken_policy_stops_each_run_that_evaluates_it(config: Path) -> None:
+    """Its weights are no checkpoint, or the next run would go on behind the evaluation and give them out."""
+    broken = ("train.learning_rate=1e30", "train.warmup_ratio=0", "train.max_steps=1")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"Training stopped: the validation loss is nan at step 1: lower train\."):
+            train(config, *broken)
+        (scratch,) = (config.parent / "artifacts" / "train").glob("*.partial/scratch")
+        assert not list(scratch.glob("checkpoints/step-*"))
+
+
 @pytest.mark.slow
-def test_a_vanished_gradient_stops_with_a_sentence_and_its_state(config: Path) -> None:
+def test_a_vanished_gradient_stops_with_a_sentence(config: Path) -> None:
+    """Decay and momentum have moved the weights by then: they are no state before the step."""
     with pytest.raises(UserError, match=r"Training stopped: the gradient has vanished \(norm .*\) at step 1, in"):
-        train(config, "train.beta=1e-20")
+        train(config, "train.beta=1e-20", "train.weight_decay=0.1")
     (scratch,) = (config.parent / "artifacts" / "train").glob("*.partial/scratch")
-    assert [path.parent.name for path in (scratch / "checkpoints").glob("step-*/complete.json")] == ["step-00000000"]
+    assert not list(scratch.glob("checkpoints/step-*"))
 
 
 @pytest.mark.slow
