@@ -26,7 +26,14 @@ class LoraSettings(Section):
     alpha: int = Field(32, ge=1)
     """Adapters are scaled by alpha / rank."""
     target_modules: list[str] = Field(default_factory=lambda: ["all-linear"], min_length=1)
-    """Names of the layers that get an adapter; `all-linear`: every linear layer but the output."""
+    """Names of the layers that get an adapter; `all-linear`, alone: every linear layer but the output."""
+
+    @field_validator("target_modules")
+    @classmethod
+    def _all_linear_stands_alone(cls, names: list[str]) -> list[str]:
+        if "all-linear" in names and len(names) > 1:
+            raise ValueError(f"{names}: `all-linear` stands alone: name each layer, or take the others out")
+        return names
 
 
 class EarlyStoppingSettings(Section):

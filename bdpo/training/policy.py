@@ -31,10 +31,11 @@ def add_adapters(model: PreTrainedModel, *, rank: int, alpha: int, target_module
         The `peft` model around it.
 
     Raises:
-        UserError: no layer has such a name.
+        UserError: no layer has one of the names, such a layer takes no adapter, or a weight is tied to it.
     """
     from peft import LoraConfig, get_peft_model
 
+    _require_targets(model, target_modules)
     targets = target_modules[0] if target_modules == ["all-linear"] else target_modules
     torch.manual_seed(seed)
     settings = LoraConfig(
@@ -47,6 +48,33 @@ def add_adapters(model: PreTrainedModel, *, rank: int, alpha: int, target_module
         raise UserError(f"train.lora.target_modules {target_modules}: {first_line(error)}") from error
     adapted.eval()
     return adapted
+
+
+def _require_targets(model: PreTrainedModel, target_modules: list[str]) -> None:
+    """Refuse what `peft` passes over: a name beside others that no layer has, and adapters on tied embeddings."""
+    if target_modules == ["all-linear"]:
+        return  # which leaves out the output embedding
+    named = {
+        target: [layer for name, layer in model.named_modules() if f".{name}".endswith(f".{target}")]
+        for target in target_modules
+    }
+    unknown = [target for target, layers in named.items() if not layers]
+    if unknown:
+        raise UserError(
+            f"train.lora.target_modules {target_modules}: no layer of the model ({model.config.model_type}) is called "
+            f"{' or '.join(map(repr, unknown))}."
+        )
+    embeddings = [model.get_input_embeddings(), model.get_output_embeddings()]
+    if embeddings[0].weight is not embeddings[1].weight:
+        return
+    for target, layers in named.items():
+        if any(layer is embedding for layer in layers for embedding in embeddings):
+            # Merged into the one weight of both, it would change the other too, which was trained without it.
+            raise UserError(
+                f"train.lora.target_modules {target_modules}: {target!r} is an embedding, and the model "
+                f"({model.config.model_type}) has one weight for the input's and the output's, so an adapter on either "
+                "alone cannot be merged: take it out."
+            )
 
 
 def checkpoint_activations(model: PreTrainedModel) -> None:

@@ -79,6 +79,12 @@ def test_tensorboard_is_no_tracker_to_ask_for(names: object) -> None:
         TrainSettings.model_validate({"report_to": names})
 
 
+def test_all_linear_layers_are_named_alone() -> None:
+    """Beside another name `peft` would look for a layer called so, find none, and train the other alone."""
+    with pytest.raises(ValidationError, match=r"\['all-linear', 'lm_head'\]: `all-linear` stands alone"):
+        TrainSettings.model_validate({"lora": {"target_modules": ["all-linear", "lm_head"]}})
+
+
 @pytest.mark.parametrize("argument", ["--include=localhost:1", "--num_gpus=2", "--hostfile", "-e"])
 def test_places_are_not_chosen_by_the_launchers_arguments(argument: str) -> None:
     with pytest.raises(ValidationError, match=r"machines and processes are chosen by `train\.hostfile` and"):

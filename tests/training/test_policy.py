@@ -59,15 +59,29 @@ def test_adapters_start_at_the_model_and_alone_are_trained() -> None:
 
 def test_a_layer_that_is_not_there_is_named() -> None:
     pytest.importorskip("peft", reason="peft is not installed")
-    with pytest.raises(UserError, match=r"train\.lora\.target_modules \['nothing'\]"):
-        add_adapters(tiny_model(), rank=2, alpha=4, target_modules=["nothing"], seed=0)
+    message = r"train\.lora\.target_modules \['q_proj', 'nothing'\]: no layer of the model .* is called 'nothing'\."
+    with pytest.raises(UserError, match=message):
+        add_adapters(tiny_model(), rank=2, alpha=4, target_modules=["q_proj", "nothing"], seed=0)
+
+
+def with_embeddings(tied: bool) -> PreTrainedModel:
+    config = tiny_model().config
+    config.tie_word_embeddings = tied
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval()
+    return model
+
+
+@pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
+def test_adapters_on_one_side_of_a_tied_weight_are_refused(target: str) -> None:
+    """Merged they would be another model than the trained one."""
+    pytest.importorskip("peft", reason="peft is not installed")
+    with pytest.raises(UserError, match=f"'{target}' is an embedding, and the model \\(llama\\) has one weight for"):
+        add_adapters(with_embeddings(tied=True), rank=2, alpha=4, target_modules=["q_proj", target], seed=0)
 
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_what_a_model_ties_is_saved_once(tmp_path: Path, tied: bool) -> None:
-    config = tiny_model().config
-    config.tie_word_embeddings = tied
-    model = AutoModelForCausalLM.from_config(config)
+    model = with_embeddings(tied)
     save_tiny(tmp_path / "base")
     state = copy_state(model.state_dict())
     save_policy(tmp_path / "policy", model, state, base=tmp_path / "base", trust_remote_code=False)
