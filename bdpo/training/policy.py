@@ -166,7 +166,9 @@ def save_adapters(
     shutil.rmtree(adapter_folder, ignore_errors=True)
     # peft would name the folder on this machine.
     adapted.peft_config["default"].base_model_name_or_path = base_name
-    adapted.save_pretrained(adapter_folder, state_dict=dict(state))
+    # Left to itself it asks the hub for that name, whether the vocabulary has changed; adapters on embeddings are saved
+    # as any others.
+    adapted.save_pretrained(adapter_folder, state_dict=dict(state), save_embedding_layers=False)
     # Its own card says nothing that the policy's does not.
     (adapter_folder / "README.md").unlink(missing_ok=True)
     model = load_model(

@@ -13,7 +13,8 @@ from bdpo.errors import UserError
 from bdpo.layout.rows import Layout, Row, collate
 from bdpo.logprobs.forward import response_logps
 from bdpo.logprobs.proof import choose_layout
-from bdpo.training.policy import add_adapters, checkpoint_activations, copy_state, save_policy
+from bdpo.models.loading import load_model
+from bdpo.training.policy import add_adapters, checkpoint_activations, copy_state, save_adapters, save_policy
 from tests.tiny import save_tiny, tiny_model
 
 BATCH = collate([Row((5, 6, 7), ((9, 10, 11), (12, 13)))], Layout.PACKED)
@@ -77,6 +78,45 @@ def test_adapters_on_one_side_of_a_tied_weight_are_refused(target: str) -> None:
     pytest.importorskip("peft", reason="peft is not installed")
     with pytest.raises(UserError, match=f"'{target}' is an embedding, and the model \\(llama\\) has one weight for"):
         add_adapters(with_embeddings(tied=True), rank=2, alpha=4, target_modules=["q_proj", target], seed=0)
+
+
+@pytest.mark.parametrize("targets", [["all-linear"], ["q_proj", "embed_tokens", "lm_head"]])
+def test_the_merged_model_is_the_trained_one_and_nobody_is_asked(
+    targets: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("peft", reason="peft is not installed")
+    asked: list[object] = []
+
+    def note(host: object, *_: Any, **__: Any) -> None:
+        asked.append(host)
+        raise OSError("no way out")
+
+    monkeypatch.setattr("socket.getaddrinfo", note)
+    base = save_tiny(tmp_path / "base")
+    model = load_model(base, dtype="float32")
+    adapted = add_adapters(model, rank=2, alpha=4, target_modules=targets, seed=0)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    with torch.no_grad():
+        for p in trained.values():
+            p.normal_(0, 0.1)
+        expected = model(BATCH.input_ids).logits
+    save_adapters(
+        tmp_path / "adapter",
+        tmp_path / "policy",
+        adapted,
+        {f"base_model.model.{name}": value for name, value in copy_state(trained).items()},
+        base=base,
+        base_name="embedded",
+        dtype="float32",
+        quantization=None,
+        attention="sdpa",
+        trust_remote_code=False,
+    )
+    assert asked == []
+    assert len(load_file(tmp_path / "adapter" / "adapter_model.safetensors")) == len(trained)
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "policy")
+    with torch.no_grad():
+        assert (merged(BATCH.input_ids).logits - expected).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("tied", [False, True])
