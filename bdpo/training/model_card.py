@@ -18,7 +18,7 @@ def model_card(
     step: int,
     figures: Mapping[str, Mapping[str, Any]],
 ) -> str:
-    """Markdown with a YAML header: what the model was made from, how, and how training ended.
+    """Markdown with a YAML header: what the model was made from, how, and how well it then did.
 
     Args:
         settings: of the training.
@@ -26,7 +26,7 @@ def model_card(
         source: the model that it started from.
         num_pairs: pairs in the training split.
         step: after which the weights are those of this model.
-        figures: split to its last metrics.
+        figures: split to its metrics at that step.
     """
     train, validation = figures.get("train", {}), figures.get("validation", {})
     shown = sorted(name for name in train if name.startswith(("loss", "rewards/")))
@@ -62,7 +62,7 @@ Trained with bdpo {__version__} on {num_pairs} preference pairs, from `{source.n
 | optimizer steps | {step} |
 | seed | {settings.seed} |
 
-| last metric | train | validation |
+| metric at step {step} | train | validation |
 | --- | --- | --- |
 {table}
 

@@ -187,7 +187,7 @@ def train(
     kept = _kept_step(rows, settings) or steps
     if steps < total_steps:
         progress.say(f"train: stopped early after {steps} of {total_steps} steps; the policy is that of step {kept}")
-    card = model_card(settings, forms, source, num_pairs, kept, figures)
+    card = model_card(settings, forms, source, num_pairs, kept, {r["split"]: r for r in rows if r["step"] == kept})
     _put_results(scratch, workdir, card)
     return {
         "method": settings.method,

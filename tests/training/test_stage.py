@@ -126,6 +126,8 @@ def test_early_stopping_gives_the_best_evaluation(config: Path) -> None:
     best = losses.index(min(losses))
     assert len(losses) == best + 3, "two evaluations without a new best"
     assert result.summary["policy_of_step"] == 2 * (best + 1) < result.summary["steps"] < 40 * 8
+    card = (result.artifact / "policy" / "README.md").read_text()
+    assert f"| loss | {metric(result, 'loss')[2 * best + 1]:.4g} | {losses[best]:.4g} |" in card
     shorter = train(config, *often, f"train.max_steps={result.summary['policy_of_step']}")
     assert all(tensor.equal(weights(shorter)[name]) for name, tensor in weights(result).items())
 
