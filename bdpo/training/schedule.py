@@ -43,6 +43,12 @@ def step_indices(step: int, *, num_pairs: int, batch_size: int, seed: int) -> li
     return order[place * batch_size : (place + 1) * batch_size]
 
 
+def pairs_until(step: int, *, num_pairs: int, batch_size: int) -> int:
+    """Pairs in the first `step` steps of `step_indices`."""
+    epochs, place = divmod(step, math.ceil(num_pairs / batch_size))
+    return epochs * num_pairs + place * batch_size
+
+
 class Pass(NamedTuple):
     """One forward and backward pass of one process."""
 

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from bdpo.training.event_file import EventFile
 from bdpo.training.launch import count_hosts, launch
 from bdpo.training.model_card import model_card
 from bdpo.training.prepare import prepare, read_split
+from bdpo.training.schedule import pairs_until
 from bdpo.training.score_check import check_scores
 from bdpo.training.trackers import open_trackers, require_trackers
 from bdpo.training.watch import best_step, both_fall
@@ -189,6 +191,7 @@ def train(
         progress.say(f"train: stopped early after {steps} of {total_steps} steps; the policy is that of step {kept}")
     card = model_card(settings, forms, source, num_pairs, kept, {r["split"]: r for r in rows if r["step"] == kept})
     _put_results(scratch, workdir, card)
+    seen = partial(pairs_until, num_pairs=num_pairs, batch_size=settings.batch_size)
     return {
         "method": settings.method,
         "forms": forms._asdict(),
@@ -199,7 +202,7 @@ def train(
         "policy_of_step": kept,
         "resumed_from_step": resumed_from,
         "seconds": round(time.monotonic() - started, 1),
-        "pairs_per_s": round((steps - resumed_from) * settings.batch_size / training_s, 2),
+        "pairs_per_s": round((seen(steps) - seen(resumed_from)) / training_s, 2),
         "notes": notes[-1:],
         "last": figures,
     }

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bdpo.config.train import Schedule
 from bdpo.layout.rows import Layout, Row
-from bdpo.training.schedule import learning_rate, micro_batches, step_indices
+from bdpo.training.schedule import learning_rate, micro_batches, pairs_until, step_indices
 
 
 def rates(schedule: Schedule, *, total: int, warmup: int) -> list[float]:
@@ -36,6 +36,12 @@ def test_an_epoch_visits_every_pair_once(num_pairs: int, batch_size: int, seed: 
     ]
     assert sorted(i for batch in batches for i in batch) == list(range(num_pairs))
     assert all(len(batch) == batch_size for batch in batches[:-1])
+
+
+@given(st.integers(1, 60), st.integers(1, 80), st.integers(0, 12))
+def test_pairs_are_counted_as_they_were_seen(num_pairs: int, batch_size: int, steps: int) -> None:
+    batches = [step_indices(step, num_pairs=num_pairs, batch_size=batch_size, seed=0) for step in range(steps)]
+    assert pairs_until(steps, num_pairs=num_pairs, batch_size=batch_size) == sum(map(len, batches))
 
 
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
