@@ -27,7 +27,7 @@ from bdpo.training.figures import Figures, means
 from bdpo.training.policy import add_adapters, checkpoint_activations, save_adapters, save_policy
 from bdpo.training.prepare import Prepared, read_split
 from bdpo.training.schedule import learning_rate, micro_batches, step_indices
-from bdpo.training.watch import best_step, gaps, patience_is_over
+from bdpo.training.watch import best_step, gaps, has_vanished, patience_is_over
 from bdpo.training.worker_files import (
     ADAPTER_FOLDER,
     CHECKPOINTS_FOLDER,
@@ -40,8 +40,6 @@ from bdpo.training.worker_files import (
 
 _STEP0_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.15}
 """Largest |log-ratio| a token before the first update, in nats: the bounds of the layout proof."""
-_VANISHED = 1e-12
-"""A gradient of this norm is no longer one."""
 
 
 class Trainer:
@@ -131,8 +129,7 @@ class Trainer:
         norm = self.engine.step(rate)
         if not math.isfinite(norm):
             self._stop(f"the gradient's norm is {norm} at step {self.step + 1}", indices)
-        # Where there is no loss either, as the hinge has it beyond its margin, there is nothing to learn.
-        if norm < _VANISHED and figures["loss"] != 0:
+        if has_vanished(norm, figures["loss"]):
             self._stop(f"the gradient has vanished (norm {norm:.2g}) at step {self.step + 1}", indices, moved=True)
         self.step += 1
         before = next((row["num_tokens"] for row in reversed(self.metrics) if row["split"] == "train"), 0)

@@ -11,6 +11,10 @@ Row = dict[str, Any]
 GAPS = ("rewards/accuracies", "rewards/margins")
 _NOTABLE = 0.05
 """Rewards nearer to 0 are the noise of a run's first steps."""
+_VANISHED = 1e-12
+"""A gradient of this norm is no longer one."""
+_LEARNT = 1e-6
+"""A loss nearer to 0 leaves nothing to learn, as the hinge's beyond its margin and the sigmoid's of far apart pairs."""
 
 
 def evaluations(rows: Sequence[Row]) -> list[Row]:
@@ -49,6 +53,11 @@ def gaps(rows: Sequence[Row], evaluated: Row) -> dict[str, float]:
     if not recent:
         return {}
     return {f"gap/{name}": sum(row[name] for row in recent) / len(recent) - evaluated[f"eval_{name}"] for name in GAPS}
+
+
+def has_vanished(norm: float, loss: float) -> bool:
+    """Whether a step had a loss and no gradient of it; a batch that is learnt has neither."""
+    return norm < _VANISHED and abs(loss) > _LEARNT
 
 
 def both_fall(rows: Sequence[Row]) -> str | None:

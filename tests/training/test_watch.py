@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bdpo.training.watch import best_step, both_fall, gaps, patience_is_over
+from bdpo.training.watch import best_step, both_fall, gaps, has_vanished, patience_is_over
 
 
 def evaluation(step: int, **metrics: float) -> dict[str, Any]:
@@ -40,6 +40,15 @@ def test_the_gap_is_the_training_since_the_last_evaluation_less_the_validation()
     before = {"rewards/accuracies": 0.5, "rewards/margins": 0.5}
     rows = [trained(1, 0.0), evaluation(1, **before), trained(2, 0.5), trained(3, 1.0)]
     assert gaps(rows, before | evaluation(3, **before)) == {"gap/rewards/accuracies": 0.25, "gap/rewards/margins": 1.5}
+
+
+def test_a_gradient_has_vanished_where_there_is_something_to_learn() -> None:
+    """One pair a step, twenty nats apart at a beta of 2, is learnt: -log sigmoid(40) is 4e-18, its gradient no more."""
+    assert has_vanished(0.0, 0.69)
+    assert has_vanished(1e-20, -0.3), "robust losses are negative"
+    assert not has_vanished(0.0, 0.0)
+    assert not has_vanished(0.0, 4e-18)
+    assert not has_vanished(1e-3, 0.69)
 
 
 def test_a_note_when_both_rewards_fall_together() -> None:
