@@ -58,7 +58,7 @@ class TrainSettings(Section):
     scale: Scale | None = None
     """Form of the scaling factor; the method's own by default."""
     mi_floor: float = Field(0.05, gt=0)
-    """Smallest mutual information, in nats a token, that a form divides by."""
+    """Smallest mutual information, in nats a token, that a form divides by: `inverse` and `harmonic` do."""
     tau: float = Field(1.0, gt=0)
     """Temperature of the `softmax` balance weight, in nats a token."""
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
@@ -150,4 +150,15 @@ class TrainSettings(Section):
             if getattr(self, name) != type(self).model_fields[name].default:
                 users = ", ".join(methods_with(name))
                 raise ValueError(f"`{name}` is not used by the method {self.method} (only by {users}): remove it")
+        facts = METHODS[self.method]
+        balance, scale = self.balance or facts.balance, self.scale or facts.scale
+        users_by_name = {
+            "tau": (balance == "softmax", "balance softmax"),
+            "mi_floor": (balance == "inverse" or scale == "harmonic", "balance inverse and scale harmonic"),
+        }
+        for name, (is_used, users) in users_by_name.items():
+            if not is_used and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"`{name}` is not used with balance {balance} and scale {scale} (only with {users}): remove it"
+                )
         return self

@@ -26,13 +26,35 @@ def test_only_two_need_no_reference_and_one_needs_labels() -> None:
 def test_a_hyperparameter_is_a_field_and_is_refused_elsewhere(name: str) -> None:
     values = {"balance": "softmax", "scale": "norm"}
     value = values.get(name, 0.25)
+    beside = {"tau": {"balance": "softmax"}, "mi_floor": {"scale": "harmonic"}}.get(name, {})
     for method, facts in METHODS.items():
-        given = {"method": method, name: value}
+        given = {"method": method, name: value, **(beside if name in facts.hyperparameters else {})}
         if name in facts.hyperparameters:
             assert getattr(TrainSettings.model_validate(given), name) == value
         else:
             with pytest.raises(ValidationError, match=f"`{name}` is not used by the method {method} .only by "):
                 TrainSettings.model_validate(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "is_used"),
+    [
+        ({"tau": 0.5}, False),
+        ({"tau": 0.5, "balance": "softmax"}, True),
+        ({"method": "dpo", "mi_floor": 0.2}, False),
+        ({"method": "dpo", "mi_floor": 0.2, "balance": "softmax", "scale": "norm"}, False),
+        ({"method": "dpo", "mi_floor": 0.2, "scale": "harmonic"}, True),
+        ({"method": "dpo_bw", "mi_floor": 0.2}, True),
+        ({"mi_floor": 0.05, "tau": 1.0, "balance": "none", "scale": "none"}, True),
+    ],
+)
+def test_what_the_chosen_forms_do_not_use_is_refused(given: dict[str, object], is_used: bool) -> None:
+    """It would train anew, and to the same weights."""
+    if is_used:
+        TrainSettings.model_validate(given)
+    else:
+        with pytest.raises(ValidationError, match=r"`(tau|mi_floor)` is not used with balance \w+ and scale \w+ .only"):
+            TrainSettings.model_validate(given)
 
 
 def test_who_uses_what() -> None:
