@@ -37,7 +37,8 @@ def require_trackers(names: Sequence[TrackerName]) -> None:
     """
     for name in names:
         try:
-            import_module(name)
+            # Our own module of it, which tells MLflow what it reads when it is first imported.
+            import_module(_MODULES[name])
         except ImportError as error:
             raise UserError(
                 f"train.report_to names {name}, which is not installed: `pip install {name}`, or take it out."

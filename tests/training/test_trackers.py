@@ -32,6 +32,7 @@ def test_names_are_those_that_dashboards_know() -> None:
 def test_a_tracker_that_is_not_installed_is_named_before_any_work(name: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     require_trackers([])
     monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, f"bdpo.training.{name}_tracker", raising=False)
     with pytest.raises(UserError, match=rf"train\.report_to names {name}, which is not installed: `pip install"):
         require_trackers([name])
 
@@ -127,6 +128,25 @@ def test_mlflow_gets_every_row(tmp_path: Path) -> None:
     for row in ROWS:
         for name, value in metrics_of(row).items():
             assert (row["step"], value) in [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, name)]
+
+
+_REPORTER = """
+from bdpo.training.trackers import require_trackers
+require_trackers(["mlflow"])
+from mlflow.telemetry import get_telemetry_client
+print(get_telemetry_client())
+"""
+
+
+@pytest.mark.slow
+def test_mlflow_reports_nothing_to_its_makers(tmp_path: Path) -> None:
+    """In the order of a training; in an environment without what MLflow takes for a test, where it keeps quiet."""
+    pytest.importorskip("mlflow", reason="mlflow is not installed")
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    plain = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": path}
+    command = [sys.executable, "-c", _REPORTER]
+    ended = subprocess.run(command, cwd=tmp_path, env=plain, capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.stdout, ended.returncode) == ("None\n", 0), ended.stderr
 
 
 @pytest.mark.slow
