@@ -65,6 +65,23 @@ class ArtifactLookup:
             )
         )
 
+    def require_unchanged(self, stage: Stage) -> None:
+        """See that a stage's outside files still hold what its fingerprint names.
+
+        They are looked at when a run begins, and read hours later.
+
+        Raises:
+            UserError: one of them was changed, or is gone.
+        """
+        # By its folder, for a branch of the hub may have moved on, and the folder is what the stage loads.
+        source = resolve_model(str(self.source.folder), quantization=self.source.quantization)
+        changed = graph.compare_reads(self.reads[stage], graph.stage_reads(stage, self.config, source))
+        if changed:
+            raise UserError(
+                f"Stage {stage} is given up: {'; '.join(changed)} after this run had looked at it, and the artifact "
+                "would not be of what its name says. Leave the files as they are and run the same command again."
+            )
+
     def named(self) -> dict[Stage, str]:
         """The fingerprints of those stages whose outside files are all there."""
         found: dict[Stage, str] = {}

@@ -1,5 +1,6 @@
 """Running stages: each is found cached, fetched, or computed from its inputs."""
 
+import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -41,7 +42,7 @@ class StageResult:
 
 
 class Pipeline:
-    """The stages of one config.  Outside files are looked at once, when first needed."""
+    """The stages of one config.  Outside files are looked at once, when first needed, and have to stay as they are."""
 
     def __init__(self, config: Config, *, checks: Checks) -> None:
         """Take the settings and the validation that stages ask for."""
@@ -197,6 +198,7 @@ class Pipeline:
         """
         lookup = self._lookup
         self._bring_inputs(stage, progress)
+        lookup.require_unchanged(stage)
         progress.say(f"{stage}: computing, because {'; '.join(reasons)}")
         identity = Identity(
             stage=stage,
@@ -206,12 +208,21 @@ class Pipeline:
             inputs={above: lookup.whole(above).content for above in lookup.inputs[stage]},
         )
         context = self._context(stage, lookup.store.begin(identity, afresh=afresh), progress, afresh=afresh)
-        manifest = lookup.store.commit(identity, compute(stage, context), started)
+        summary = compute(stage, context)
+        if stage != "train":  # it has read its files at once, and hours of work are worth more than what changed since
+            try:
+                lookup.require_unchanged(stage)
+            except UserError:
+                # Nothing may go on from it under this name.
+                shutil.rmtree(context.workdir)
+                raise
+        manifest = lookup.store.commit(identity, summary, started)
         transfer.push(lookup, stage, manifest, progress, mend=mend)
         return StageResult(stage, lookup.folder(stage), False, reasons, manifest.summary, manifest.seconds)
 
     def _score_share(self, share: str, progress: Progress) -> dict[str, int]:
         self._bring_inputs("score", progress)
+        self._lookup.require_unchanged("score")
         place = self._lookup.store.cache("shares")
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place) as workdir:

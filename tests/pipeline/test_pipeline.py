@@ -171,6 +171,32 @@ def test_force_computes_a_cached_stage(run: Path) -> None:
     assert (result.cached, result.reasons) == (False, ["forced"])
 
 
+def test_a_file_that_changed_since_it_was_named_is_not_computed_from(run: Path) -> None:
+    """Else its result would be found cached under the name of the old content."""
+    prompts = run.parent / "prompts.jsonl"
+    work = pipeline(run, "evaluate.max_new_tokens=4")
+    work.require_files()
+    prompts.write_text("".join(prompts.read_text().splitlines(keepends=True)[:4]))
+    with pytest.raises(UserError, match=r"evaluate\.benchmarks\.0\.path: the content changed after this run"):
+        work.run_stage("evaluate")
+    assert not work.plan()[-1].folder.exists()
+
+
+def test_a_file_that_changes_while_a_stage_reads_it_leaves_nothing_under_the_old_name(run: Path) -> None:
+    pairs = run.parent / "pairs.jsonl"
+    rows = pairs.read_bytes()
+
+    class Editing(Silent):
+        def begin(self, task: str, total: int, unit: str, done: int = 0) -> None:
+            pairs.write_bytes(rows[: rows.index(b"\n", 3000) + 1])
+
+    with pytest.raises(UserError, match=r"Stage ingest is given up: ingest\.sources\.0\.path: the content changed"):
+        pipeline(run, "ingest.seed=7").run_stage("ingest", progress=Editing())
+    pairs.write_bytes(rows)
+    assert states(run, "ingest.seed=7")["ingest"] == "stale", "no partial work either"
+    assert pipeline(run, "ingest.seed=7").run_stage("ingest").summary["rows"] == 40
+
+
 def test_waiting_for_another_process_is_said_and_counts_for_no_stage(run: Path) -> None:
     work = pipeline(run)
     said: list[str] = []
