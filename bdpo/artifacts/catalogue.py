@@ -6,7 +6,6 @@ catalogue costs nothing.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from typing import Any
 import duckdb
 
 from bdpo.artifacts.duck import connect, literal
+from bdpo.artifacts.locks import hold
 from bdpo.artifacts.manifest import MANIFEST
 from bdpo.artifacts.store import write_atomically
 from bdpo.errors import UserError
@@ -102,8 +102,15 @@ def rebuild_catalogue(root: Path, current: Mapping[Any, str], select: Mapping[st
     Returns:
         The catalogue's path.
     """
+    # One after the other, for containers that share the folder may share process ids too, and who ends last has to
+    # have seen what all others made.
+    with hold(root / f".{CATALOGUE}.lock", lambda: None):
+        return _rebuild(root, current, select)
+
+
+def _rebuild(root: Path, current: Mapping[Any, str], select: Mapping[str, str]) -> Path:
     path = root / CATALOGUE
-    temporary = root / f".{CATALOGUE}.{os.getpid()}.tmp"
+    temporary = root / f".{CATALOGUE}.tmp"
     temporary.unlink(missing_ok=True)
     try:
         with connect(temporary) as connection:

@@ -1,7 +1,7 @@
 """Results that are computed once and kept in files which show by themselves whether they are whole."""
 
 import json
-import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def kept_table(folder: Path, name: str, make: Callable[[], pa.Table]) -> pa.Tabl
         if path.stem == f"{name}-{digest_file(path)}":
             return pq.read_table(path)
         path.unlink()
-    new = folder / f"{name}.{os.getpid()}.new"
+    new = folder / f"{name}.{secrets.token_hex(8)}.new"
     write_parquet(make(), new)
     path = folder / f"{name}-{digest_file(new)}.parquet"
     new.rename(path)

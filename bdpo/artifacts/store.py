@@ -8,6 +8,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -226,7 +227,8 @@ def describe_progress(workdir: Path) -> str:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a small text file so that it is there whole or as it was."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Containers that share a folder may share process ids too.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)

@@ -2,6 +2,7 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -39,6 +40,20 @@ def test_plain_views_show_the_current_artifact_and_all_views_every_one(tmp_path:
     rebuild_catalogue(root, {"ingest": "bb"}, {})
     assert query(root, "select * from all_quarantine order by all limit 1") == [("aa", "x")]
     assert query(root, "select * from quarantine order by 1 limit 1") == [("y",)]
+
+
+def test_runs_that_end_at_once_build_it_one_after_the_other(tmp_path: Path) -> None:
+    """Threads have one process id, as the first processes of two containers have."""
+    names = [f"a{i}" for i in range(8)]
+
+    def end(name: str) -> None:
+        add(tmp_path, name, ["x"])
+        rebuild_catalogue(tmp_path, {}, {})
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(end, names))
+    assert query(tmp_path, "select artifact from all_quarantine order by 1") == [(name,) for name in names]
+    assert not list(tmp_path.glob(".*.tmp*"))
 
 
 def test_an_artifact_without_manifest_or_in_work_is_not_shown(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,13 @@ def test_it_is_made_once_and_again_where_any_bit_of_its_data_or_its_end_is_gone(
 def test_a_value_of_before_it_had_a_digest_is_made_again(tmp_path: Path) -> None:
     (tmp_path / "value.json").write_text(json.dumps({"task": {"0": False}}))
     assert value(tmp_path)[0] == VALUE
+
+
+def test_makers_with_one_process_id_do_not_take_each_others_files(tmp_path: Path) -> None:
+    """Threads have one, as the first processes of two containers have."""
+    with ThreadPoolExecutor(8) as pool:
+        folders = [tmp_path / str(i // 8) for i in range(64)]
+        tables = [pool.submit(kept_table, folder, "00000000", lambda: TABLE) for folder in folders]
+        values = [pool.submit(kept_json, folder / "value.json", lambda: VALUE) for folder in folders]
+        assert all(each.result() == TABLE for each in tables)
+        assert all(each.result() == VALUE for each in values)
