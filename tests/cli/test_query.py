@@ -1,0 +1,31 @@
+"""What `bdpo query` prints."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bdpo.artifacts.catalogue import rebuild_catalogue
+from bdpo.cli.query import Format, query
+from bdpo.errors import UserError
+
+
+def printed(root: Path, sql: str, capsys: pytest.CaptureFixture[str]) -> str:
+    rebuild_catalogue(root, {}, {})
+    query(sql, Format.json, root)
+    return capsys.readouterr().out
+
+
+def test_json_is_json_whatever_the_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sql = "select 1.5::double as x, ['nan'::double, 2] as y, map {date '2026-01-02': 'inf'::double} as z, null as n"
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    (row,) = json.loads(printed(tmp_path, sql, capsys), parse_constant=refuse)
+    assert row == {"x": 1.5, "y": ["nan", 2.0], "z": {"2026-01-02": "inf"}, "n": None}
+
+
+def test_two_columns_of_one_name_are_not_made_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="two columns are named a; for JSON give one another name"):
+        printed(tmp_path, "select 1 as a, 2 as b, 3 as a", capsys)
