@@ -6,6 +6,7 @@ catalogue costs nothing.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -50,23 +51,26 @@ VIEWS = (
 
 
 _MI_SUMMARY = """
-create view mi_summary as
+create view {view} as
 with sides as (
-    select split, unnest(['chosen', 'rejected', 'difference']) as side,
+    select {artifact} split, unnest(['chosen', 'rejected', 'difference']) as side,
         unnest([mi_chosen, mi_rejected, imbalance]) as mi
-    from scored_pairs
+    from {scored}
 )
 select
-    coalesce(split, 'all') as split, side, count(*) as num_pairs,
+    {artifact} coalesce(split, 'all') as split, side, count(*) as num_pairs,
     avg(mi) as mean, stddev_pop(mi) as std, min(mi) as min,
     quantile_cont(mi, 0.05) as q05, quantile_cont(mi, 0.25) as q25, median(mi) as median,
     quantile_cont(mi, 0.75) as q75, quantile_cont(mi, 0.95) as q95, max(mi) as max,
     avg((mi < 0)::int) as share_negative, avg(abs(mi)) as mean_abs
 from sides
-group by grouping sets ((split, side), (side))
+group by grouping sets (({artifact} split, side), ({artifact} side))
 order by all
 """
-"""Mutual information in nats a token, by split and over all pairs: of each side, and chosen minus rejected."""
+"""Mutual information in nats a token, by split and over all pairs: of each side, and chosen minus rejected.
+
+`artifact` is a column for the view over all of them, with a comma.
+"""
 
 
 def note_run(root: Path, run_id: str, record: Mapping[str, Any]) -> None:
@@ -124,7 +128,7 @@ def _rebuild(root: Path, current: Mapping[Any, str], select: Mapping[str, str]) 
                     source = f"read_parquet({_list([shown])})"
                     connection.execute(f"create view {view.name} as select {columns} from {source}")
                     if view.name == "scored_pairs":
-                        connection.execute(_MI_SUMMARY)
+                        connection.execute(_MI_SUMMARY.format(view="mi_summary", scored=view.name, artifact=""))
                 if files:
                     if columns == "*":
                         source = f"read_parquet({_list(files)}, union_by_name = true, filename = true)"
@@ -137,6 +141,10 @@ def _rebuild(root: Path, current: Mapping[Any, str], select: Mapping[str, str]) 
                             for file in files
                         )
                     connection.execute(f"create view all_{view.name} as {every}")
+                    if view.name == "scored_pairs":
+                        connection.execute(
+                            _MI_SUMMARY.format(view="all_mi_summary", scored="all_scored_pairs", artifact="artifact,")
+                        )
             runs = [path for path in sorted((root / _RUNS).glob("*.json")) if _record(path) is not None]
             if runs:
                 columns = ", ".join(f"{name}: '{kind}'" for name, kind in _RUN_COLUMNS.items())
@@ -204,10 +212,20 @@ def query_catalogue(root: Path, sql: str) -> tuple[list[str], list[tuple[Any, ..
         raise UserError(f"{path}: there is no catalogue; run `bdpo run CONFIG` first, or name its folder: --artifacts.")
     with connect(path, read_only=True, timeout_s=_PATIENCE_S) as connection:
         try:
+            if not connection.extract_statements(sql):
+                raise UserError("query: there is no SQL in it, such as `select * from runs`.")
             result = connection.execute(sql)
             return [column[0] for column in result.description or ()], result.fetchall()
         except duckdb.Error as error:
-            views = connection.execute("select view_name from duckdb_views() where not internal order by 1").fetchall()
+            views = connection.execute(
+                "select view_name, sql from duckdb_views() where not internal order by 1"
+            ).fetchall()
             reason = " ".join(str(error).split("\n\n")[0].split())
-            known = ", ".join(name for (name,) in views)
+            gone = re.search(r'No files found that match the pattern "(.+)"', reason)
+            if gone and any(literal(gone[1]) in sql for _, sql in views):
+                raise UserError(
+                    f"{path}: this catalogue shows {gone[1]}, which is not there any more; if the artifacts were moved "
+                    "or some were deleted, `bdpo run CONFIG` with this folder as `artifacts` builds it anew."
+                ) from None
+            known = ", ".join(name for name, _ in views)
             raise UserError(f"query: {reason} (views: {known})") from None

@@ -89,6 +89,26 @@ def test_a_reader_that_stays_open_neither_blocks_nor_breaks(tmp_path: Path) -> N
     assert not list(tmp_path.glob(".*.tmp*"))
 
 
+def test_a_catalogue_of_artifacts_that_were_moved_or_deleted_says_so(tmp_path: Path) -> None:
+    add(tmp_path / "here", "aa", ["x"])
+    rebuild_catalogue(tmp_path / "here", {"ingest": "aa"}, {})
+    (tmp_path / "here").rename(tmp_path / "there")
+    for sql in ("select * from quarantine", "select count(*) from all_quarantine"):
+        with pytest.raises(UserError, match=r"shows .*here/ingest/aa/quarantine\.parquet, which is not there any more"):
+            query_catalogue(tmp_path / "there", sql)
+    with pytest.raises(UserError, match=r'^query: IO Error: No files found .* "my\.csv" \(views: all_quar'):
+        query_catalogue(tmp_path / "there", "select * from 'my.csv'")
+    rebuild_catalogue(tmp_path / "there", {"ingest": "aa"}, {})
+    assert query_catalogue(tmp_path / "there", "select * from quarantine") == (["reason"], [("x",)])
+
+
+@pytest.mark.parametrize("sql", ["", " ; ", "-- a note"])
+def test_a_query_without_sql_is_a_sentence(tmp_path: Path, sql: str) -> None:
+    rebuild_catalogue(tmp_path, {}, {})
+    with pytest.raises(UserError, match=r"^query: there is no SQL in it"):
+        query_catalogue(tmp_path, sql)
+
+
 def test_a_damaged_catalogue_is_replaced(tmp_path: Path) -> None:
     add(tmp_path, "aa", ["x"])
     (tmp_path / CATALOGUE).write_text(json.dumps("not a database"))

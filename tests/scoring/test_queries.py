@@ -122,8 +122,15 @@ def test_the_summary_of_mutual_information(root: Path, pairs: list[dict[str, Any
         assert quantiles == pytest.approx(np.quantile(own, [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1]))
 
 
+def test_the_summary_of_every_artifact(root: Path) -> None:
+    (artifact,) = (path.name for path in root.glob("score/*") if path.is_dir())
+    every = ask(root, "select * from all_mi_summary")
+    assert every == [{"artifact": artifact} | row for row in ask(root, SUMMARY)]
+
+
 def test_the_questions_of_the_readme_are_answered(root: Path) -> None:
     (block,) = re.findall(r"```sql\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     questions = [question for question in block.split(";") if question.strip()]
     assert len(questions) == 3
+    assert not any(question.lstrip().startswith("-") for question in questions), "`bdpo query` would take an option"
     assert all(ask(root, question) for question in questions)
