@@ -69,14 +69,17 @@ def plan(config: ConfigArgument, overrides: SetOption = None) -> None:
     from data_checks import GreatExpectationsChecks
 
     pipeline = Pipeline(load_config(config, overrides or []), checks=GreatExpectationsChecks())
-    table = Table("stage", "state", "why", "artifact")
+    table = Table()
+    for name in ("stage", "state", "why", "artifact"):
+        # Nothing of a reason or a name is cut off on a narrow terminal.
+        table.add_column(name, overflow="fold")
     for planned in pipeline.plan():
         table.add_row(planned.stage, planned.state, "\n".join(planned.reasons), str(planned.folder.name))
     plain_console().print(table)
 
 
 def up(
-    port: Annotated[int, typer.Option(help="Port of the Prefect server, on 127.0.0.1.")] = 4200,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Prefect server, on 127.0.0.1.")] = 4200,
     project: Annotated[Path, typer.Option(help="Folder that holds prefect.yaml.")] = Path(),
 ) -> None:
     """Start a Prefect server, a process worker and the deployments of prefect.yaml; Ctrl-C ends them."""
