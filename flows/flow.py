@@ -135,6 +135,11 @@ def run_stages(
         raise UserError(
             f"A share, such as {share}, is of the stage score alone: add --only score (--param only=score)."
         )
+    if share is not None and "score" in force:
+        raise UserError(
+            f"force names score, of which this run has only the share {share}: a share scores what is not scored yet, "
+            "and computes no artifact. Leave score out of force."
+        )
     stages = list(pipeline.stages) if only is None else [only]
     if only is None:
         pipeline.require_files()
