@@ -108,6 +108,10 @@ class ArtifactStore:
             return Inspection(State.DAMAGED, folder, manifest, damage)
         return Inspection(State.WHOLE, folder, manifest, "")
 
+    def has_any(self, stage: str) -> bool:
+        """Whether there is any artifact of a stage."""
+        return next((self.root / stage).glob(f"*/{MANIFEST}"), None) is not None
+
     def manifests(self, stage: str) -> list[Manifest]:
         """Manifests of a stage's artifacts, the newest first."""
         found = [read_manifest(path.parent) for path in (self.root / stage).glob(f"*/{MANIFEST}")]

@@ -83,11 +83,15 @@ class ArtifactLookup:
             )
 
     def named(self) -> dict[Stage, str]:
-        """The fingerprints of those stages whose outside files are all there."""
+        """The fingerprints of those stages that were asked for or have artifacts here, and whose files are all there.
+
+        Of another stage nothing is looked at: its benchmarks and judge would be downloaded for a name that nothing has.
+        """
         found: dict[Stage, str] = {}
         for stage in STAGES:
-            with suppress(UserError):
-                found[stage] = self.fingerprints[stage]
+            if stage in self.fingerprints or self.store.has_any(stage):
+                with suppress(UserError):
+                    found[stage] = self.fingerprints[stage]
         return found
 
     @property

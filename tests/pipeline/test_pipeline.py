@@ -70,6 +70,15 @@ def test_a_stage_alone_needs_no_file_of_a_later_one(tmp_path: Path) -> None:
     assert query(config, "select count(*) from pairs") == [(20,)]
 
 
+def test_a_stage_alone_downloads_nothing_of_a_later_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record of the run shows the artifacts of all stages; of `evaluate` there is none."""
+    monkeypatch.setenv("BDPO_CACHE", str(tmp_path / "cache"))
+    config = tiny_run(tmp_path, num_pairs=20)
+    pipeline(config, "evaluate.benchmarks=[{published: xstest}]").run(only="ingest")
+    assert not (tmp_path / "cache").exists()
+    assert query(config, "select status from runs") == [("finished",)]
+
+
 def test_a_second_run_computes_nothing(run: Path) -> None:
     assert states(run) == CACHED
     assert all(result.cached and not result.reasons for result in pipeline(run).run())
