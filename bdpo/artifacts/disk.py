@@ -44,6 +44,14 @@ def explain_disk_error(error: BaseException, root: Path) -> UserError | None:
     """
     if isinstance(error, UserError):
         return None
+    if isinstance(error, (FileExistsError, NotADirectoryError)) and error.filename:
+        path = Path(os.fsdecode(error.filename))
+        taken = next((p for p in (path, *path.parents) if p.is_file()), None)
+        if taken is not None and (taken == root or taken in root.parents or root in taken.parents):
+            return UserError(
+                f"{taken} is a file where a folder is needed: move it away or choose another folder for the artifacts "
+                f"(`artifacts:` is {root})."
+            )
     number = error.errno if isinstance(error, OSError) else None
     if number not in _REASONS:
         text = str(error).lower()
