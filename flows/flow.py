@@ -18,6 +18,7 @@ from prefect.assets import Asset, materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.flow_runs import suspend_flow_run
 from prefect.logging import get_run_logger
@@ -105,6 +106,17 @@ def _materializing(pipeline: Pipeline, stage: Stage) -> Any:
     return made(_WORK[stage])
 
 
+_PAUSE = "before-train"
+"""Prefect's key of the one pause of a run."""
+
+
+def _was_resumed() -> bool:
+    """Whether the current flow run was suspended before, so that this process is its second."""
+    context = FlowRunContext.get()
+    flow_run = None if context is None else context.flow_run
+    return flow_run is not None and _PAUSE in (flow_run.empirical_policy.pause_keys or ())
+
+
 def run_stages(
     config: str,
     overrides: list[str],
@@ -158,6 +170,9 @@ def run_stages(
             f"force names {idle[0]}, which is not among the stages of this run ({', '.join(stages)}): it would be left "
             "as it is. Run that stage, or all of them, or leave it out of force."
         )
+    if pause_before_train and _was_resumed():
+        # What somebody has looked at stays as it is.
+        force = [stage for stage in force if stage not in pipeline.inputs("train")]
 
     def away(message: str) -> None:
         get_run_logger().warning("%s", message)
@@ -176,7 +191,7 @@ def run_stages(
         if stage == "train" and pause_before_train and (stage in force or stage in pipeline.missing_inputs("evaluate")):
             # The process ends and frees its place; resumed, the flow finds ingest and score cached and does not wait
             # for the same key a second time.
-            suspend_flow_run(key="before-train", timeout=None)  # a person may come back after a weekend
+            suspend_flow_run(key=_PAUSE, timeout=None)  # a person may come back after a weekend
         # The pipeline is no plain value: nothing of it is hashed, sent or stored.
         state: State[Any] = _materializing(pipeline, stage)(pipeline, stage in force, shown, deliver, return_state=True)
         result: Any = state.result(raise_on_failure=False)

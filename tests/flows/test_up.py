@@ -195,7 +195,7 @@ def test_a_cancelled_run_ends_its_training_and_the_next_goes_on(up: Up, tmp_path
 @pytest.mark.slow
 def test_a_run_waits_for_a_person_before_training_and_goes_on_when_resumed(up: Up, tmp_path: Path) -> None:
     config = str(tiny_run(tmp_path, num_pairs=20))
-    run = up.start("full", config=config, pause_before_train=True)
+    run = up.start("full", config=config, pause_before_train=True, force=["ingest"])
     until(lambda: up.read(run)["state_name"] == "Suspended")
     assert up.states(up.read(run)) == {"ingest": "Completed", "score": "Completed"}
     assert not (tmp_path / "artifacts" / "train").exists()
@@ -207,6 +207,8 @@ def test_a_run_waits_for_a_person_before_training_and_goes_on_when_resumed(up: U
         "train": "Completed",
         "evaluate": "Completed",
     }
+    ingested = up.ask("task_runs", flow_runs={"id": {"any_": [run]}}, task_runs={"name": {"like_": "ingest"}})
+    assert sorted(task["state_name"] for task in ingested) == ["Cached", "Completed"], "what was looked at stays"
     # What is cached is not waited for.
     again = up.run("full", config=config, pause_before_train=True)
     assert again.returncode == 0
