@@ -38,7 +38,9 @@ def _guarded(command: Callable[[], Any]) -> int | str | None:
         return 1
     except SystemExit as ended:
         if ended.code == _INTERRUPTED:
-            sys.stderr.write("Interrupted. What was finished is kept; the same command goes on from there.\n")
+            forced = any(argument.startswith("--force") for argument in sys.argv)
+            anew = ", but begins a forced stage anew" if forced else ""
+            sys.stderr.write(f"Interrupted. What was finished is kept; the same command goes on from there{anew}.\n")
         return ended.code
     return 0
 

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 
+from bdpo.cli import _guarded
 from tests.cli.command import bdpo, environment_of
 from tests.tiny_run import tiny_run
 
@@ -47,3 +49,15 @@ def test_ctrl_c_ends_training_and_the_same_command_goes_on(tmp_path: Path, home:
     assert "partial" in bdpo("plan", config, home=home).stdout
     again = interrupted(lambda: "going on from the checkpoint of step" in (tmp_path / "out.log").read_text())
     assert again.count(" computing, because ") == 1, "ingest and score are kept"
+
+
+@pytest.mark.parametrize(
+    ("options", "end"),
+    [(["--only", "train"], "goes on from there."), (["--force", "train"], "but begins a forced stage anew.")],
+)
+def test_what_is_said_of_the_next_run_is_true_of_a_forced_stage_too(
+    options: list[str], end: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bdpo", "run", "my-run.yaml", *options])
+    assert _guarded(lambda: sys.exit(130)) == 130
+    assert capsys.readouterr().err.strip().endswith(end)
