@@ -16,6 +16,8 @@ from bdpo.errors import UserError
 
 _INDEX = re.compile(r"[0-9]{1,9}")
 """A place in a list, in a dotted key."""
+_MAY_HOLD_SECRET = re.compile(r"://\S*[@?]")
+"""An address with a user or a query in it."""
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -84,7 +86,7 @@ def _override(data: dict[str, Any], override: str, origins: Origins) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise UserError(f"--set {override!r}: write `dotted.key=value`, such as `train.beta=0.2`.")
-    name = f"--set {override!r}"
+    name = f"--set {key if _MAY_HOLD_SECRET.search(text) else override!r}"
     holder, location = _holder(data, key.split("."), name)
     value, own = read_document(Document(name, text, Path.cwd(), is_file=False), location)
     holder[location[-1]] = value

@@ -253,3 +253,6 @@ def test_an_address_with_a_secret_is_refused_and_not_repeated(tmp_path: Path, ad
     message = refusal(write(tmp_path, f"{MINIMAL}remote_artifacts: {address}\n"))
     assert "config.yaml:8: field `remote_artifacts`: this is not a plain address" in message
     assert "password" not in message
+    message = refusal(write(tmp_path, MINIMAL), f"remote_artifacts={address}")
+    assert "field `remote_artifacts`: this is not a plain address" in message
+    assert "password" not in message

@@ -149,6 +149,21 @@ def test_preference_plain_conversational_and_implicit(row: dict[str, Any]) -> No
     assert parse_preference(row) == Candidate(said("Q"), "a", "b")
 
 
+def test_a_prompt_that_is_a_transcript_up_to_the_answer_is_its_turns() -> None:
+    row = {"prompt": "\n\nHuman: Q\n\nAssistant: A\n\nHuman: R\n\nAssistant:", "chosen": " a", "rejected": " b\n"}
+    assert detect_format(row) == "preference"
+    turns = [*said("Q", "A"), *said("R")]
+    assert parse_preference(row) == Candidate(turns, "a", "b")
+    for quoted in ("What follows\n\nHuman: Q\n\nAssistant:", "\n\nHuman: Q\n\nAssistant: A", "\n\nHuman: Q"):
+        assert parse_preference(row | {"prompt": quoted}) == Candidate(said(quoted), " a", " b\n")
+
+
+def test_a_gap_as_pandas_writes_it_is_a_label_that_is_missing() -> None:
+    row = {"prompt": "Q", "chosen": "a", "rejected": "b"}
+    gaps = {"category": math.nan, "chosen_safe": math.nan, "rejected_safe": None}
+    assert parse_preference(row | gaps) == Candidate(said("Q"), "a", "b")
+
+
 def test_preference_keeps_category_labels_and_the_rest() -> None:
     row = {
         "prompt": "Q",

@@ -36,12 +36,16 @@ def text(row: Mapping[str, Any], name: str) -> str:
 
 
 def optional_text(row: Mapping[str, Any], name: str) -> str:
-    """A field that is a string; empty where it is missing or null.
+    """A field that is a string; empty where it is missing or null, or NaN as pandas writes a gap.
 
     Raises:
         RowProblem: it is of another type.
     """
-    return "" if row.get(name) is None else text(row, name)
+    return "" if _is_gap(row.get(name)) else text(row, name)
+
+
+def _is_gap(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def boolean(row: Mapping[str, Any], name: str) -> bool:
@@ -59,12 +63,12 @@ def boolean(row: Mapping[str, Any], name: str) -> bool:
 
 
 def optional_boolean(row: Mapping[str, Any], name: str) -> bool | None:
-    """A field that is true or false; None where it is missing, null or an empty string.
+    """A field that is true or false; None where it is missing, null, NaN or an empty string.
 
     Raises:
         RowProblem: it says anything else.
     """
-    return None if row.get(name) in (None, "") else boolean(row, name)
+    return None if _is_gap(row.get(name)) or row[name] == "" else boolean(row, name)
 
 
 def number(row: Mapping[str, Any], name: str) -> int | float:

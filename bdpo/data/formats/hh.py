@@ -15,6 +15,14 @@ def is_transcript(value: str) -> bool:
     return _HUMAN in value or _ASSISTANT in value
 
 
+def open_turns(value: str) -> list[Message] | None:
+    """The turns of a transcript that waits for the assistant's answer; None where a text is none."""
+    prompt, turn, answer = value.rpartition(_ASSISTANT)
+    if not turn or answer.strip() or not value.lstrip(" ").startswith(_HUMAN):
+        return None
+    return _turns(prompt)
+
+
 def parse_hh(row: Mapping[str, Any]) -> Candidate:
     """Anthropic HH-RLHF (Anthropic/hh-rlhf on the hub): two transcripts that part at the last assistant turn.
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bdpo.data.formats.fields import labelled, optional_text, required, text
+from bdpo.data.formats.hh import open_turns
 from bdpo.data.formats.turns import read_messages, user, with_system
 from bdpo.data.rows import Candidate, Message, RowProblem
 
@@ -17,7 +18,8 @@ def parse_preference(row: Mapping[str, Any]) -> Candidate:
 
     The columns and the implicit prompt, what both lists begin with, are those of TRL (huggingface/trl,
     docs/source/dataset_formats.md and trl/data_utils.py); a response is one message here.  A `system` field opens the
-    prompt where its first message does not.
+    prompt where its first message does not.  A prompt of plain text that is a transcript of HH-RLHF up to the answer,
+    as copies of that dataset have it, is its turns.
 
     Raises:
         RowProblem: a field is missing, has another type, or the sides answer different prompts.
@@ -25,8 +27,9 @@ def parse_preference(row: Mapping[str, Any]) -> Candidate:
     chosen, rejected = _unpacked(row, "chosen"), _unpacked(row, "rejected")
     prompt = row.get("prompt")
     if isinstance(chosen, str) and isinstance(rejected, str):
-        messages = _prompt(row)
-        sides = chosen, rejected
+        turns_before = open_turns(prompt) if isinstance(prompt, str) else None
+        messages = turns_before or _prompt(row)
+        sides = (chosen.strip(), rejected.strip()) if turns_before else (chosen, rejected)
     else:
         turns = read_messages(chosen, "chosen"), read_messages(rejected, "rejected")
         for name, side in zip(("chosen", "rejected"), turns, strict=True):
