@@ -115,7 +115,7 @@ def rebuild_catalogue(root: Path, current: Mapping[Any, str], select: Mapping[st
 def _rebuild(root: Path, current: Mapping[Any, str], select: Mapping[str, str]) -> Path:
     path = root / CATALOGUE
     temporary = root / f".{CATALOGUE}.tmp"
-    temporary.unlink(missing_ok=True)
+    _discard(temporary)  # what a killed run left
     try:
         with connect(temporary) as connection:
             for view in VIEWS:
@@ -152,9 +152,14 @@ def _rebuild(root: Path, current: Mapping[Any, str], select: Mapping[str, str]) 
                 connection.execute(f"create view runs as select * from {source} order by run_id desc")
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
-        temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
+        _discard(temporary)
     return path
+
+
+def _discard(database: Path) -> None:
+    """Delete a DuckDB file and its log, if there are any."""
+    for path in (database, database.with_name(f"{database.name}.wal")):
+        path.unlink(missing_ok=True)
 
 
 _RUN_COLUMNS = {
