@@ -67,8 +67,8 @@ def test_methods_over_seeds_by_hand(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        ({"methods": {"dpo": {"gamma": 1.0}}}, r"ablation\.methods\.dpo: `gamma` is not used by the method dpo"),
-        ({"methods": {"dpo": {"beat": 1.0}}}, r"ablation\.methods\.dpo\.beat: Extra inputs are not permitted"),
+        ({"methods": {"dpo": {"gamma": 1.0}}}, r"field `ablation\.methods\.dpo`: `gamma` is not used by the method"),
+        ({"methods": {"dpo": {"beat": 1.0}}}, r"unknown field `ablation\.methods\.dpo\.beat`: did you mean `beta`\?"),
         ({"methods": {}}, r"field `ablation\.methods`"),
         ({"seeds": []}, r"field `ablation\.seeds`"),
         ({"learning_rates": [0.0]}, r"field `ablation\.learning_rates\.0`"),
