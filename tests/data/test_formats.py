@@ -60,6 +60,9 @@ def test_the_newer_formats_are_found_by_their_columns() -> None:
     as_text = {side: json.dumps(messages) for side, messages in sides.items()}
     assert detect_format({"prompt": "Q", **as_text, **scores}) == "ultrafeedback"
     assert detect_format(as_text) == "preference"
+    answers = {"chosen": '[{"name": "a"}]', "rejected": "b"}  # JSON that was asked for, and no messages
+    assert detect_format({"instruction": "I", "input": "", **answers}) == "alpaca"
+    assert detect_format({"prompt": "Q", **answers, **scores}) == "preference"
     assert detect_format({"prompt": "Q", "response": "a", "is_safe": True, "category": {}}) == "beavertails"
     assert detect_format(PKU | {"response": "a", "is_safe": True, "category": {}}) == "pku"
 

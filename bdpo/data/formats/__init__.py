@@ -7,7 +7,7 @@ from bdpo.config.ingest import DataFormat
 from bdpo.data.formats.alpaca import parse_alpaca
 from bdpo.data.formats.hh import is_transcript, parse_hh
 from bdpo.data.formats.pku import PKU_COLUMNS, parse_pku, parse_pku_better, parse_pku_safer
-from bdpo.data.formats.preference import MESSAGES_AS_TEXT, parse_preference
+from bdpo.data.formats.preference import holds_messages, parse_preference
 from bdpo.data.formats.sharegpt import parse_sharegpt
 from bdpo.data.formats.ultrafeedback import parse_ultrafeedback
 from bdpo.data.rows import Candidate
@@ -46,11 +46,10 @@ def detect_format(row: Mapping[str, Any]) -> DataFormat | None:
     if "chosen" not in row or "rejected" not in row:
         return None
     chosen = row["chosen"]
-    holds_messages = isinstance(chosen, list) or (isinstance(chosen, str) and chosen.startswith(MESSAGES_AS_TEXT))
     if "prompt" in row:
-        scored = holds_messages and "score_chosen" in row and "score_rejected" in row
+        scored = holds_messages(chosen) and "score_chosen" in row and "score_rejected" in row
         return "ultrafeedback" if scored else "preference"
-    if holds_messages:
+    if holds_messages(chosen):
         return "preference"
     if isinstance(chosen, dict):
         return "sharegpt" if "conversations" in row or "messages" in row else None

@@ -9,8 +9,15 @@ from bdpo.data.formats.hh import open_turns
 from bdpo.data.formats.turns import read_messages, user, with_system
 from bdpo.data.rows import Candidate, Message, RowProblem
 
-MESSAGES_AS_TEXT = "[{"
+_MESSAGES_AS_TEXT = "[{"
 """How a list of messages begins that a file without lists holds as text."""
+
+
+def holds_messages(value: Any) -> bool:
+    """Whether a side is messages, as a list or as text; an answer may be a list of other objects."""
+    if isinstance(value, str):
+        return value.startswith(_MESSAGES_AS_TEXT) and "role" in value and "content" in value
+    return isinstance(value, list)
 
 
 def parse_preference(row: Mapping[str, Any]) -> Candidate:
@@ -66,7 +73,7 @@ def _unpacked(row: Mapping[str, Any], name: str) -> Any:
         RowProblem: it is missing, or holds messages as Python prints them.
     """
     value = required(row, name)
-    if not isinstance(value, str) or not value.startswith(MESSAGES_AS_TEXT):
+    if not isinstance(value, str) or not value.startswith(_MESSAGES_AS_TEXT):
         return value
     if "'role':" in value and "'content':" in value and value.startswith("[{'"):
         raise RowProblem("wrong_type", f"`{name}` is a list of messages as Python prints it; write it as JSON")
