@@ -209,13 +209,18 @@ class Pipeline:
         )
         context = self._context(stage, lookup.store.begin(identity, afresh=afresh), progress, afresh=afresh)
         summary = compute(stage, context)
-        if stage != "train":  # it has read its files at once, and hours of work are worth more than what changed since
-            try:
-                lookup.require_unchanged(stage)
-            except UserError:
-                # Nothing may go on from it under this name.
-                shutil.rmtree(context.workdir)
-                raise
+        try:
+            lookup.require_unchanged(stage)
+        except UserError as error:
+            if stage == "train":
+                # It began from the weights that were looked at just before; the tokenizer, and the weights that
+                # adapters are merged into, are read when it ends, and will be again.
+                raise UserError(
+                    f"{error} Or put them back as they were, and it goes on from its last checkpoint."
+                ) from error
+            # Nothing may go on from it under this name.
+            shutil.rmtree(context.workdir)
+            raise
         manifest = lookup.store.commit(identity, summary, started)
         transfer.push(lookup, stage, manifest, progress, mend=mend)
         return StageResult(stage, lookup.folder(stage), False, reasons, manifest.summary, manifest.seconds)

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load, load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from bdpo.errors import UserError
 from bdpo.models.loading import load_model
+from bdpo.progress import Silent
 from tests.paths import ROOT
 from tests.training.stage_runs import metric, pipeline, same, train
 
@@ -35,6 +37,27 @@ def test_adapters_are_trained_merged_and_kept(config: Path) -> None:
     assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == str(
         config.parent / "model"
     )
+
+
+@pytest.mark.slow
+def test_adapters_are_merged_into_no_other_weights_than_they_were_trained_on(config: Path) -> None:
+    """The base is read again at the end; put back, it is merged into without another step."""
+    pytest.importorskip("peft", reason="peft is not installed")
+    weights = config.parent / "model" / "model.safetensors"
+    content = weights.read_bytes()
+
+    class Editing(Silent):
+        def advance(self, pieces: int = 1, **figures: float) -> None:
+            save_file({name: tensor + 1 for name, tensor in load(content).items()}, weights, {"format": "pt"})
+
+    lora = ("train.lora.rank=4", "train.max_steps=2")
+    with pytest.raises(UserError, match=r"Stage train is given up: model weights: the content .* put them back"):
+        pipeline(config, *lora).run_stage("train", progress=Editing())
+    weights.write_bytes(content)
+    result = pipeline(config, *lora).run_stage("train")
+    assert result.summary["resumed_from_step"] == 2
+    name = "model.embed_tokens.weight"
+    assert load_file(result.artifact / "policy" / "model.safetensors")[name].equal(load(content)[name])
 
 
 QLORA = ("model.dtype=bfloat16", "model.quantization=nf4", "train.lora.rank=4", "train.learning_rate=5e-3")
