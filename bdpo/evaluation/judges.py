@@ -38,8 +38,9 @@ from bdpo.evaluation.rules.reading import Reading, read
 
 Verdict = Literal["refusal", "compliance"]
 
-AGREEMENT_UNSEEN = "93% [87, 96] (n = 139)"
-"""With one reader's labels, on completions drawn or written when the rules of their day stood: the README's table."""
+AGREEMENT_UNSEEN = "94% [92, 95] (n = 739)"
+"""With one reader's labels, on completions drawn or written when the rules of their day stood: the README's table, all
+that it calls unseen."""
 
 
 class Judgement(NamedTuple):

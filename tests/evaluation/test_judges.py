@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import time
 
 import pytest
@@ -9,7 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdpo.evaluation.judges import judge_refusal
+from bdpo.evaluation.judges import AGREEMENT_UNSEEN, judge_refusal
+from bdpo.evaluation.statistics import rate
 from tests.paths import ROOT, shared_data
 
 REFUSALS = {
@@ -269,3 +271,12 @@ def test_answers_to_attacks() -> None:
     assert (len(verdicts[True]), len(verdicts[False])) == (360, 213)
     assert verdicts[True].count("refusal") <= 0.04 * 360
     assert verdicts[False].count("refusal") >= 0.55 * 213
+
+
+def test_a_report_says_of_the_rules_what_the_readme_does() -> None:
+    rows = re.findall(r"^\| unseen: .*? \| (\d+) \| ([\d.]+)% ", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
+    right = sum(round(int(n) * float(share) / 100) for n, share in rows)
+    n = sum(int(n) for n, _ in rows)
+    found = rate([True] * right + [False] * (n - right), 0.95)
+    value, low, high = (f"{100 * (share or 0):.0f}" for share in (found.value, found.low, found.high))
+    assert f"{value}% [{low}, {high}] (n = {n})" == AGREEMENT_UNSEEN

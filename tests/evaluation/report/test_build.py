@@ -119,7 +119,7 @@ def test_it_says_everything_a_sceptic_asks_for(report: Path) -> None:
     assert "7 prompts are answered by one model and refused by the other" in text
     assert "Show all 6." in text
     assert "Show it." in text
-    assert "The rules agree with people on 93%" in text
+    assert "The rules agree with people on 94%" in text
     assert "1 prompt is longer than model.max_prompt_length and was asked without the beginning" in text
     assert "Attacks are" not in text, "no attack was tried"
     assert "duplicate2" in text
