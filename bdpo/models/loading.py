@@ -10,7 +10,7 @@ from bdpo.config.model import ModelSettings
 from bdpo.errors import UserError, first_line
 from bdpo.models.products import prepare_bfloat16_products
 from bdpo.models.quantized import four_bit_config, keep_layout
-from bdpo.models.source import ModelSource
+from bdpo.models.source import ModelSource, resolve_model
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -102,14 +102,25 @@ def load_model(
 
 
 def load_reference(source: ModelSource, settings: ModelSettings) -> PreTrainedModel:
-    """`load_for_inference` as a run's settings have it."""
-    return load_for_inference(
+    """`load_for_inference` as a run's settings have it.
+
+    Raises:
+        UserError: as for `load_model`, or other weights are there than the run looked at: what they give would be
+            kept under the name of those.
+    """
+    model = load_for_inference(
         source.folder,
         dtype=settings.dtype,
         attention=settings.attention,
         trust_remote_code=settings.trust_remote_code,
         quantization=source.quantization,
     )
+    if resolve_model(str(source.folder), quantization=source.quantization).weights_digest != source.weights_digest:
+        raise UserError(
+            f"The model in {source.folder} was changed after this run had looked at it: leave its files as they are "
+            "and run the same command again."
+        )
+    return model
 
 
 def load_for_inference(

@@ -16,6 +16,7 @@ from bdpo.layout import Batch
 from bdpo.logprobs import response_logps
 from bdpo.logprobs.proof import _random_rows
 from bdpo.pipeline import Pipeline
+from bdpo.progress import Silent
 from data_checks import GreatExpectationsChecks
 from tests.scoring.runs import made, score, scores, shards_in
 from tests.tiny import CHATML, tiny_model, tiny_tokenizer
@@ -74,6 +75,23 @@ def test_what_changes_a_score_is_noticed_and_what_does_not_is_not(tmp_path: Path
     tiny_model(seed=1).save_pretrained(tmp_path / "model")
     _, other = score(config)
     assert other["sequences_scored"] == 40
+
+
+def test_weights_that_change_before_they_are_loaded_leave_no_scores_under_the_old_name(tmp_path: Path) -> None:
+    """As when the run has waited for another one's scoring; put back, the old ones would be taken for scored."""
+    config = tiny_run(tmp_path, 6)
+    weights = tmp_path / "model" / "model.safetensors"
+    content = weights.read_bytes()
+
+    class Editing(Silent):
+        def begin(self, task: str, total: int, unit: str, done: int = 0) -> None:
+            tiny_model(seed=1).save_pretrained(tmp_path / "model")
+
+    with pytest.raises(UserError, match=r"The model in .*/model was changed after this run had looked at it"):
+        score(config, progress=Editing())
+    weights.write_bytes(content)
+    _, again = score(config)
+    assert again["sequences_scored"] == again["sequences"]
 
 
 def test_forced_scores_are_computed_again_and_no_others(tmp_path: Path) -> None:
