@@ -33,7 +33,7 @@ class StageContext:
     workdir: Path
     """Where the stage's files go."""
     afresh: bool
-    """The user forces the stage: pieces that other runs made of the very same work are not taken on trust."""
+    """The user forces the stage: `score` takes no sequence on trust that other runs scored; completions are kept."""
     checks: Checks
     progress: Progress
 
