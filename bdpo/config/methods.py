@@ -86,3 +86,29 @@ def methods_with(hyperparameter: str) -> list[Method]:
     """The methods that use a hyperparameter; all of them for one that belongs to none in particular."""
     users = [name for name, facts in METHODS.items() if hyperparameter in facts.hyperparameters]
     return users or list(METHODS)
+
+
+def unused(method: Method, balance: Balance | None = None, scale: Scale | None = None) -> dict[str, str]:
+    """The hyperparameters that a training leaves alone.
+
+    Args:
+        method: the training's.
+        balance: form of the balance weight; the method's own by default.
+        scale: form of the scaling factor; the method's own by default.
+
+    Returns:
+        Name to why, in words that follow `is not used`.
+    """
+    facts = METHODS[method]
+    every = frozenset().union(*(other.hyperparameters for other in METHODS.values()))
+    found = {
+        name: f"by the method {method} (only by {', '.join(methods_with(name))})"
+        for name in sorted(every - facts.hyperparameters)
+    }
+    balance, scale = balance or facts.balance, scale or facts.scale
+    forms = f"with balance {balance} and scale {scale} (only with"
+    if balance != "softmax":
+        found.setdefault("tau", f"{forms} balance softmax)")
+    if balance != "inverse" and scale != "harmonic":
+        found.setdefault("mi_floor", f"{forms} balance inverse and scale harmonic)")
+    return found

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bdpo.config.evaluate import EvaluateSettings
 from bdpo.config.ingest import IngestSettings
-from bdpo.config.methods import Method
+from bdpo.config.methods import Method, unused
 from bdpo.config.model import ModelSettings
 from bdpo.config.score import ScoreSettings
 from bdpo.config.section import ConfigPath, Section
@@ -23,7 +23,8 @@ class AblationSettings(Section):
     """What `bdpo ablate` trains and compares on the same pairs and scores; no stage reads it."""
 
     methods: dict[Method, dict[str, Any]] = Field(min_length=1)
-    """Method to the fields of `train` that are its own; the other methods are compared with the first."""
+    """Method to the fields of `train` that are its own; the section's others are given to each method that uses them.
+    The other methods are compared with the first."""
     learning_rates: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
     """Tried by every method with the first seed; the one with the best validation goes on."""
     seeds: list[int] = Field(min_length=1)
@@ -94,12 +95,15 @@ class Config(Section):
         return self
 
     def trained_by(self, method: Method, **fields: Any) -> TrainSettings:
-        """The training section of one method of the ablation.
+        """The training section of one method of the ablation: what it uses of `train`, and its own.
 
         Args:
             method: of `ablation.methods`.
             fields: of the section, over those of the method.
         """
         assert self.ablation is not None, "there is an ablation"
-        own = self.train.model_dump(exclude_unset=True) | {"method": method} | self.ablation.methods[method]
-        return TrainSettings.model_validate(own | fields)
+        own = self.ablation.methods[method] | fields
+        shared = self.train.model_dump(exclude_unset=True)
+        forms = [own.get(name, shared.get(name)) for name in ("balance", "scale")]
+        shared = {name: value for name, value in shared.items() if name not in unused(method, *forms)}
+        return TrainSettings.model_validate(shared | {"method": method} | own)

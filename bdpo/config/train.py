@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from bdpo.config.methods import METHODS, Balance, Method, Scale, methods_with
+from bdpo.config.methods import METHODS, Balance, Method, Scale, unused
 from bdpo.config.section import ConfigPath, Section
 
 TrackerName = Literal["wandb", "mlflow"]
@@ -145,20 +145,7 @@ class TrainSettings(Section):
 
     @model_validator(mode="after")
     def _applicable(self) -> "TrainSettings":
-        applicable = METHODS[self.method].hyperparameters
-        for name in sorted(frozenset().union(*(facts.hyperparameters for facts in METHODS.values())) - applicable):
+        for name, why in unused(self.method, self.balance, self.scale).items():
             if getattr(self, name) != type(self).model_fields[name].default:
-                users = ", ".join(methods_with(name))
-                raise ValueError(f"`{name}` is not used by the method {self.method} (only by {users}): remove it")
-        facts = METHODS[self.method]
-        balance, scale = self.balance or facts.balance, self.scale or facts.scale
-        users_by_name = {
-            "tau": (balance == "softmax", "balance softmax"),
-            "mi_floor": (balance == "inverse" or scale == "harmonic", "balance inverse and scale harmonic"),
-        }
-        for name, (is_used, users) in users_by_name.items():
-            if not is_used and getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(
-                    f"`{name}` is not used with balance {balance} and scale {scale} (only with {users}): remove it"
-                )
+                raise ValueError(f"`{name}` is not used {why}: remove it")
         return self

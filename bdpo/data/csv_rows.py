@@ -67,7 +67,9 @@ def _kept(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
 def _broken(num_more: int) -> RowProblem:
     goes_on = f"; the row goes on for {num_more} more lines" if num_more else ""
     return RowProblem(
-        "broken_csv", f"a quotation mark is not closed, or stands in a quoted text without being doubled{goes_on}"
+        "broken_csv",
+        "a quotation mark is not closed, stands in a quoted text without being doubled, or has more than the separator "
+        f"after it{goes_on}",
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from bdpo import __version__
 from bdpo.balance import Forms
 from bdpo.config import TrainSettings
-from bdpo.config.methods import METHODS
+from bdpo.config.methods import METHODS, unused
 from bdpo.models.source import ModelSource
 
 
@@ -36,7 +36,7 @@ def model_card(
     facts = METHODS[settings.method]
     own = "".join(
         f"| {name.replace('_', ' ')} | {getattr(settings, name)} |\n"
-        for name in sorted(facts.hyperparameters - {"balance", "scale"})
+        for name in sorted(facts.hyperparameters - {"balance", "scale"} - unused(settings.method, *forms[:2]).keys())
     )
     trained = "all weights" if settings.lora is None else f"LoRA adapters of rank {settings.lora.rank}, merged"
     if source.quantization is not None:

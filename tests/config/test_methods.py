@@ -12,6 +12,13 @@ from bdpo.config.methods import METHODS, Loss, Method, methods_with
 OWN = sorted(frozenset().union(*(facts.hyperparameters for facts in METHODS.values())))
 
 
+def ablated(folder: Path, methods: list[str], **train: object) -> Config:
+    """A config whose ablation has these methods and nothing of their own."""
+    grid = {"methods": {name: {} for name in methods}, "learning_rates": [1e-5], "seeds": [0]}
+    sections = {"ingest": {"sources": [{"path": folder}]}, "evaluate": {"benchmarks": [{"path": folder}]}}
+    return Config.model_validate({"name": "x", **sections, "train": {"method": "bdpo", **train}, "ablation": grid})
+
+
 def test_every_method_and_every_loss_is_there() -> None:
     assert tuple(METHODS) == get_args(Method)
     assert {facts.loss for facts in METHODS.values()} == set(get_args(Loss))
@@ -77,10 +84,16 @@ def test_an_ablation_gives_each_method_its_own_beta_where_nobody_says(
     tmp_path: Path, train: dict[str, object], betas: list[float]
 ) -> None:
     """Also where `train` names a method: its beta is not the others'."""
-    methods = {"methods": {"bdpo": {}, "simpo": {}}, "learning_rates": [1e-5], "seeds": [0]}
-    sections = {"ingest": {"sources": [{"path": tmp_path}]}, "evaluate": {"benchmarks": [{"path": tmp_path}]}}
-    config = Config.model_validate({"name": "x", **sections, "train": {"method": "bdpo", **train}, "ablation": methods})
+    config = ablated(tmp_path, ["bdpo", "simpo"], **train)
     assert [config.trained_by(method).beta for method in ("bdpo", "simpo")] == betas
+
+
+def test_an_ablation_gives_a_field_of_train_to_the_methods_that_use_it(tmp_path: Path) -> None:
+    config = ablated(tmp_path, ["dpo", "bdpo", "simpo"], mi_floor=0.2, label_smoothing=0.1, max_grad_norm=2.0)
+    dpo, bdpo, simpo = config.trained_by("dpo"), config.trained_by("bdpo"), config.trained_by("simpo")
+    assert (dpo.mi_floor, bdpo.mi_floor) == (0.05, 0.2)
+    assert (dpo.label_smoothing, bdpo.label_smoothing, simpo.label_smoothing) == (0.1, 0.1, 0.1)
+    assert dpo.max_grad_norm == simpo.max_grad_norm == 2.0
 
 
 def test_a_quantised_model_asks_for_adapters_and_bfloat16(tmp_path: Path) -> None:

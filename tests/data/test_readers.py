@@ -176,7 +176,10 @@ def test_an_element_of_a_list_that_is_not_utf8_is_refused_alone(tmp_path: Path) 
 
 
 SWALLOWED = "it goes on for 3 more lines, as after a quotation mark that is not closed"
-BAD_QUOTE = "a quotation mark is not closed, or stands in a quoted text without being doubled"
+BAD_QUOTE = (
+    "a quotation mark is not closed, stands in a quoted text without being doubled, "
+    "or has more than the separator after it"
+)
 
 
 @pytest.mark.parametrize(
