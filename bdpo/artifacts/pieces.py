@@ -3,9 +3,8 @@
 <url>/<place>/<SHA-256 of the file>.parquet
 """
 
-import os
 import re
-import socket
+import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -16,8 +15,8 @@ _NAME = re.compile(r"[0-9a-f]{64}\.parquet")
 
 
 def unfinished(folder: Path, name: str = "") -> Path:
-    """A name for what this process writes into a folder of pieces; no other process writes it, on any machine."""
-    return folder / f"new-{socket.gethostname()}-{os.getpid()}-{name}"
+    """A name for what is being written into a folder of pieces; nobody else has it, in no container either."""
+    return folder / f"new-{secrets.token_hex(8)}-{name}"
 
 
 def finished(folder: Path) -> list[Path]:
