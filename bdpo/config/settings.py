@@ -105,5 +105,6 @@ class Config(Section):
         own = self.ablation.methods[method] | fields
         shared = self.train.model_dump(exclude_unset=True)
         forms = [own.get(name, shared.get(name)) for name in ("balance", "scale")]
-        shared = {name: value for name, value in shared.items() if name not in unused(method, *forms)}
+        useless = unused(method, *forms)
+        shared = {name: value for name, value in shared.items() if name not in useless}
         return TrainSettings.model_validate(shared | {"method": method} | own)

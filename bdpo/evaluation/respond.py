@@ -44,6 +44,16 @@ class Reply(NamedTuple):
     """Whether its prompt is longer than `max_prompt_length` and was asked without its beginning."""
 
 
+class _Question(NamedTuple):
+    """A prompt to be completed, as the model sees it."""
+
+    key: str
+    """Names the completion."""
+    ids: tuple[int, ...]
+    cut: bool
+    """As of `Reply`."""
+
+
 class Answers(NamedTuple):
     """What one model did."""
 
@@ -153,21 +163,28 @@ class Respondent:
             self._ends,
             self._engine,
         ).digest
-        asked = [self._tokens(prompt) for prompt in prompts]
-        kept = [tokens and tokens[-settings.max_prompt_length :] for tokens in asked]
-        keys = [None if tokens is None else completion_key(tokens, decoding) for tokens in kept]
-        ids = {key: tokens for key, tokens in zip(keys, kept, strict=True) if key is not None and tokens is not None}
+        questions = [self._question(prompt, decoding) for prompt in prompts]
+        ids = {question.key: question.ids for question in questions if question is not None}
         store = CompletionStore(self._cache / decoding)
         with store.lock(
             lambda: self._progress.say("evaluate: another process completes prompts with this model; waiting")
         ):
             done, num_tokens, seconds = self._fill(store, ids, max_new_tokens, batch_size)
-        for place, prompt, key, tokens in zip(places, prompts, keys, asked, strict=True):
-            if key is None:
+        for place, prompt, question in zip(places, prompts, questions, strict=True):
+            if question is None:
                 replies[place] = Reply(digest_value([decoding, prompt.text]), None, 0)
             else:
-                replies[place] = Reply(key, done[key].text, done[key].n_tokens, self._is_cut(tokens))
+                completion = done[question.key]
+                replies[place] = Reply(question.key, completion.text, completion.n_tokens, question.cut)
         return num_tokens, seconds
+
+    def _question(self, prompt: Prompt, decoding: str) -> _Question | None:
+        """What the model is asked; None where the chat template refuses the prompt."""
+        tokens = self._tokens(prompt)
+        if tokens is None:
+            return None
+        ids = tokens[-self._settings.max_prompt_length :]
+        return _Question(completion_key(ids, decoding), ids, self._is_cut(tokens))
 
     def _tokens(self, prompt: Prompt) -> tuple[int, ...] | None:
         """The whole prompt; None where the chat template refuses it."""

@@ -10,7 +10,7 @@ from bdpo.config.model import ModelSettings
 from bdpo.errors import UserError, first_line
 from bdpo.models.products import prepare_bfloat16_products
 from bdpo.models.quantized import four_bit_config, keep_layout
-from bdpo.models.source import ModelSource, resolve_model
+from bdpo.models.source import ModelSource, look_again
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -115,7 +115,7 @@ def load_reference(source: ModelSource, settings: ModelSettings) -> PreTrainedMo
         trust_remote_code=settings.trust_remote_code,
         quantization=source.quantization,
     )
-    if resolve_model(str(source.folder), quantization=source.quantization).weights_digest != source.weights_digest:
+    if look_again(source).weights_digest != source.weights_digest:
         raise UserError(
             f"The model in {source.folder} was changed after this run had looked at it: leave its files as they are "
             "and run the same command again."

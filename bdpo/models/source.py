@@ -82,6 +82,17 @@ def resolve_model(
     )
 
 
+def look_again(source: ModelSource) -> ModelSource:
+    """What a model's folder holds now.
+
+    By its folder, for a branch of the hub may have moved on, and the folder is what is loaded.
+
+    Raises:
+        UserError: as for `resolve_model`.
+    """
+    return resolve_model(str(source.folder), quantization=source.quantization)
+
+
 def _folder(path: str, revision: str | None, field: str) -> Path:
     if path == "embedded":
         return embedded_model()

@@ -13,7 +13,7 @@ from bdpo.artifacts.store import ArtifactStore, Inspection, State
 from bdpo.config import Config
 from bdpo.errors import UserError
 from bdpo.fingerprints import STAGES, Stage
-from bdpo.models.source import ModelSource, resolve_model
+from bdpo.models.source import ModelSource, look_again, resolve_model
 
 _Value = TypeVar("_Value")
 
@@ -73,9 +73,8 @@ class ArtifactLookup:
         Raises:
             UserError: one of them was changed, or is gone.
         """
-        # By its folder, for a branch of the hub may have moved on, and the folder is what the stage loads.
-        source = resolve_model(str(self.source.folder), quantization=self.source.quantization)
-        changed = graph.compare_reads(self.reads[stage], graph.stage_reads(stage, self.config, source))
+        now = graph.stage_reads(stage, self.config, look_again(self.source))
+        changed = graph.compare_reads(self.reads[stage], now)
         if changed:
             raise UserError(
                 f"Stage {stage} is given up: {'; '.join(changed)} after this run had looked at it, and the artifact "

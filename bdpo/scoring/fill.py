@@ -69,17 +69,10 @@ def fill(
         if debris:
             progress.say(f"score: {len(debris)} damaged or unfinished shards deleted, to be scored again")
         if scoring.afresh:
-            if remote is not None:
-                remote.bring(progress.say)
-            forgotten = shards.forget(sequences.keys())
-            if remote is not None:
-                remote.delete(forgotten)
-        found = shards.find(sequences.keys(), swept=not beside_others)
-        if remote is not None and len(found) < len(sequences):
-            brought = remote.bring(progress.say)
-            if brought:
-                progress.say(f"score: {brought} shards fetched")
-                found = shards.find(sequences.keys(), swept=not beside_others)
+            _forget(shards, remote, sequences, progress)
+            found: set[str] = set()
+        else:
+            found = _find(shards, remote, sequences, progress, swept=not beside_others)
         wanted = {key: sequence for key, sequence in sequences.items() if key not in found}
         done = len(found)
         progress.begin("score", len(sequences), "sequences", done=done)
@@ -98,6 +91,28 @@ def fill(
             score = _score_in_processes if scoring.settings.processes > 1 else _score_here
             score(scoring, shards, wanted, kept)
     return wanted
+
+
+def _find(
+    shards: Shards, remote: Pieces | None, sequences: Mapping[str, TokenSequence], progress: Progress, *, swept: bool
+) -> set[str]:
+    """The sequences that are scored, here or, where one is missing here, in the remote store."""
+    found = shards.find(sequences.keys(), swept=swept)
+    if remote is not None and len(found) < len(sequences):
+        brought = remote.bring(progress.say)
+        if brought:
+            progress.say(f"score: {brought} shards fetched")
+            found = shards.find(sequences.keys(), swept=swept)
+    return found
+
+
+def _forget(shards: Shards, remote: Pieces | None, sequences: Mapping[str, TokenSequence], progress: Progress) -> None:
+    """Take the sequences out of the shards here and in the remote store."""
+    if remote is None:
+        shards.forget(sequences.keys())
+    else:
+        remote.bring(progress.say)
+        remote.delete(shards.forget(sequences.keys()))
 
 
 def _score_here(
