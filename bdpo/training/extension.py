@@ -1,5 +1,8 @@
 """The extension that DeepSpeed communicates with on a CPU, built or loaded with no killed process in the way."""
 
+import hashlib
+import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,10 +24,21 @@ def build_extension(builder: Any) -> None:
     Args:
         builder: DeepSpeed's, of `ShareMemCommBuilder`.
     """
+    os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(own_builds()))
     folder = Path(torch.utils.cpp_extension._get_build_directory(builder.name, verbose=False))
     with FileLock(folder.with_suffix(".bdpo-lock")):
         clear_mark(folder / "lock", _LONGEST_BUILD_S)
         builder.load(verbose=False)
+
+
+def own_builds() -> Path:
+    """Where this virtual environment's extensions are built, in the user's cache.
+
+    PyTorch's default is one folder for all of them.  Headers and compiler flags name the environment, so two that
+    train at once would build it anew in turns, each time under the feet of the other.
+    """
+    environment = hashlib.sha256(sys.prefix.encode()).hexdigest()[:16]
+    return Path(torch.utils.cpp_extension.get_default_build_root()) / f"bdpo-{environment}"
 
 
 def clear_mark(mark: Path, longest_s: float) -> None:

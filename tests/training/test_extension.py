@@ -1,11 +1,14 @@
 """The mark that PyTorch leaves while it builds an extension: respected while it may be alive, never for ever."""
 
 import os
+import sys
 import threading
 import time
 from pathlib import Path
 
-from bdpo.training.extension import clear_mark
+import pytest
+
+from bdpo.training.extension import clear_mark, own_builds
 
 
 def test_no_mark_is_not_waited_for(tmp_path: Path) -> None:
@@ -47,3 +50,11 @@ def test_a_mark_from_the_future_is_waited_for_no_longer(tmp_path: Path) -> None:
     os.utime(mark, (time.time() + 3600,) * 2)
     clear_mark(mark, 0.3)
     assert not mark.exists()
+
+
+def test_virtual_environments_do_not_build_into_each_others_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = own_builds()
+    assert own_builds() == here
+    monkeypatch.setattr(sys, "prefix", "/another/environment")
+    assert own_builds() != here
+    assert own_builds().parent == here.parent
