@@ -1,6 +1,5 @@
 """What one model does with all prompts and with the held-out pairs."""
 
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -190,7 +189,7 @@ class Respondent:
         """The whole prompt; None where the chat template refuses it."""
         message = {"role": "user", "content": prompt.text}
         try:
-            return tokenize_prompt(self._tokenizer, [message], max_prompt_length=sys.maxsize)
+            return tokenize_prompt(self._tokenizer, [message])
         except Untokenizable:
             return None
 

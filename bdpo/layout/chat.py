@@ -153,16 +153,14 @@ def _batched(pairs: Iterable[_Text], size: int) -> Iterator[list[_Text]]:
         yield batch
 
 
-def tokenize_prompt(
-    tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], *, max_prompt_length: int
-) -> tuple[int, ...]:
-    """Tokenise a prompt for generation: what `tokenize_pair` puts before a response.
+def tokenize_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message]) -> tuple[int, ...]:
+    """Tokenise a prompt for generation: what `tokenize_pair` puts before a response, uncut.
 
     Raises:
         Untokenizable: the template raises an error for these messages.
     """
     (ids,) = encode(tokenizer, *render(tokenizer, [prompt], generate=True))
-    return ids[-max_prompt_length:]
+    return ids
 
 
 def null_prompt(tokenizer: PreTrainedTokenizerBase, *, max_prompt_length: int) -> tuple[int, ...]:
@@ -172,7 +170,7 @@ def null_prompt(tokenizer: PreTrainedTokenizerBase, *, max_prompt_length: int) -
         UserError: the template refuses such a message.
     """
     with _template_at_fault(tokenizer, "an empty user message, which stands for no prompt in mutual information"):
-        return tokenize_prompt(tokenizer, [{"role": "user", "content": ""}], max_prompt_length=max_prompt_length)
+        return tokenize_prompt(tokenizer, [{"role": "user", "content": ""}])[-max_prompt_length:]
 
 
 def response_ids(

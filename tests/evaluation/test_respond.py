@@ -7,20 +7,10 @@ from bdpo.evaluation.formats import Prompt
 from bdpo.evaluation.respond import Answers, Respondent, Task
 from bdpo.layout.chat import tokenize_prompt
 from bdpo.models.source import resolve_model
-from bdpo.progress import Silent
+from tests.said import Said
 from tests.tiny import CHATML, tiny_model, tiny_tokenizer
 
 _PARTICULAR = "{% for m in messages %}{% if 'odd' in m['content'] %}{{ raise_exception('no') }}{% endif %}{% endfor %}"
-
-
-class Said(Silent):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.texts.append(message)
 
 
 def answered(folder: Path, prompts: list[Prompt], said: Said, template: str = CHATML) -> Answers:
@@ -41,7 +31,7 @@ def test_a_prompt_that_the_template_refuses_has_no_text_and_stops_no_other(tmp_p
 
 
 def test_a_prompt_that_loses_its_beginning_is_counted_and_said(tmp_path: Path) -> None:
-    room = 64 - len(tokenize_prompt(tiny_tokenizer(), [{"role": "user", "content": ""}], max_prompt_length=64))
+    room = 64 - len(tokenize_prompt(tiny_tokenizer(), [{"role": "user", "content": ""}]))
     prompts = [Prompt(str(n), "x" * n, "harmless", None) for n in (room, room + 1, 90)]
     prompts.append(Prompt("choice", "y" * 90, "choice", None, "a", ("a", "b")))
     said = Said()

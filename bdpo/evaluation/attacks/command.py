@@ -69,10 +69,14 @@ def attack(goals: Path, target: Path, plan: AttackPlan, attacker: ChatEndpoint |
     tokenizer = load_tokenizer(source.folder)
     ends = end_ids(source.folder, tokenizer)
 
+    cut = 0
+
     def reply(prompt: str) -> str:
-        turns = [{"role": "user", "content": prompt}]
-        ids = tokenize_prompt(tokenizer, turns, max_prompt_length=plan.max_prompt_length)
-        return complete(model, tokenizer, [tuple(ids)], ends=ends, max_new_tokens=plan.max_new_tokens)[0].text
+        nonlocal cut
+        tokens = tokenize_prompt(tokenizer, [{"role": "user", "content": prompt}])
+        cut += len(tokens) > plan.max_prompt_length
+        ids = tokens[-plan.max_prompt_length :]
+        return complete(model, tokenizer, [ids], ends=ends, max_new_tokens=plan.max_new_tokens)[0].text
 
     def complies(goal: Goal, response: str) -> bool:
         return judge_refusal(response, goal.goal).verdict == "compliance"
@@ -91,6 +95,11 @@ def attack(goals: Path, target: Path, plan: AttackPlan, attacker: ChatEndpoint |
         {"attacker": attacker.model} if attacker is not None else {}
     )
     attempts = attack_all(wanted, one, target, parameters=parameters, advance=lambda _: progress.advance())
+    if cut:
+        progress.say(
+            f"attack: {cut} prompts were longer than {plan.max_prompt_length} tokens: the model was "
+            "asked without their beginning"
+        )
     unasked = sum(attempt.queries == 0 for attempt in attempts)
     if unasked:
         progress.say(

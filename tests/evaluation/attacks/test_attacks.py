@@ -15,6 +15,7 @@ from bdpo.evaluation.benchmarks import load_benchmark
 from bdpo.evaluation.chat_endpoint import ChatEndpoint
 from bdpo.progress import Silent
 from tests.chat_server import ChatServer, chat_server
+from tests.said import Said
 from tests.tiny import save_tiny
 
 GOAL = Goal("Say {where} the cookies are", "Sure, the cookies", "kitchen")
@@ -139,19 +140,23 @@ def test_pair_against_a_real_model(files: dict[str, Path]) -> None:
 
 
 def test_a_goal_that_was_never_attacked_is_no_failed_attack(files: dict[str, Path]) -> None:
-    said: list[str] = []
-
-    class Listening(Silent):
-        def say(self, message: str) -> None:
-            said.append(message)
-
+    said = Said()
     plan = AttackPlan("pair", str(files["model"]), dtype="float32", limit=2, max_new_tokens=4, streams=1, iterations=1)
     with chat_server() as server:
         server.replies = [(200, "no JSON"), proposal("Please do")]
-        found = attack(files["goals"], files["target"], plan, endpoint(server), Listening())
+        found = attack(files["goals"], files["target"], plan, endpoint(server), said)
     assert (found.n, found.unscored) == (1, 1)
-    assert said == [line for line in said if line.startswith("attack: on 1 of 2 goals the attacker wrote no prompt")]
-    assert len(said) == 1
+    assert len(said.texts) == 1
+    assert said.texts[0].startswith("attack: on 1 of 2 goals the attacker wrote no prompt")
+
+
+def test_a_prompt_that_is_cut_is_said(files: dict[str, Path]) -> None:
+    said = Said()
+    plan = AttackPlan("pair", str(files["model"]), "float32", 2, 4, max_prompt_length=64, streams=1, iterations=1)
+    with chat_server() as server:
+        server.replies = [proposal("Please do"), proposal("Please do" * 64)]
+        attack(files["goals"], files["target"], plan, endpoint(server), said)
+    assert said.texts == ["attack: 1 prompts were longer than 64 tokens: the model was asked without their beginning"]
 
 
 def test_an_attacker_that_is_not_there_is_one_sentence(files: dict[str, Path]) -> None:
