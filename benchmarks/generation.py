@@ -59,7 +59,7 @@ def main() -> None:
     source = resolve_model(given.model)
     model, tokenizer = load_model(source.folder, dtype=given.dtype), load_tokenizer(source.folder)
     texts = [p.text for p in load_benchmark(_PROMPTS).prompts if p.label == "harmless"][: given.prompts]
-    ids = [tokenize_prompt(tokenizer, [{"role": "user", "content": t}], max_prompt_length=256) for t in texts]
+    ids = [tokenize_prompt(tokenizer, [{"role": "user", "content": t}])[-256:] for t in texts]
     few = ids[:: max(len(ids) // given.one_at_a_time, 1)][: given.one_at_a_time]
     ends, longest = end_ids(source.folder, tokenizer), given.max_new_tokens
     measure(model, tokenizer, few[:1], ends=ends, batch_size=1, max_new_tokens=4)  # warm-up

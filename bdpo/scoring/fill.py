@@ -12,7 +12,7 @@ from bdpo.logprobs import NonFinite, choose_layout
 from bdpo.models.loading import load_reference
 from bdpo.models.source import ModelSource
 from bdpo.progress import Progress
-from bdpo.scoring.parallel import BadLogprob, score_in_processes
+from bdpo.scoring.parallel import BadLogprob, ScoreJob, score_in_processes
 from bdpo.scoring.passes import score_to_shards
 from bdpo.scoring.sequences import TokenSequence, share_prompts
 from bdpo.scoring.shards import Shards
@@ -140,21 +140,18 @@ def _score_here(
 def _score_in_processes(
     scoring: Scoring, shards: Shards, wanted: Mapping[str, TokenSequence], kept: Callable[[int], None]
 ) -> None:
-    settings, model, source = scoring.settings, scoring.model, scoring.source
+    settings = scoring.settings
     folder = scoring.workdir / SCRATCH / "score"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    told = {
-        "shards": str(shards.folder),
-        "model_folder": str(source.folder),
-        "dtype": model.dtype,
-        "attention": model.attention,
-        "trust_remote_code": model.trust_remote_code,
-        "quantization": source.quantization,
-        "max_length": model.max_length,
-        "token_budget": settings.token_budget,
-        "shard_sequences": settings.shard_sequences,
-        "processes": settings.processes,
-    }
-    for line in score_in_processes(wanted, folder, told, scored=scoring.progress.advance, kept=kept):
+    job = ScoreJob(
+        sequences=folder / "sequences.parquet",
+        shards=shards.folder,
+        source=scoring.source,
+        model=scoring.model,
+        token_budget=settings.token_budget,
+        shard_sequences=settings.shard_sequences,
+        processes=settings.processes,
+    )
+    for line in score_in_processes(wanted, job, folder, scored=scoring.progress.advance, kept=kept):
         scoring.progress.say(line)

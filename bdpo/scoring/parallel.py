@@ -12,19 +12,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import torch
+from pydantic import TypeAdapter
 
 from bdpo.artifacts.disk import full_disk_error
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.artifacts.store import write_atomically
+from bdpo.config import ModelSettings
 from bdpo.errors import UserError
 from bdpo.lifetime import child_groups, guarded
+from bdpo.models.source import ModelSource
 from bdpo.scoring.sequences import TokenSequence
 
 _PERIOD_S = 0.2
@@ -39,20 +42,17 @@ SEQUENCES = pa.schema(
 """What is to be scored."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScoreJob:
-    """What a scoring process is told; all of it JSON."""
+    """What a scoring process is told."""
 
-    sequences: str
+    sequences: Path
     """Parquet file of SEQUENCES."""
-    shards: str
+    shards: Path
     """Folder of the scorer's shards."""
-    model_folder: str
-    dtype: str
-    attention: str
-    trust_remote_code: bool
-    quantization: str | None
-    max_length: int
+    source: ModelSource
+    """The reference model."""
+    model: ModelSettings
     token_budget: int
     shard_sequences: int
     processes: int
@@ -60,7 +60,11 @@ class ScoreJob:
     @classmethod
     def read(cls, path: Path) -> "ScoreJob":
         """Load what the parent wrote."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        return TypeAdapter(cls).validate_json(path.read_bytes())
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        write_atomically(path, TypeAdapter(type(self)).dump_json(self).decode())
 
 
 class Done(NamedTuple):
@@ -92,8 +96,8 @@ class BadLogprob(ArithmeticError):  # noqa: N818 (named for what was found)
 
 def score_in_processes(
     missing: Mapping[str, TokenSequence],
+    job: ScoreJob,
     folder: Path,
-    settings: Mapping[str, Any],
     *,
     scored: Callable[[int], None],
     kept: Callable[[int], None],
@@ -101,9 +105,9 @@ def score_in_processes(
     """Score sequences in several processes, and wait for all of them.
 
     Args:
-        missing: what is to be scored.
-        folder: an empty place for jobs, results and logs.
-        settings: the fields of ScoreJob from `shards` to `processes`.
+        missing: what is to be scored; it is written to the job's `sequences`.
+        job: how.
+        folder: an empty place for results and logs.
         scored: called now and then with the number of sequences that went through the model.
         kept: called with the number of sequences that were written.
 
@@ -115,7 +119,7 @@ def score_in_processes(
         UserError: there are too few GPUs, or a process was killed or stopped for something the user can put right.
         RuntimeError: a process failed otherwise; the message ends with its log's last lines.
     """
-    processes: int = settings["processes"]
+    processes = job.processes
     gpus = torch.cuda.device_count()
     if 0 < gpus < processes:
         raise UserError(f"score.processes is {processes} where {gpus} GPUs are seen: each process takes one.")
@@ -123,9 +127,8 @@ def score_in_processes(
         {"key": key, "prompt_ids": sequence.prompt_ids, "response_ids": sequence.response_ids}
         for key, sequence in missing.items()
     ]
-    write_parquet(pa.Table.from_pylist(rows, SEQUENCES), folder / "sequences.parquet")
-    job = ScoreJob(sequences=str(folder / "sequences.parquet"), **settings)
-    write_atomically(folder / "job.json", json.dumps(asdict(job)))
+    write_parquet(pa.Table.from_pylist(rows, SEQUENCES), job.sequences)
+    job.write(folder / "job.json")
     starts = [partial(_start, folder, number, processes, gpus) for number in range(processes)]
     before = Done()
     with child_groups(starts) as children:

@@ -17,7 +17,7 @@ from bdpo.artifacts.disk import explain_disk_error
 from bdpo.artifacts.store import write_atomically
 from bdpo.errors import UserError
 from bdpo.logprobs import NonFinite, choose_layout
-from bdpo.models.loading import load_for_inference
+from bdpo.models.loading import load_reference
 from bdpo.scoring.parallel import Done, ScoreJob, result_file
 from bdpo.scoring.passes import score_to_shards
 from bdpo.scoring.sequences import TokenSequence, share_prompts
@@ -36,7 +36,7 @@ def main() -> None:
     try:
         result = _score(job, number, path.parent, said)
     except Exception as error:
-        explained = error if isinstance(error, UserError) else explain_disk_error(error, Path(job.shards))
+        explained = error if isinstance(error, UserError) else explain_disk_error(error, job.shards)
         if explained is None:
             raise
         result = {"error": str(explained)}
@@ -46,14 +46,8 @@ def main() -> None:
 
 def _score(job: ScoreJob, number: int, folder: Path, said: list[str]) -> dict[str, Any]:
     """Score, and return nothing; or the key of a sequence and the value of its log-prob that is none."""
-    model = load_for_inference(
-        Path(job.model_folder),
-        dtype=job.dtype,
-        attention=job.attention,
-        trust_remote_code=job.trust_remote_code,
-        quantization=job.quantization,
-    )
-    layout = choose_layout(model, said.append, max_length=job.max_length)
+    model = load_reference(job.source, job.model)
+    layout = choose_layout(model, said.append, max_length=job.model.max_length)
     sequences = {
         row["key"]: TokenSequence(tuple(row["prompt_ids"]), tuple(row["response_ids"]))
         for row in pq.read_table(job.sequences).to_pylist()
@@ -77,7 +71,7 @@ def _score(job: ScoreJob, number: int, folder: Path, said: list[str]) -> dict[st
         score_to_shards(
             model,
             rows,
-            Shards(Path(job.shards)),
+            Shards(job.shards),
             token_budget=job.token_budget,
             layout=layout,
             shard_sequences=job.shard_sequences,

@@ -77,9 +77,12 @@ def test_what_changes_a_score_is_noticed_and_what_does_not_is_not(tmp_path: Path
     assert other["sequences_scored"] == 40
 
 
-def test_weights_that_change_before_they_are_loaded_leave_no_scores_under_the_old_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_weights_that_change_before_they_are_loaded_leave_no_scores_under_the_old_name(
+    tmp_path: Path, processes: int
+) -> None:
     """As when the run has waited for another one's scoring; put back, the old ones would be taken for scored."""
-    config = tiny_run(tmp_path, 6)
+    config = tiny_run(tmp_path, 6, score={"processes": processes})
     weights = tmp_path / "model" / "model.safetensors"
     content = weights.read_bytes()
 
@@ -90,7 +93,7 @@ def test_weights_that_change_before_they_are_loaded_leave_no_scores_under_the_ol
     with pytest.raises(UserError, match=r"The model in .*/model was changed after this run had looked at it"):
         score(config, progress=Editing())
     weights.write_bytes(content)
-    _, again = score(config)
+    _, again = score(config, "score.processes=1")
     assert again["sequences_scored"] == again["sequences"]
 
 
