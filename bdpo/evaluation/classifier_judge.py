@@ -49,7 +49,7 @@ class ClassifierJudge:
 
     @cached_property
     def _model(self) -> PreTrainedModel:
-        return load_for_inference(self._source.folder, dtype=self._settings.dtype)
+        return load_for_inference(self._source, dtype=self._settings.dtype)
 
     def judge(self, exchanges: Sequence[Exchange], advance: Callable[[int], None]) -> list[Judgement | None]:
         """Judge completions; None where the answer is no judgement.

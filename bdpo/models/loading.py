@@ -102,18 +102,28 @@ def load_model(
 
 
 def load_reference(source: ModelSource, settings: ModelSettings) -> PreTrainedModel:
-    """`load_for_inference` as a run's settings have it.
+    """`load_for_inference` as a run's settings have it."""
+    return load_for_inference(
+        source, dtype=settings.dtype, attention=settings.attention, trust_remote_code=settings.trust_remote_code
+    )
+
+
+def load_for_inference(
+    source: ModelSource, *, dtype: str, attention: str = "sdpa", trust_remote_code: bool = False
+) -> PreTrainedModel:
+    """`load_model` on the GPUs that are seen, over as many as it takes; on the CPU where there are none.
 
     Raises:
-        UserError: as for `load_model`, or other weights are there than the run looked at: what they give would be
-            kept under the name of those.
+        UserError: as for `load_model`, or other weights are there than were looked at: what they give would be kept
+            under the name of those.
     """
-    model = load_for_inference(
+    model = load_model(
         source.folder,
-        dtype=settings.dtype,
-        attention=settings.attention,
-        trust_remote_code=settings.trust_remote_code,
+        dtype=dtype,
+        attention=attention,
+        trust_remote_code=trust_remote_code,
         quantization=source.quantization,
+        device_map="auto" if torch.cuda.is_available() else None,
     )
     if look_again(source).weights_digest != source.weights_digest:
         raise UserError(
@@ -121,23 +131,3 @@ def load_reference(source: ModelSource, settings: ModelSettings) -> PreTrainedMo
             "and run the same command again."
         )
     return model
-
-
-def load_for_inference(
-    folder: Path,
-    *,
-    dtype: str,
-    attention: str = "sdpa",
-    trust_remote_code: bool = False,
-    quantization: str | None = None,
-) -> PreTrainedModel:
-    """`load_model` on the GPUs that are seen, over as many as it takes; on the CPU where there are none."""
-    place = "auto" if torch.cuda.is_available() else None
-    return load_model(
-        folder,
-        dtype=dtype,
-        attention=attention,
-        trust_remote_code=trust_remote_code,
-        quantization=quantization,
-        device_map=place,
-    )

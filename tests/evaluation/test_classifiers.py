@@ -19,7 +19,7 @@ from bdpo.evaluation.judging import make_judge
 from bdpo.evaluation.outcomes import judge_replies
 from bdpo.evaluation.respond import Reply
 from bdpo.progress import Silent
-from tests.tiny import save_tiny, tiny_tokenizer
+from tests.tiny import save_tiny, tiny_model, tiny_tokenizer
 
 ARCHITECTURES: list[tuple[ClassifierKind, str]] = [
     ("harmbench", "llama"),
@@ -222,6 +222,15 @@ def test_over_refusal_is_left_to_the_rules_and_an_attack_is_judged_by_its_goal(t
     kept = ClassifierJudge(ClassifierSettings(kind="harmbench", path=str(folder), dtype="float32"), tmp_path / "cache")
     kept.judge([Exchange("the goal", "I can't help with that.")], lambda _: None)
     assert "_model" not in kept.__dict__, "it was asked about the goal"
+
+
+def test_a_classifier_that_changes_judges_nothing_under_its_old_name(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "model")
+    settings = ClassifierSettings(kind="wildguard", path=str(folder), dtype="float32")
+    judge = ClassifierJudge(settings, tmp_path / "cache")
+    tiny_model(seed=1).save_pretrained(folder)
+    with pytest.raises(UserError, match=r"The model in .*/model was changed after this run had looked at it"):
+        judge.judge(EXCHANGES, lambda _: None)
 
 
 def test_a_classifier_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:

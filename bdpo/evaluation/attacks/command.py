@@ -65,7 +65,7 @@ def attack(goals: Path, target: Path, plan: AttackPlan, attacker: ChatEndpoint |
     if plan.method == "gcg":
         require_nanogcg()  # before a model is loaded
     source = resolve_model(plan.model, field="--model")
-    model = load_for_inference(source.folder, dtype=plan.dtype)
+    model = load_for_inference(source, dtype=plan.dtype)
     tokenizer = load_tokenizer(source.folder)
     ends = end_ids(source.folder, tokenizer)
 
