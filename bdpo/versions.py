@@ -7,5 +7,5 @@ Kept apart from the code so that planning a run imports no model library.
 from typing import Final
 
 LOGPROBS: Final = "5"
-GENERATION: Final = "3"
+GENERATION: Final = "4"
 STAGES: Final = {"ingest": "5", "score": "3", "train": "4", "evaluate": "8"}

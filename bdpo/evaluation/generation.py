@@ -12,6 +12,7 @@ and not to another.  Its end tokens alone are taken, and are in the key.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,6 +107,7 @@ def generate_missing(
     ends: Sequence[int],
     max_new_tokens: int,
     batch_size: int,
+    padded: bool = True,
 ) -> Iterator[dict[str, Completion]]:
     """Complete prompts, those of similar length together, the longest first.
 
@@ -119,13 +121,14 @@ def generate_missing(
         ends: as of `end_ids`.
         max_new_tokens: longest completion.
         batch_size: prompts together.
+        padded: whether prompts of several lengths may be together.
 
     Yields:
         Completions by key, one batch at a time.
     """
     order = sorted(prompts, key=lambda key: (-len(prompts[key]), key))
-    for start in range(0, len(order), batch_size):
-        keys = order[start : start + batch_size]
+    groups = [order] if padded else [list(same) for _, same in groupby(order, key=lambda key: len(prompts[key]))]
+    for keys in (group[start : start + batch_size] for group in groups for start in range(0, len(group), batch_size)):
         batch = [prompts[key] for key in keys]
         completions = complete(model, tokenizer, batch, ends=ends, max_new_tokens=max_new_tokens)
         yield dict(zip(keys, completions, strict=True))
@@ -165,7 +168,7 @@ def complete(
         pad_token_id=padding,
         use_cache=True,
     )
-    with _alone(config, model), torch.inference_mode():
+    with alone(config, model), torch.inference_mode():
         output = model.generate(
             input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
         )
@@ -173,7 +176,7 @@ def complete(
 
 
 @contextmanager
-def _alone(config: GenerationConfig, model: PreTrainedModel) -> Iterator[None]:
+def alone(config: GenerationConfig, model: PreTrainedModel) -> Iterator[None]:
     """Keep the model's own settings away: `generate` takes from them whatever `config` leaves open."""
     own = model.generation_config
     model.generation_config = config

@@ -14,6 +14,7 @@ from bdpo.config import ModelSettings
 from bdpo.evaluation.choices import likeliest, option_logps
 from bdpo.evaluation.formats import Prompt
 from bdpo.evaluation.generation import Completion, CompletionStore, Decoding, completion_key, end_ids, generate_missing
+from bdpo.evaluation.padding import PADDING_TOLERANCE, padding_difference
 from bdpo.evaluation.preference import score_held_out
 from bdpo.layout.chat import Untokenizable, tokenize_prompt
 from bdpo.layout.rows import Layout
@@ -114,6 +115,17 @@ class Respondent:
     @cached_property
     def _layout(self) -> Layout:
         return choose_layout(self._model, self._progress.say, max_length=self._settings.max_length)
+
+    @cached_property
+    def _takes_padding(self) -> bool:
+        moved = padding_difference(self._model)
+        if moved <= PADDING_TOLERANCE[self._model.dtype]:
+            return True
+        self._progress.say(
+            f"evaluate: only prompts of one length are completed together, because {self._model.config.model_type} "
+            f"reads padding as text: log-probs moved by {moved:.2g} nats in the trial"
+        )
+        return False
 
     def answer(self, tasks: Sequence[Task], pairs: Sequence[dict[str, Any]], *, batch_size: int) -> Answers:
         """Complete the prompts, choose among options, rank the pairs; what is cached is not done again.
@@ -244,6 +256,7 @@ class Respondent:
             ends=self._ends,
             max_new_tokens=max_new_tokens,
             batch_size=batch_size,
+            padded=self._takes_padding,
         )
 
     def _choose(self, prompts: list[Prompt]) -> list[Reply]:

@@ -1,0 +1,54 @@
+"""A model that reads padding as text completes only prompts of one length together."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from bdpo.config import ModelSettings
+from bdpo.evaluation.formats import Prompt
+from bdpo.evaluation.padding import PADDING_TOLERANCE, padding_difference
+from bdpo.evaluation.respond import Respondent, Task
+from bdpo.models.source import resolve_model
+from tests.said import Said
+from tests.tiny import tiny_model, tiny_tokenizer
+
+
+def save_rwkv(folder: Path) -> Path:
+    """A recurrent model, which has no attention mask."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model("rwkv", vocab_size=259, hidden_size=32, num_hidden_layers=2, bos_token_id=1)
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for weights in model.parameters():  # sharp enough that the likeliest token depends on what came before
+            weights.add_(torch.randn_like(weights), alpha=0.3)
+    model.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma3_text"])
+def test_attention_leaves_padding_out(architecture: str) -> None:
+    model = tiny_model(architecture)
+    assert model.generation_config is not None
+    model.generation_config.update(num_beams=3, max_time=0.0)
+    assert padding_difference(model) < PADDING_TOLERANCE[torch.float32] / 10
+
+
+def test_a_model_that_reads_padding_says_beside_others_what_it_says_alone(tmp_path: Path) -> None:
+    source = resolve_model(str(save_rwkv(tmp_path / "model")))
+    settings = ModelSettings(
+        path=source.name, dtype="float32", attention="eager", max_length=256, max_prompt_length=128
+    )
+    tasks = [Task(Prompt(str(n), "x" * n, "harmless", None), 8) for n in (1, 60, 9, 60, 1)]
+    said = Said()
+
+    def texts(batch_size: int, cache: str) -> list[str | None]:
+        respondent = Respondent("base", source, settings, tmp_path / cache, tmp_path, said)
+        return [reply.text for reply in respondent.answer(tasks, [], batch_size=batch_size).replies]
+
+    together = texts(5, "together")
+    assert together == texts(1, "alone")
+    assert len(set(together)) == 3
+    assert said.texts[0].startswith("evaluate: only prompts of one length are completed together, because rwkv reads")
