@@ -1,8 +1,8 @@
 """`bdpo ablate`: several methods on the same pairs and scores, each with its fair best.
 
-Every method tries every learning rate with the first seed; the one whose best evaluation on the validation
-split is best goes on, and is trained and evaluated with every seed.  The policy of a training is that of its
-best evaluation where `train.early_stopping` is set, so its length is chosen by the same split.
+Every method tries every learning rate with the first seed; the one whose policy does best on the validation split
+goes on, and is trained and evaluated with every seed.  The policy of a training is that of its best evaluation where
+`train.early_stopping` is set, so its length is chosen by the same split, and that of its last step elsewhere.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ from bdpo.evaluation.seeds import judged_by_all, seeded_difference, seeded_rate
 from bdpo.evaluation.statistics import holm
 from bdpo.evaluation.summary import WORDS
 from bdpo.fingerprints import Stage
-from bdpo.pipeline import Pipeline
+from bdpo.pipeline import Pipeline, StageResult
 from bdpo.progress import Progress
 from bdpo.schemas import Checks
 
@@ -31,8 +31,8 @@ class Trial(NamedTuple):
 
     method: Method
     learning_rate: float
-    best: float
-    """Of `choose_by`, over the training's evaluations."""
+    validation: float
+    """`choose_by` of its policy."""
     chosen: bool
 
 
@@ -72,9 +72,9 @@ def ablate(config: Config, *, checks: Checks, progress: Progress) -> Ablation:
     trials = []
     for method in plan.methods:
         found = {rate: runner.train(method, rate, plan.seeds[0]) for rate in plan.learning_rates}
-        best = {rate: best_evaluation(artifact, plan.choose_by) for rate, artifact in found.items()}
-        chosen = (min if plan.choose_by == "eval_loss" else max)(best, key=best.__getitem__)
-        trials += [Trial(method, rate, value, rate == chosen) for rate, value in best.items()]
+        values = {rate: validation_of(artifact, step, plan.choose_by) for rate, (artifact, step) in found.items()}
+        chosen = (min if plan.choose_by == "eval_loss" else max)(values, key=values.__getitem__)
+        trials += [Trial(method, rate, value, rate == chosen) for rate, value in values.items()]
     runs = {
         trial.method: [runner.evaluate(trial.method, trial.learning_rate, seed) for seed in plan.seeds]
         for trial in trials
@@ -97,9 +97,10 @@ class _Runner:
         self.scored: list[int] = []
         """Sequences that each run had to score."""
 
-    def train(self, method: Method, learning_rate: float, seed: int) -> Path:
-        """The artifact of a training."""
-        return self._stages(self._variant(method, learning_rate, seed), "ingest", "score", "train")
+    def train(self, method: Method, learning_rate: float, seed: int) -> tuple[Path, int]:
+        """The artifact of a training, and the step whose weights its policy has."""
+        result = self._stages(self._variant(method, learning_rate, seed), "ingest", "score", "train")
+        return result.artifact, result.summary["policy_of_step"]
 
     def evaluate(self, method: Method, learning_rate: float, seed: int) -> str:
         """Name of the run of an evaluated training."""
@@ -112,7 +113,8 @@ class _Runner:
         train = self._config.trained_by(method, learning_rate=learning_rate, seed=seed)
         return self._config.model_copy(update={"name": name, "train": train})
 
-    def _stages(self, config: Config, *stages: Stage) -> Path:
+    def _stages(self, config: Config, *stages: Stage) -> StageResult:
+        """Run them; what came of the last."""
         self._progress.say(f"ablation: {config.name}")
         pipeline = Pipeline(config, checks=self._checks)
         for stage in stages:
@@ -122,22 +124,28 @@ class _Runner:
                 self.scored.append(0 if result.cached else result.summary["sequences_scored"])
             elif stage == "train":
                 self.trained.add(result.artifact)
-        return result.artifact
+        return result
 
 
-def best_evaluation(trained: Path, metric: ValidationMetric) -> float:
-    """The best evaluation of a training on the validation split.
+def validation_of(trained: Path, step: int, metric: ValidationMetric) -> float:
+    """A metric of a training's policy on the validation split: not of a better step, whose weights it does not have.
+
+    Args:
+        trained: the artifact.
+        step: whose weights the policy has.
+        metric: what is asked.
 
     Raises:
-        UserError: it has none.
+        UserError: nothing was evaluated.
     """
-    rows = pq.read_table(trained / "metrics.parquet", columns=["split", "metric", "value"])
-    values = rows.filter((pc.field("split") == "validation") & (pc.field("metric") == metric))["value"].to_pylist()
+    rows = pq.read_table(trained / "metrics.parquet", columns=["step", "split", "metric", "value"])
+    own = (pc.field("split") == "validation") & (pc.field("metric") == metric) & (pc.field("step") == step)
+    values = rows.filter(own)["value"].to_pylist()
     if not values:
         raise UserError(
             "An ablation chooses by the validation split, which is empty: raise ingest.validation_fraction."
         )
-    return float(min(values) if metric == "eval_loss" else max(values))
+    return float(values[0])
 
 
 def compare(

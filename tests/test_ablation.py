@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from bdpo.ablation import ablate, best_evaluation, compare
+from bdpo.ablation import ablate, compare, validation_of
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.config import load_config
 from bdpo.errors import UserError
@@ -25,22 +25,24 @@ from tests.tiny_run import tiny_run
 GRID = {"methods": {"dpo": {}, "bdpo": {}}, "learning_rates": [1e-4, 1e-3], "seeds": [0, 1]}
 
 
-def test_the_best_evaluation_of_a_training(tmp_path: Path) -> None:
+def test_a_learning_rate_is_judged_by_the_weights_that_its_policy_has(tmp_path: Path) -> None:
+    """The loss was lowest at step 2; a policy of step 4, as without early stopping, does not have those weights."""
     rows = [
-        {"split": split, "metric": metric, "value": value}
-        for split, metric, value in (
-            ("train", "loss", 0.1),
-            ("validation", "eval_loss", 0.7),
-            ("validation", "eval_loss", 0.6),
-            ("validation", "eval_rewards/accuracies", 0.4),
-            ("validation", "eval_rewards/accuracies", 0.3),
+        {"step": step, "split": split, "metric": metric, "value": value}
+        for step, split, metric, value in (
+            (2, "train", "loss", 0.1),
+            (2, "validation", "eval_loss", 0.6),
+            (4, "validation", "eval_loss", 0.7),
+            (2, "validation", "eval_rewards/accuracies", 0.3),
+            (4, "validation", "eval_rewards/accuracies", 0.4),
         )
     ]
     write_parquet(pa.Table.from_pylist(rows), tmp_path / "metrics.parquet")
-    assert best_evaluation(tmp_path, "eval_loss") == 0.6
-    assert best_evaluation(tmp_path, "eval_rewards/accuracies") == 0.4
+    assert validation_of(tmp_path, 4, "eval_loss") == 0.7
+    assert validation_of(tmp_path, 2, "eval_loss") == 0.6
+    assert validation_of(tmp_path, 4, "eval_rewards/accuracies") == 0.4
     with pytest.raises(UserError, match=r"validation split, which is empty: raise ingest\.validation_fraction"):
-        best_evaluation(tmp_path, "eval_rewards/margins")
+        validation_of(tmp_path, 4, "eval_rewards/margins")
 
 
 def test_methods_over_seeds_by_hand(tmp_path: Path) -> None:

@@ -50,9 +50,10 @@ def ablate(
     console = plain_console()
     with TerminalProgress(console).shown() as progress:
         result = run_ablation(settings, checks=GreatExpectationsChecks(), progress=progress)
-    trials = Table("method", "learning rate", "best validation", "", title="learning rates")
+    trials = Table("method", "learning rate", "validation", "", title="learning rates")
     for trial in result.trials:
-        trials.add_row(trial.method, f"{trial.learning_rate:g}", f"{trial.best:.4f}", "chosen" if trial.chosen else "")
+        shown = (trial.method, f"{trial.learning_rate:g}", f"{trial.validation:.4f}")
+        trials.add_row(*shown, "chosen" if trial.chosen else "")
     console.print(trials)
     _print_table(console, result.table, "methods on the same prompts")
     console.print(

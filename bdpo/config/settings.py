@@ -26,11 +26,11 @@ class AblationSettings(Section):
     """Method to the fields of `train` that are its own; the section's others are given to each method that uses them.
     The other methods are compared with the first."""
     learning_rates: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
-    """Tried by every method with the first seed; the one with the best validation goes on."""
+    """Tried by every method with the first seed; the one whose policy does best on the validation split goes on."""
     seeds: list[int] = Field(min_length=1)
     """Trainings of each method with its chosen learning rate; every one is evaluated."""
     choose_by: ValidationMetric = "eval_loss"
-    """What makes an evaluation the best; losses are only ever compared within one method."""
+    """What makes a policy the best; losses are only ever compared within one method."""
 
 
 class MethodFieldsError(ValueError):
