@@ -42,6 +42,8 @@ def model_card(
     if source.quantization is not None:
         trained += f" into the model's {source.quantization} weights, which they were trained on"
     steady = ", normalised to mean 1" if forms.normalise else ""
+    seen = min(step * settings.batch_size, num_pairs)
+    left = "" if seen == num_pairs else f", the first of {num_pairs} in the order of the seed"
     return f"""---
 library_name: transformers
 pipeline_tag: text-generation
@@ -50,7 +52,7 @@ tags: [preference-optimization, safety, {settings.method}]
 
 # {source.name}, aligned with {settings.method}
 
-Trained with bdpo {__version__} on {num_pairs} preference pairs, from `{source.name}`.
+Trained with bdpo {__version__} on {seen} preference pairs{left}, from `{source.name}`.
 
 | setting | value |
 | --- | --- |

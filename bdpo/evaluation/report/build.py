@@ -25,6 +25,7 @@ from bdpo.evaluation.report.sources import (
     manifest_of,
     pairs_by_split,
     quarantined_by_rule,
+    trained_pairs,
     training_curves,
 )
 from bdpo.evaluation.report.template import PAGE
@@ -128,7 +129,8 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
         splits=pairs_by_split(pairs),
         quarantined=quarantined,
         scored=scores is not None,
-        trained_pairs=training.summary["pairs"],
+        trained_pairs=trained_pairs(training),
+        all_pairs=training.summary["pairs"],
         notes=training.summary.get("notes", []),
         benchmarks=_benchmark_rows(evidence),
         seen=sum(row["same"] for row in evidence.contamination),

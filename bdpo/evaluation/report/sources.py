@@ -45,6 +45,13 @@ def pairs_by_split(pairs: Path) -> dict[str, int]:
     return dict(sorted(Counter(pq.read_table(pairs / "pairs.parquet", columns=["split"])["split"].to_pylist()).items()))
 
 
+def trained_pairs(training: Manifest) -> int:
+    """Pairs that the policy's weights have seen: fewer than there are where it is of a step within the first epoch."""
+    seen: int = training.summary["policy_of_step"] * training.reads["train.batch_size"]
+    available: int = training.summary["pairs"]
+    return min(seen, available)
+
+
 def training_curves(trained: Path) -> Curves:
     """Metric to split to steps and values, of the metrics that were recorded; `eval_loss` is the loss of validation."""
     rows = pq.read_table(trained / "metrics.parquet", columns=["step", "split", "metric", "value"]).to_pylist()

@@ -130,7 +130,9 @@ other. Read some before you trust the judge.</p>
 </p>{% endif %}
 
 <h2>Data</h2>
-<p>{{ trained_pairs }} pairs were trained on. Pairs accepted:
+<p>{{ trained_pairs }}{% if trained_pairs < all_pairs %} of {{ all_pairs }}{% endif %} pairs were trained on
+{%- if trained_pairs < all_pairs %}: the policy is of a step before the end of the first epoch{% endif %}.
+Pairs accepted:
 {% for split, n in splits.items() %}{{ n }} for {{ "training" if split == "train" else split }}
 {{- ", " if not loop.last }}{% endfor %}.
 {% if quarantined %}Rows refused, each kept in the quarantine with its reason:{% else %}No row was refused.

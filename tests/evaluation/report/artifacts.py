@@ -15,7 +15,7 @@ def _manifest(folder: Path, stage: str, summary: dict[str, Any]) -> Path:
         stage=stage,
         fingerprint=f"{stage}-fingerprint",
         run="small",
-        reads={"train.mi_floor": 0.05, "train.tau": 1.0, "model.path": "<b>model</b>"},
+        reads={"train.mi_floor": 0.05, "train.tau": 1.0, "train.batch_size": 2, "model.path": "<b>model</b>"},
         inputs={},
         files=files,
         content=content_digest(files),
@@ -29,13 +29,16 @@ def _manifest(folder: Path, stage: str, summary: dict[str, Any]) -> Path:
     return folder
 
 
-def small_artifacts(root: Path, *, method: str = "bdpo", forms: dict[str, Any] | None = None) -> dict[str, Path]:
+def small_artifacts(
+    root: Path, *, method: str = "bdpo", forms: dict[str, Any] | None = None, step: int = 3
+) -> dict[str, Path]:
     """Folders of ingestion, scoring and training: `pairs`, `scores` and `trained`.
 
     Args:
         root: where they go.
         method: of training.
         forms: its balance, scale and normalise; B-DPO's by default.
+        step: whose weights the policy has, of batches of two.
     """
     folders = {name: root / name for name in ("pairs", "scores", "trained")}
     for folder in folders.values():
@@ -56,7 +59,8 @@ def small_artifacts(root: Path, *, method: str = "bdpo", forms: dict[str, Any] |
     ]
     write_parquet(pa.Table.from_pylist(metrics), folders["trained"] / "metrics.parquet")
     forms = forms or {"balance": "inverse", "scale": "harmonic", "normalise": False}
-    summaries = {"pairs": {}, "scores": {}, "trained": {"method": method, "forms": forms, "pairs": 6}}
+    trained = {"method": method, "forms": forms, "pairs": 6, "policy_of_step": step}
+    summaries = {"pairs": {}, "scores": {}, "trained": trained}
     for (name, folder), stage in zip(folders.items(), ("ingest", "score", "train"), strict=True):
         _manifest(folder, stage, summaries[name])
     return folders

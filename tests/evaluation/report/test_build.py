@@ -124,7 +124,7 @@ def test_it_says_everything_a_sceptic_asks_for(report: Path) -> None:
     assert "Attacks are" not in text, "no attack was tried"
     assert "duplicate2" in text
     assert "1 of the prompts stand in the training data, word for word" in text
-    assert "6 for training, 2 for validation" in text
+    assert "6 pairs were trained on. Pairs accepted: 6 for training, 2 for validation" in text
     assert "2 items hold no prompt and are left out" in text
     assert "train-fingerprint" in text
     with (report.parent / "tables" / "flipped.csv").open(encoding="utf-8", newline="") as file:
@@ -142,6 +142,14 @@ def test_a_method_without_weights_says_so(tmp_path: Path) -> None:
     folders = small_artifacts(tmp_path / "artifacts", method="dpo", forms=forms)
     write_report(evidence(tmp_path), workdir=tmp_path / "work", **folders)
     assert "The method has no balance weights." in (tmp_path / "work" / "report.html").read_text()
+
+
+def test_a_policy_of_an_early_step_was_not_trained_on_all_pairs(tmp_path: Path) -> None:
+    """Two steps of two pairs, of six."""
+    (tmp_path / "work").mkdir()
+    write_report(evidence(tmp_path), workdir=tmp_path / "work", **small_artifacts(tmp_path / "artifacts", step=2))
+    text = " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
+    assert "4 of 6 pairs were trained on: the policy is of a step before the end of the first epoch." in text
 
 
 def test_without_scores_the_report_says_why_it_shows_no_mutual_information(tmp_path: Path) -> None:
