@@ -65,6 +65,11 @@ def harness_outcomes(
     return outcomes
 
 
+def shown_name(task: str, num_samples: int, limit: int | None) -> str:
+    """What a task is called in the results; where a limit may have left samples out, it says so."""
+    return f"{task} (lm-eval{f', its first {num_samples} samples' if num_samples == limit else ''})"
+
+
 def _run(settings: LmEvalSettings, source: ModelSource, dtype: str, batch_size: int, target: Path) -> None:
     command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--log_samples", "--output_path", str(target)]
     command += ["--model_args", f"pretrained={source.folder},dtype={dtype}", "--tasks", *settings.tasks]

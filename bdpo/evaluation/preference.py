@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,8 +20,16 @@ _TOKEN_BUDGET = 4096
 _PIECE_PAIRS = 64
 
 
-def held_out_pairs(path: Path, limit: int | None) -> list[dict[str, Any]]:
-    """Pairs of the validation split, by pair_id.
+class HeldOut(NamedTuple):
+    """Pairs of the validation split, by pair_id."""
+
+    pairs: list[dict[str, Any]]
+    limited_from: int | None
+    """How many there are, where a limit left some out."""
+
+
+def held_out_pairs(path: Path, limit: int | None) -> HeldOut:
+    """The pairs whose ranking is compared.
 
     Args:
         path: `scored_pairs.parquet`, which has the reference model's log-probs too, or `pairs.parquet`.
@@ -29,8 +37,8 @@ def held_out_pairs(path: Path, limit: int | None) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = pq.read_table(path).filter(pc.field("split") == "validation").to_pylist()
     if limit is None or len(rows) <= limit:
-        return rows
-    return [rows[i * len(rows) // limit] for i in range(limit)]
+        return HeldOut(rows, None)
+    return HeldOut([rows[i * len(rows) // limit] for i in range(limit)], len(rows))
 
 
 def ranked_right(chosen: float, rejected: float) -> bool:

@@ -12,7 +12,7 @@ from bdpo.config import EvaluateSettings, ModelSettings
 from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import Benchmark, load_benchmark
 from bdpo.evaluation.contamination import CONTAMINATION, find_contamination
-from bdpo.evaluation.harness import harness_outcomes
+from bdpo.evaluation.harness import harness_outcomes, shown_name
 from bdpo.evaluation.judging import make_judge
 from bdpo.evaluation.outcomes import Outcome, Role, figures_of, judge_replies, rows_of
 from bdpo.evaluation.preference import held_out_pairs, ranked_right
@@ -63,7 +63,7 @@ def evaluate(
         for benchmark, own in zip(benchmarks, settings.benchmarks, strict=True)
     }
     tasks = [Task(prompt, longest[benchmark.name]) for benchmark, prompt in entries]
-    held_out = held_out_pairs(
+    held_out, held_out_from = held_out_pairs(
         pairs / "pairs.parquet" if scores is None else scores / "scored_pairs.parquet", settings.preference_pairs
     )
     sources: dict[Role, ModelSource] = {"base": source, "aligned": resolve_model(str(trained / "policy"))}
@@ -98,7 +98,7 @@ def evaluate(
                 ],
                 [ranked_right(*answers["aligned"].held_out[p["pair_id"]]) for p in held_out],
                 confidence=settings.confidence,
-                limited_from=None,
+                limited_from=held_out_from,
             )
         )
     if settings.lm_eval is not None:
@@ -110,7 +110,7 @@ def evaluate(
         }
         figures += [
             compare(
-                f"{task} (lm-eval)",
+                shown_name(task, len(outcomes), settings.lm_eval.limit),
                 "accuracy",
                 list(outcomes.values()),
                 [harness["aligned"][task][sample] for sample in outcomes],

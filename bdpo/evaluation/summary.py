@@ -116,7 +116,7 @@ def table(figures: Sequence[Figure]) -> list[dict[str, str]]:
     for figure in figures:
         name = figure.benchmark
         if figure.limited_from is not None:
-            name += f" (a first look, not all {figure.limited_from} prompts)"
+            name += f" (a first look, not all {figure.limited_from})"
         rows.append(
             {
                 "benchmark": name,

@@ -9,7 +9,7 @@ import pytest
 from bdpo.config import EvaluateSettings, ModelSettings
 from bdpo.config.evaluate import LmEvalSettings
 from bdpo.errors import UserError
-from bdpo.evaluation.harness import harness_outcomes, read_samples
+from bdpo.evaluation.harness import harness_outcomes, read_samples, shown_name
 from bdpo.models.source import resolve_model
 from bdpo.progress import Silent
 from tests.tiny import save_tiny
@@ -49,6 +49,12 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     log(tmp_path, [{"doc_id": 0, "filter": "none", "metrics": ["f1"], "f1": 0.5}])
     with pytest.raises(UserError, match=r"task 't' has no metric that is right or wrong for each sample \(f1\)"):
         read_samples("t", tmp_path)
+
+
+def test_a_limited_task_is_not_called_the_whole() -> None:
+    assert shown_name("t", 4, 4) == "t (lm-eval, its first 4 samples)"
+    assert shown_name("t", 3, 4) == "t (lm-eval)", "the task has no more"
+    assert shown_name("t", 3, None) == "t (lm-eval)"
 
 
 def test_tasks_may_be_a_plain_list(tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ PAGE = (
     + """</style>
 </head>
 <body><main>
-<p class="soft">Safety evaluation{% if first_look %} &middot; a first look: not all prompts were used{% endif %}</p>
+<p class="soft">Safety evaluation{% if first_look %} &middot; a first look: not all prompts or pairs were used
+{%- endif %}</p>
 <h1>{{ model }}, aligned with {{ method }}</h1>
 
 <section class="verdict">
@@ -153,7 +154,8 @@ Pairs accepted:
 
 <h2>Limits</h2>
 <ul>
-{% if first_look %}<li>A first look: of some benchmarks only a part was used, spread evenly over the file.</li>
+{% if first_look %}<li>A first look: of some benchmarks, or of the held-out pairs, only a part was used, spread
+evenly.</li>
 {% endif %}
 <li>Refusals are judged by {{ judge }}, at most {{ max_new_tokens }}
  tokens into a greedy completion unless a benchmark says
