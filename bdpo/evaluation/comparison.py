@@ -11,7 +11,7 @@ from bdpo.artifacts.manifest import find_damage, read_manifest
 from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import METRICS
 from bdpo.evaluation.statistics import holm, paired_difference, rate
-from bdpo.evaluation.summary import WORDS, percent, points
+from bdpo.evaluation.summary import WORDS, percent, points, shown_p
 
 Outcomes = dict[tuple[str, str], dict[str, bool | None]]
 """(benchmark, metric) to prompt id to whether it counts."""
@@ -107,7 +107,7 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
                 record |= {"difference": test.value, "difference_low": test.low, "difference_high": test.high}
                 record |= {"p_value": test.p_value, "p_adjusted": p}
                 if test.value is not None and p is not None:
-                    row[name] += f"\n{points(test)}\np = {p:.2g}"
+                    row[name] += f"\n{points(test)}\n{shown_p(p)}"
             records.append(record)
         table.append(row)
     names_of_all = list(dict.fromkeys(name for record in records for name in record))

@@ -145,7 +145,15 @@ def change_in_points(figure: Figure) -> str:
     """The difference for people: points with interval, and the corrected p."""
     if figure.difference.value is None or figure.p_adjusted is None:
         return "-"
-    return f"{points(figure.difference)}, p = {figure.p_adjusted:.2g}"
+    return f"{points(figure.difference)}, {shown_p(figure.p_adjusted)}"
+
+
+def shown_p(p: float) -> str:
+    """A p value for people; of many changed items it is less than a number can hold, and never 0."""
+    return f"p = {p:.2g}" if p >= _SMALLEST_P else f"p < {_SMALLEST_P:g}"
+
+
+_SMALLEST_P = 1e-300
 
 
 def points(difference: Difference) -> str:

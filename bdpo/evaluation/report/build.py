@@ -31,7 +31,7 @@ from bdpo.evaluation.report.sources import (
 from bdpo.evaluation.report.template import PAGE
 from bdpo.evaluation.report.verdict import change_shown, judge_figures
 from bdpo.evaluation.respond import Answers
-from bdpo.evaluation.summary import WORDS, Figure, change_in_points, percent, summary_rows
+from bdpo.evaluation.summary import WORDS, Figure, change_in_points, percent, shown_p, summary_rows
 
 REPORT = "report.html"
 _SHOWN_FLIPS = 40
@@ -189,13 +189,13 @@ def _figure_row(figure: Figure) -> dict[str, str | list[str]]:
         "aligned": _PIECE.findall(percent(figure.aligned)),
         "change": _PIECE.findall(change_in_points(figure)),
         "bootstrap": bootstrap,
-        "p": "-" if difference.p_value is None else f"{difference.p_value:.2g}",
+        "p": "-" if difference.p_value is None else shown_p(difference.p_value).removeprefix("p = "),
         "moved": f"{difference.gained} / {difference.lost}",
         "shown": {"better": "better", "worse": "worse", "nothing": "not shown"}[change_shown(figure)],
     }
 
 
-_PIECE = re.compile(r"\[[^\]]*\],?|\([^)]*\)|p = \S+|[^\s\[(]+")
+_PIECE = re.compile(r"\[[^\]]*\],?|\([^)]*\)|p [=<] \S+|[^\s\[(]+")
 """What of a figure stands on one line: a number, an interval, an n, a p."""
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from bdpo.evaluation.statistics import Rate
-from bdpo.evaluation.summary import WORDS, Figure
+from bdpo.evaluation.summary import WORDS, Figure, shown_p
 
 Shown = Literal["better", "worse", "nothing"]
 
@@ -134,7 +134,7 @@ def _sentence(figure: Figure) -> str:
     both = "" if alike else f" on the {n} that both have one on"
     return (
         f"{name}: {_share(figure.base)} for the base model and {_share(figure.aligned)} for the aligned one{of}; "
-        f"{100 * change:+.1f} points{both} [{100 * low:+.1f}, {100 * high:+.1f}], p = {figure.p_adjusted:.2g}: {says}."
+        f"{100 * change:+.1f} points{both} [{100 * low:+.1f}, {100 * high:+.1f}], {shown_p(figure.p_adjusted)}: {says}."
     )
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from bdpo.evaluation.report.verdict import judge_figures
-from bdpo.evaluation.summary import Figure, adjusted, compare
+from bdpo.evaluation.summary import Figure, adjusted, change_in_points, compare
 
 
 def figure(metric: str, base: int, aligned: int, n: int = 100) -> Figure:
@@ -65,6 +65,14 @@ def test_a_change_that_several_tests_may_show_by_chance_is_not_shown() -> None:
         "b, refusal of harmful prompts: 0.0% [0.0, 3.7] for the base model and 6.0% [2.8, 12.5] for the aligned one, "
         "on 100 items; +6.0 points [+1.1, +12.5], p = 0.062: no change is shown."
     )
+
+
+def test_a_p_too_small_for_a_number_is_not_0() -> None:
+    """Of 3,000 items all become true: p = 2 / 2^3000."""
+    (certain,) = adjusted([figure("accuracy", 0, 3000, n=3000)])
+    assert certain.p_adjusted == 0
+    assert judge_figures([certain]).notes[0].text.endswith("p < 1e-300: a change for the better.")
+    assert change_in_points(certain).endswith(", p < 1e-300")
 
 
 def test_no_verdicts_no_claim() -> None:
