@@ -1,7 +1,8 @@
 """Anything else: tasks of `lm-eval` (EleutherAI's evaluation harness), run as a child process.
 
 Optional: `pip install lm-eval`.  What it logs of each sample is compared pairwise like every other benchmark, so
-a task needs a metric that is right or wrong for each sample (`acc`, `exact_match`, ...); the first such is taken.
+a task needs a metric that is right or wrong for each sample (`acc`, `exact_match`, ...); the first that is so for both
+models is taken.
 """
 
 import importlib.util
@@ -22,8 +23,10 @@ from bdpo.errors import UserError
 from bdpo.models.source import ModelSource
 from bdpo.progress import Progress
 
-Outcomes = Mapping[str, Mapping[str, bool]]
-"""Task to sample to whether the model is right."""
+Metrics = Mapping[str, Mapping[str, bool]]
+"""Metric to sample to whether the model is right, of those that are right or wrong for each sample, in their order."""
+Outcomes = Mapping[str, Metrics]
+"""Task to its metrics."""
 
 
 def harness_outcomes(
@@ -55,14 +58,31 @@ def harness_outcomes(
         "include": [digest_file(p) for p in settings.include]
     }
 
-    def run() -> dict[str, dict[str, bool]]:
+    def run() -> dict[str, Metrics]:
         progress.say(f"evaluate: lm-eval, {', '.join(settings.tasks)}, of {source.name}")
         with tempfile.TemporaryDirectory() as scratch:
             _run(settings, source, model.dtype, batch_size, Path(scratch))
             return {task: read_samples(task, Path(scratch)) for task in settings.tasks}
 
-    outcomes: Outcomes = kept_json(cache / "lm-eval" / f"{digest_value([identity, own])}.json", run)
+    outcomes: Outcomes = kept_json(cache / "lm-eval" / f"{digest_value([identity, own, 'every metric'])}.json", run)
     return outcomes
+
+
+def shared_outcomes(task: str, base: Metrics, aligned: Metrics) -> tuple[list[bool], list[bool]]:
+    """What both models make of the same samples, by one metric.
+
+    A score between 0 and 1 may be 0 or 1 for every sample of one model alone, so each by itself might take another.
+
+    Raises:
+        UserError: no metric is right or wrong for each sample of both.
+    """
+    metric = next((name for name in base if name in aligned), None)
+    if metric is None:
+        raise UserError(
+            f"evaluate.lm_eval: task {task!r} has no metric that is right or wrong for each sample of both models "
+            f"({', '.join(base)}; {', '.join(aligned)}); run it with lm-eval itself."
+        )
+    return list(base[metric].values()), [aligned[metric][sample] for sample in base[metric]]
 
 
 def shown_name(task: str, num_samples: int, limit: int | None) -> str:
@@ -88,8 +108,8 @@ def _run(settings: LmEvalSettings, source: ModelSource, dtype: str, batch_size: 
         raise UserError(f"lm-eval failed on {source.name} ({', '.join(settings.tasks)}): {lines[-1]}")
 
 
-def read_samples(task: str, folder: Path) -> dict[str, bool]:
-    """What lm-eval logged of a task: sample to whether it is right, by the first filter and metric.
+def read_samples(task: str, folder: Path) -> Metrics:
+    """What lm-eval logged of a task, by the first filter.
 
     Raises:
         UserError: nothing was logged (a group has to be named by its tasks), or no metric is right or wrong.
@@ -102,11 +122,14 @@ def read_samples(task: str, folder: Path) -> dict[str, bool]:
         raise UserError(f"evaluate.lm_eval: task {task!r} logged no samples; name the tasks of a group one by one.")
     first = samples[0].get("filter")
     samples = [sample for sample in samples if sample.get("filter") == first]
-    for metric in samples[0]["metrics"]:
-        values = [sample[metric] for sample in samples]
-        if all(value in (0, 1) for value in values):
-            return {str(sample["doc_id"]): bool(sample[metric]) for sample in samples}
-    raise UserError(
-        f"evaluate.lm_eval: task {task!r} has no metric that is right or wrong for each sample "
-        f"({', '.join(samples[0]['metrics'])}); run it with lm-eval itself."
-    )
+    found = {
+        metric: {str(sample["doc_id"]): bool(sample[metric]) for sample in samples}
+        for metric in samples[0]["metrics"]
+        if all(sample[metric] in (0, 1) for sample in samples)
+    }
+    if not found:
+        raise UserError(
+            f"evaluate.lm_eval: task {task!r} has no metric that is right or wrong for each sample "
+            f"({', '.join(samples[0]['metrics'])}); run it with lm-eval itself."
+        )
+    return found

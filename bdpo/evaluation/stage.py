@@ -12,7 +12,7 @@ from bdpo.config import EvaluateSettings, ModelSettings
 from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import Benchmark, load_benchmark
 from bdpo.evaluation.contamination import CONTAMINATION, find_contamination
-from bdpo.evaluation.harness import harness_outcomes, shown_name
+from bdpo.evaluation.harness import harness_outcomes, shared_outcomes, shown_name
 from bdpo.evaluation.judging import make_judge
 from bdpo.evaluation.outcomes import Outcome, Role, figures_of, judge_replies, rows_of
 from bdpo.evaluation.preference import held_out_pairs, ranked_right
@@ -108,17 +108,12 @@ def evaluate(
             )
             for role, own in sources.items()
         }
-        figures += [
-            compare(
-                shown_name(task, len(outcomes), settings.lm_eval.limit),
-                "accuracy",
-                list(outcomes.values()),
-                [harness["aligned"][task][sample] for sample in outcomes],
-                confidence=settings.confidence,
-                limited_from=None,
+        for task, metrics in harness["base"].items():
+            of_base, of_aligned = shared_outcomes(task, metrics, harness["aligned"][task])
+            name = shown_name(task, len(of_base), settings.lm_eval.limit)
+            figures.append(
+                compare(name, "accuracy", of_base, of_aligned, confidence=settings.confidence, limited_from=None)
             )
-            for task, outcomes in harness["base"].items()
-        ]
     figures = adjusted(figures)
     summary = pa.Table.from_pylist(summary_rows(figures), SUMMARY)
     failures = checks.evaluation_results(summary.to_pandas())

@@ -9,7 +9,7 @@ import pytest
 from bdpo.config import EvaluateSettings, ModelSettings
 from bdpo.config.evaluate import LmEvalSettings
 from bdpo.errors import UserError
-from bdpo.evaluation.harness import harness_outcomes, read_samples, shown_name
+from bdpo.evaluation.harness import harness_outcomes, read_samples, shared_outcomes, shown_name
 from bdpo.models.source import resolve_model
 from bdpo.progress import Silent
 from tests.tiny import save_tiny
@@ -40,7 +40,23 @@ def test_the_first_metric_that_is_right_or_wrong_under_the_first_filter(tmp_path
         for i, right in enumerate(rights)
     ]
     log(tmp_path, rows)
-    assert read_samples("t", tmp_path) == {"0": True, "1": False}
+    assert read_samples("t", tmp_path) == {"acc": {"0": True, "1": False}}
+
+
+def test_both_models_are_held_to_one_metric(tmp_path: Path) -> None:
+    """The base model's `rouge1` is 0 for every sample, as a metric that is right or wrong may be."""
+    found = []
+    for name, scores in (("base", (0.0, 0.0)), ("aligned", (0.0, 0.4))):
+        (tmp_path / name).mkdir()
+        rows: list[dict[str, object]] = [
+            {"doc_id": i, "filter": "none", "metrics": ["rouge1", "acc"], "rouge1": score, "acc": 1.0 - i}
+            for i, score in enumerate(scores)
+        ]
+        log(tmp_path / name, rows)
+        found.append(read_samples("t", tmp_path / name))
+    assert shared_outcomes("t", *found) == ([True, False], [True, False])
+    with pytest.raises(UserError, match=r"for each sample of both models \(rouge1; acc\)"):
+        shared_outcomes("t", {"rouge1": {"0": False}}, {"acc": {"0": True}})
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
@@ -88,7 +104,7 @@ def test_a_task_of_our_own_on_a_real_model(tmp_path: Path) -> None:
 
     found = run(["sums_of_this_test"])
     assert isinstance(found, dict)
-    assert found["sums_of_this_test"].keys() == {"0", "1", "2", "3"}
+    assert found["sums_of_this_test"]["acc"].keys() == {"0", "1", "2", "3"}
     (kept,) = (tmp_path / "cache").rglob("*.json")
     written = kept.stat().st_mtime_ns
     assert run(["sums_of_this_test"]) == found
