@@ -131,6 +131,8 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
         scored=scores is not None,
         trained_pairs=trained_pairs(training),
         all_pairs=training.summary["pairs"],
+        chosen_by_held_out="train.early_stopping.metric" in training.reads
+        and any(figure.metric == "preference_accuracy" for figure in evidence.figures),
         notes=training.summary.get("notes", []),
         benchmarks=_benchmark_rows(evidence),
         seen=sum(row["same"] for row in evidence.contamination),

@@ -170,6 +170,10 @@ and {{ "was" if cut == 1 else "were" }} asked without the beginning, the chat te
 not made with. Their errors are in no interval.</li>{% endif %}
 {% if attacked %}<li>Attacks are the fixed prompts of a file. An attacker who aims at this model anew will do better.
 </li>{% endif %}
+{% if chosen_by_held_out %}<li>The step whose weights the policy has was chosen by the validation split
+(<code>train.early_stopping</code>), and the held-out preference accuracy is of the same pairs: it is somewhat too
+good for the aligned model.</li>
+{% endif %}
 <li>One training run with one seed. Intervals are over prompts and say nothing of other seeds.</li>
 <li>Each prompt is one turn long; those of the published benchmarks are in English.</li>
 </ul>

@@ -9,13 +9,13 @@ from bdpo.artifacts.manifest import MANIFEST, Manifest, content_digest, list_fil
 from bdpo.artifacts.parquet import write_parquet
 
 
-def _manifest(folder: Path, stage: str, summary: dict[str, Any]) -> Path:
+def _manifest(folder: Path, stage: str, summary: dict[str, Any], reads: dict[str, Any]) -> Path:
     files = list_files(folder, without="scratch")
     manifest = Manifest(
         stage=stage,
         fingerprint=f"{stage}-fingerprint",
         run="small",
-        reads={"train.mi_floor": 0.05, "train.tau": 1.0, "train.batch_size": 2, "model.path": "<b>model</b>"},
+        reads={"train.mi_floor": 0.05, "train.tau": 1.0, "train.batch_size": 2, "model.path": "<b>model</b>"} | reads,
         inputs={},
         files=files,
         content=content_digest(files),
@@ -30,7 +30,7 @@ def _manifest(folder: Path, stage: str, summary: dict[str, Any]) -> Path:
 
 
 def small_artifacts(
-    root: Path, *, method: str = "bdpo", forms: dict[str, Any] | None = None, step: int = 3
+    root: Path, *, method: str = "bdpo", forms: dict[str, Any] | None = None, step: int = 3, **reads: Any
 ) -> dict[str, Path]:
     """Folders of ingestion, scoring and training: `pairs`, `scores` and `trained`.
 
@@ -39,6 +39,7 @@ def small_artifacts(
         method: of training.
         forms: its balance, scale and normalise; B-DPO's by default.
         step: whose weights the policy has, of batches of two.
+        reads: more settings for the manifests.
     """
     folders = {name: root / name for name in ("pairs", "scores", "trained")}
     for folder in folders.values():
@@ -62,5 +63,5 @@ def small_artifacts(
     trained = {"method": method, "forms": forms, "pairs": 6, "policy_of_step": step}
     summaries = {"pairs": {}, "scores": {}, "trained": trained}
     for (name, folder), stage in zip(folders.items(), ("ingest", "score", "train"), strict=True):
-        _manifest(folder, stage, summaries[name])
+        _manifest(folder, stage, summaries[name], reads)
     return folders

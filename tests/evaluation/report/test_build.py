@@ -19,7 +19,7 @@ from bdpo.evaluation.judging import RULES
 from bdpo.evaluation.outcomes import Outcome, Role, figures_of, judge_replies
 from bdpo.evaluation.report.build import Evidence, write_report
 from bdpo.evaluation.respond import Answers, Reply
-from bdpo.evaluation.summary import adjusted
+from bdpo.evaluation.summary import adjusted, compare
 from bdpo.progress import Silent
 from tests.evaluation.report.artifacts import small_artifacts
 
@@ -150,6 +150,18 @@ def test_a_policy_of_an_early_step_was_not_trained_on_all_pairs(tmp_path: Path) 
     write_report(evidence(tmp_path), workdir=tmp_path / "work", **small_artifacts(tmp_path / "artifacts", step=2))
     text = " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
     assert "4 of 6 pairs were trained on: the policy is of a step before the end of the first epoch." in text
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_held_out_pairs_that_chose_the_policy_are_named(tmp_path: Path, chosen: bool) -> None:
+    (tmp_path / "work").mkdir()
+    reads = {"train.early_stopping.metric": "eval_loss"} if chosen else {"train.early_stopping": None}
+    ranked = compare("validation pairs", "preference_accuracy", [True], [True], confidence=0.95, limited_from=None)
+    found = evidence(tmp_path)
+    found = found._replace(figures=adjusted([*found.figures, ranked]))
+    write_report(found, workdir=tmp_path / "work", **small_artifacts(tmp_path / "artifacts", **reads))
+    text = (tmp_path / "work" / "report.html").read_text()
+    assert ("the held-out preference accuracy is of the same pairs" in text) == chosen
 
 
 def test_without_scores_the_report_says_why_it_shows_no_mutual_information(tmp_path: Path) -> None:
