@@ -11,7 +11,7 @@ from bdpo.artifacts.manifest import find_damage, read_manifest
 from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import METRICS
 from bdpo.evaluation.statistics import holm, paired_difference, rate
-from bdpo.evaluation.summary import WORDS, percent, points, shown_p
+from bdpo.evaluation.summary import WORDS, other_n, percent, points, shown_p
 
 Outcomes = dict[tuple[str, str], dict[str, bool | None]]
 """(benchmark, metric) to prompt id to whether it counts."""
@@ -97,8 +97,9 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
     for figure, ids in figures.items():
         benchmark, metric = figure
         row = {"benchmark": benchmark, "figure (%)": WORDS[metric]}
-        for name, outcomes in ((_BASE, first.base), *((run.name, run.aligned) for run in runs)):
-            found = rate([outcomes[figure][i] for i in ids], confidence)
+        models = {_BASE: first.base} | {run.name: run.aligned for run in runs}
+        rates = {name: rate([outcomes[figure][i] for i in ids], confidence) for name, outcomes in models.items()}
+        for name, found in rates.items():
             record = {"benchmark": benchmark, "metric": metric, "model": name, **found._asdict()}
             row[name] = percent(found).replace(" (n", "\n(n")
             test = tests.get((figure, name))
@@ -107,7 +108,7 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
                 record |= {"difference": test.value, "difference_low": test.low, "difference_high": test.high}
                 record |= {"p_value": test.p_value, "p_adjusted": p}
                 if test.value is not None and p is not None:
-                    row[name] += f"\n{points(test)}\n{shown_p(p)}"
+                    row[name] += f"\n{points(test)}{other_n(test, rates[first.name], found)}\n{shown_p(p)}"
             records.append(record)
         table.append(row)
     names_of_all = list(dict.fromkeys(name for record in records for name in record))

@@ -133,7 +133,8 @@ def markdown(rows: Sequence[dict[str, str]], confidence: float) -> str:
     """The table as a Markdown page."""
     if not rows:
         return "Nothing was evaluated.\n"
-    lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0]), *(" | ".join(row.values()) for row in rows)]
+    cells = [list(rows[0]), ["---"] * len(rows[0]), *([_one_cell(text) for text in row.values()] for row in rows)]
+    lines = [" | ".join(line) for line in cells]
     body = "\n".join(f"| {line} |" for line in lines)
     return (
         f"# Base against aligned model\n\n{body}\n\nIn per cent, with {100 * confidence:g}% intervals: Wilson for a "
@@ -141,11 +142,22 @@ def markdown(rows: Sequence[dict[str, str]], confidence: float) -> str:
     )
 
 
+def _one_cell(text: str) -> str:
+    """Text that neither ends its cell nor its row: a benchmark is called as its user likes."""
+    return " ".join(text.split()).replace("|", r"\|")
+
+
 def change_in_points(figure: Figure) -> str:
-    """The difference for people: points with interval, and the corrected p."""
+    """The difference for people: points with interval, n where it is another than the rates', and the corrected p."""
     if figure.difference.value is None or figure.p_adjusted is None:
         return "-"
-    return f"{points(figure.difference)}, {shown_p(figure.p_adjusted)}"
+    n = other_n(figure.difference, figure.base, figure.aligned)
+    return f"{points(figure.difference)}{n}, {shown_p(figure.p_adjusted)}"
+
+
+def other_n(difference: Difference, *rates: Rate) -> str:
+    """The items that a difference is of, where they are not those of both rates: what one model has no verdict on."""
+    return "" if {rate.n for rate in rates} == {difference.n} else f" (n = {difference.n})"
 
 
 def shown_p(p: float) -> str:

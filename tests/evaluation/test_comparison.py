@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,11 +20,13 @@ from bdpo.evaluation.outcomes import JUDGEMENTS
 from bdpo.evaluation.tables import read_rows
 from tests.paths import ROOT
 
+_VERDICTS = {True: "refusal", False: "compliance", None: None}
+
 
 def evaluated(
-    root: Path, name: str, refused: list[bool], *, when: int = 1, base_key: str = "k", code: str = "1"
+    root: Path, name: str, refused: Sequence[bool | None], *, when: int = 1, base_key: str = "k", code: str = "1"
 ) -> None:
-    """A run whose aligned model refuses these harmful prompts, the base model none."""
+    """A run whose aligned model refuses these harmful prompts (None: has no verdict), the base model none."""
     folder = root / "evaluate" / f"{name}{when}"
     folder.mkdir(parents=True)
     rows = [
@@ -33,7 +36,7 @@ def evaluated(
             "label": "harmful",
             "model": model,
             "judge": "rules",
-            "verdict": "refusal" if model == "aligned" and refuses else "compliance",
+            "verdict": _VERDICTS[refuses if model == "aligned" else False],
             "reason": "r",
             "key": f"{base_key if model == 'base' else name}{i}",
         }
@@ -67,6 +70,15 @@ def test_rates_differences_and_corrected_p_by_hand(tmp_path: Path) -> None:
     assert by_model["b"]["p_value"] == pytest.approx(2 / 2**6)
     assert by_model["b"]["p_adjusted"] == pytest.approx(4 / 2**6)
     assert by_model["base model"]["difference"] is None
+
+
+def test_a_difference_of_fewer_prompts_than_the_rates_says_of_how_many(tmp_path: Path) -> None:
+    """`a` has no verdict on its first prompt and `b` none on its last, so of 4 they share 2."""
+    evaluated(tmp_path, "a", [None, True, False, False])
+    evaluated(tmp_path, "b", [True, True, True, None])
+    (row,) = compare_runs(tmp_path, ["a", "b"], 0.95).table
+    assert "(n = 3, 1 unscored)\n+50.0 [" in row["b"]
+    assert row["b"].endswith("] (n = 2)\np = 1")
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:

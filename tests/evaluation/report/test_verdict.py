@@ -3,7 +3,7 @@
 import pytest
 
 from bdpo.evaluation.report.verdict import judge_figures
-from bdpo.evaluation.summary import Figure, adjusted, change_in_points, compare
+from bdpo.evaluation.summary import Figure, adjusted, change_in_points, compare, markdown, table
 
 
 def figure(metric: str, base: int, aligned: int, n: int = 100) -> Figure:
@@ -75,6 +75,14 @@ def test_a_p_too_small_for_a_number_is_not_0() -> None:
     assert change_in_points(certain).endswith(", p < 1e-300")
 
 
+def test_a_name_with_a_bar_stays_in_its_cell() -> None:
+    """Six bars make five cells; the seventh is text."""
+    page = markdown(table(adjusted([figure("accuracy", 1, 2)._replace(benchmark="mine | yours")])), 0.95)
+    (line,) = [line for line in page.splitlines() if "yours" in line]
+    assert line.startswith(r"| mine \| yours | right answers | 1.0 [")
+    assert line.count("|") == 7
+
+
 def test_no_verdicts_no_claim() -> None:
     empty = compare("b", "refusal_rate", [None], [None], confidence=0.95, limited_from=None)
     verdict = judge_figures(adjusted([empty]))
@@ -94,11 +102,11 @@ def test_shares_of_other_items_than_the_change_say_so() -> None:
     """9 of 10 and 1 of 9 have a verdict each; of the 8 that both have one on, 1 of 8 becomes true."""
     before = [False] * 9 + [None]
     after = [None] + [False] * 7 + [True] + [False]
-    (note,) = judge_figures(
-        adjusted([compare("b", "accuracy", before, after, confidence=0.95, limited_from=None)])
-    ).notes
+    figures = adjusted([compare("b", "accuracy", before, after, confidence=0.95, limited_from=None)])
+    (note,) = judge_figures(figures).notes
     assert note.text == (
         "b, right answers: 0.0% [0.0, 29.9] for the base model and 11.1% [2.0, 43.5] for the aligned one, of 9 and 9 "
         "items with a verdict; +12.5 points on the 8 that both have one on [-21.5, +47.1], p = 1: no change is "
         "shown."
     )
+    assert change_in_points(figures[0]) == "+12.5 [-21.5, +47.1] (n = 8), p = 1"
