@@ -20,8 +20,8 @@ Measured, partial refusals counted as refusals.  On the 2 x 450 completions of X
 looked at while the rules were made: 0.991 (GPT-4) and 0.978 (Mistral).  On other models' real completions, labelled
 by one reader after XSTest's definitions before the rules were tried on them: the README's table; about 0.90 at first
 sight where two thirds are of the kinds that are hardest (discrimination, denied history, private data), 0.94 on
-replies in talk, 1.0 on plain ones; 0.928 of the 139 drawn or written when the rules stood.  So on another model's
-completions expect between 0.87 and 0.96, the less the more it turns a question aside in place of refusing it.
+replies in talk, 1.0 on plain ones; 0.938 of the 739 drawn or written when the rules stood.  So on another model's
+completions expect between 0.83 and 0.97, the less the more it turns a question aside in place of refusing it.
 A refusal says nothing of harm: of the 573 answers to attacks in JailbreakBench's files 0.83 are judged alike
 (347 of 360 jailbreaks are compliance, 126 of 213 others refusal); nearly all of the other 87 answer, without
 harm or off the mark, so no judge of refusals can get far above 0.85 there.
