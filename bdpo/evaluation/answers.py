@@ -6,7 +6,8 @@ import unicodedata
 _NUMBER = re.compile(
     r"(?:(?<![\w)\]])[-\u2212])?"  # a minus; after a digit, a letter or a bracket it is a dash or subtracts
     r"[$\u20ac\u00a3]?"
-    r"(?:\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d)|\d+)(?:\.\d+)?"
+    r"(?:(?:\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d)|\d+)(?:\.\d+)?"
+    r"|(?<![\w.)])\.\d+)"  # `.5`, as GSM8K's own solutions have it
 )
 _SIGNS = str.maketrans({"\u2212": "-", ",": None, "$": None, "\u20ac": None, "\u00a3": None})
 

@@ -24,6 +24,12 @@ from tests.paths import shared_data
         ("They are 1,2,3,18", "18", True),
         ("1,200,000", "1200000", True),
         ("1,00,000", "100000", True),
+        ("It costs $.50", "0.5", True),
+        ("It costs $.50", "50", False),
+        ("25 * .01 = .25", "25", False),
+        ("so -.5", "-0.5", True),
+        ("in No.5", "5", True),
+        ("up to ...5", "5", True),
         ("", "18", False),
     ],
 )
