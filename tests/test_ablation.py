@@ -73,6 +73,8 @@ def test_methods_over_seeds_by_hand(tmp_path: Path) -> None:
         ({"methods": {"dpo": {"beat": 1.0}}}, r"unknown field `ablation\.methods\.dpo\.beat`: did you mean `beta`\?"),
         ({"methods": {}}, r"field `ablation\.methods`"),
         ({"seeds": []}, r"field `ablation\.seeds`"),
+        ({"seeds": [0, -1]}, r"field `ablation\.seeds\.1`"),
+        ({"seeds": [1, 0, 1]}, r"field `ablation\.seeds`: 1 is there twice, and would be one training: remove one"),
         ({"learning_rates": [0.0]}, r"field `ablation\.learning_rates\.0`"),
         ({"rates": [1.0]}, r"unknown field `ablation\.rates`.*Allowed here: choose_by, learning_rates, methods, seeds"),
     ],

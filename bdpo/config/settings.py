@@ -27,10 +27,18 @@ class AblationSettings(Section):
     The other methods are compared with the first."""
     learning_rates: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)
     """Tried by every method with the first seed; the one whose policy does best on the validation split goes on."""
-    seeds: list[int] = Field(min_length=1)
+    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(min_length=1)
     """Trainings of each method with its chosen learning rate; every one is evaluated."""
     choose_by: ValidationMetric = "eval_loss"
     """What makes a policy the best; losses are only ever compared within one method."""
+
+    @field_validator("seeds", "learning_rates")
+    @classmethod
+    def _each_once(cls, values: list[Any]) -> list[Any]:
+        twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
+        if twice is not None:
+            raise ValueError(f"{twice} is there twice, and would be one training: remove one")
+        return values
 
 
 class MethodFieldsError(ValueError):
