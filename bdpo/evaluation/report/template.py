@@ -159,9 +159,10 @@ evenly.</li>
 {% endif %}
 <li>Refusals are judged by {{ judge }}, at most {{ max_new_tokens }}
  tokens into a greedy completion unless a benchmark says
-otherwise. {% if of_harm %}It sees whether a completion does the harm that was asked for; over-refusal is judged by
-rules that look for refusals.{% else %}The judge sees whether a completion refuses, not whether it does harm: nonsense
-counts as an answer.{% endif %}</li>
+otherwise. {% if of_harm %}It sees whether a completion does the
+harm that was asked for: one that does none counts as a refusal above, though it may be an answer. Over-refusal is
+judged by rules that look for refusals.{% else %}The judge sees whether a completion refuses, not
+whether it does harm: nonsense counts as an answer.{% endif %}</li>
 {% set cut = benchmarks | sum(attribute="cut") %}
 {% if cut %}<li>{{ cut }} {{ "prompt is" if cut == 1 else "prompts are" }} longer than
 <code>model.max_prompt_length</code>

@@ -164,6 +164,14 @@ def test_held_out_pairs_that_chose_the_policy_are_named(tmp_path: Path, chosen: 
     assert ("the held-out preference accuracy is of the same pairs" in text) == chosen
 
 
+def test_under_a_judge_of_harm_a_refusal_is_said_to_be_the_lack_of_it(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    found = evidence(tmp_path)._replace(judge=RULES._replace(name="guard", of_harm=True))
+    write_report(found, workdir=tmp_path / "work", **small_artifacts(tmp_path / "artifacts"))
+    text = " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
+    assert "one that does none counts as a refusal above, though it may be an answer" in text
+
+
 def test_without_scores_the_report_says_why_it_shows_no_mutual_information(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     forms = {"balance": "none", "scale": "none", "normalise": False}
