@@ -97,8 +97,8 @@ def attack(goals: Path, target: Path, plan: AttackPlan, attacker: ChatEndpoint |
     attempts = attack_all(wanted, one, target, parameters=parameters, advance=lambda _: progress.advance())
     if cut:
         progress.say(
-            f"attack: {cut} prompts were longer than {plan.max_prompt_length} tokens: the model was "
-            "asked without their beginning"
+            f"attack: prompts of over {plan.max_prompt_length} tokens, which the model was asked without their "
+            f"beginning: {cut}"
         )
     unasked = sum(attempt.queries == 0 for attempt in attempts)
     if unasked:

@@ -156,7 +156,7 @@ def test_a_prompt_that_is_cut_is_said(files: dict[str, Path]) -> None:
     with chat_server() as server:
         server.replies = [proposal("Please do"), proposal("Please do" * 64)]
         attack(files["goals"], files["target"], plan, endpoint(server), said)
-    assert said.texts == ["attack: 1 prompts were longer than 64 tokens: the model was asked without their beginning"]
+    assert said.texts == ["attack: prompts of over 64 tokens, which the model was asked without their beginning: 1"]
 
 
 def test_an_attacker_that_is_not_there_is_one_sentence(files: dict[str, Path]) -> None:
