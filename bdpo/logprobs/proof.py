@@ -25,6 +25,8 @@ _PROMPT, _RESPONSES, _NEIGHBOUR = 256, (40, 24), (9, 5)
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15}
 """Largest mean difference over a response, in nats a token.  With the embedded model and random tokens, rounding
 gives 4e-6 and 0.03; wrong attention or wrong positions give 0.4 and more."""
+_KNOWN_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
+"""Kinds of layers, in `transformers`' names, that see all tokens before them or those in a window that is declared."""
 _FOLLOWING_LENGTH = ("longrope", "dynamic")
 """Kinds of rotary embedding, in `transformers`' names, whose frequencies depend on the longest row of a pass."""
 
@@ -33,8 +35,9 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
     """The packed layout where this model computes it rightly, else the plain one.
 
     One random pair, beside a shorter neighbour, goes through the layout and through one-row forwards
-    of the whole model; it is longer than an attention window that rows can exceed.  For the packed
-    layout the model's attention is replaced, which changes nothing for whatever is not packed.
+    of the whole model; it is longer than an attention window that rows can exceed, and as long as rows can
+    be where layers may choose what to attend to once there is enough.  For the packed layout the model's
+    attention is replaced, which changes nothing for whatever is not packed.
 
     Args:
         model: in eval mode.
@@ -130,6 +133,8 @@ def _whole_forwards(model: PreTrainedModel, row: Row) -> list[Tensor]:
 def _random_rows(model: PreTrainedModel, max_length: int | None) -> tuple[Row, Row]:
     config = model.config.get_text_config()
     trial = _PROMPT + max(_RESPONSES)
+    if max_length is not None and not set(getattr(config, "layer_types", None) or []) <= _KNOWN_LAYERS:
+        trial = max(trial, max_length)
     window = _window(config)
     if window is not None:
         trial = max(trial, window + 2 * max(_RESPONSES))
