@@ -46,7 +46,7 @@ def main() -> None:
         for row in json.loads(Path(task["rows"]).read_text(encoding="utf-8"))
     ]
     empty = null_prompt(tokenizer, max_prompt_length=longest_prompt)
-    keys, sequences = name_sequences(pairs, empty, "benchmark")
+    keys, sequences = name_sequences(pairs, empty, "benchmark", max_length=task["max_length"])
     conditional = {key for pair in keys for key in (pair.chosen_key, pair.rejected_key)}
     layout = choose_layout(model, print, max_length=task["max_length"])
     result: dict[str, Any] = {}

@@ -32,7 +32,7 @@ class KeyedRow(NamedTuple):
 
 
 def name_sequences(
-    pairs: Sequence[TokenizedPair], null_prompt: tuple[int, ...], scorer_digest: str
+    pairs: Sequence[TokenizedPair], null_prompt: tuple[int, ...], scorer_digest: str, *, max_length: int
 ) -> tuple[list[PairKeys], dict[str, TokenSequence]]:
     """The sequences of pairs, with and without their prompt.
 
@@ -40,6 +40,8 @@ def name_sequences(
         pairs: tokenised pairs.
         null_prompt: what takes the prompt's place in the unconditional pass.
         scorer_digest: who is to score.
+        max_length: longest prompt plus response, in tokens.  The null prompt may be longer than a prompt, by the
+            template's own system turn, and is then cut from its start like any prompt.
 
     Returns:
         The keys of each pair, and every sequence once by its key.
@@ -47,6 +49,7 @@ def name_sequences(
     sequences: dict[str, TokenSequence] = {}
 
     def name(prompt: tuple[int, ...], response: tuple[int, ...]) -> str:
+        prompt = prompt[-(max_length - len(response)) :]
         key = sequence_key(prompt, response, scorer_digest)
         sequences[key] = TokenSequence(prompt, response)
         return key

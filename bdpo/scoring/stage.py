@@ -103,7 +103,8 @@ def _read(scoring: Scoring) -> _Asked:
     scorer = Scorer(source.weights_digest, model.dtype, model.attention, model.trust_remote_code).digest
     table = pq.read_table(scoring.pairs / "pairs.parquet")
     empty = null_prompt(tokenizer, max_prompt_length=model.max_prompt_length)
-    keys, sequences = name_sequences(_tokenize(tokenizer, table, model), empty, scorer)
+    pairs = _tokenize(tokenizer, table, model)
+    keys, sequences = name_sequences(pairs, empty, scorer, max_length=model.max_length)
     return _Asked(table, keys, sequences, empty, scorer)
 
 

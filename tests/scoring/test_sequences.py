@@ -10,11 +10,12 @@ from bdpo.layout.rows import Layout, Row
 from bdpo.scoring.sequences import TokenSequence, name_sequences, share_prompts
 
 NULL = (9,)
+MAX_LENGTH = 1000
 IDS = st.lists(st.integers(0, 3), min_size=1, max_size=4).map(tuple)
 
 
 def test_a_pair_asks_for_four_sequences() -> None:
-    (keys,), sequences = name_sequences([TokenizedPair((1, 2), (3,), (4, 5))], NULL, "scorer")
+    (keys,), sequences = name_sequences([TokenizedPair((1, 2), (3,), (4, 5))], NULL, "scorer", max_length=MAX_LENGTH)
     assert [sequences[key] for key in keys] == [
         TokenSequence((1, 2), (3,)),
         TokenSequence((1, 2), (4, 5)),
@@ -26,7 +27,7 @@ def test_a_pair_asks_for_four_sequences() -> None:
 def test_what_pairs_have_in_common_is_asked_for_once() -> None:
     """Two pairs with one prompt and one response in common: three responses, with the prompt and without."""
     pairs = [TokenizedPair((1, 2), (3,), (4, 5)), TokenizedPair((1, 2), (4, 5), (6,))]
-    keys, sequences = name_sequences(pairs, NULL, "scorer")
+    keys, sequences = name_sequences(pairs, NULL, "scorer", max_length=MAX_LENGTH)
     assert len(sequences) == 6
     assert keys[0].rejected_key == keys[1].chosen_key
     shared = share_prompts(sequences, token_budget=512, layout=Layout.PACKED)
@@ -36,15 +37,31 @@ def test_what_pairs_have_in_common_is_asked_for_once() -> None:
 
 
 def test_the_boundary_between_prompt_and_response_is_part_of_the_key() -> None:
-    keys, _ = name_sequences([TokenizedPair((1, 2), (3,), (2, 3)), TokenizedPair((1,), (2, 3), (3,))], NULL, "scorer")
+    keys, _ = name_sequences(
+        [TokenizedPair((1, 2), (3,), (2, 3)), TokenizedPair((1,), (2, 3), (3,))], NULL, "scorer", max_length=MAX_LENGTH
+    )
     assert keys[0].chosen_key != keys[1].chosen_key
 
 
 def test_another_scorer_gives_other_keys() -> None:
     pair = TokenizedPair((1, 2), (3,), (4, 5))
-    (one,), _ = name_sequences([pair], NULL, "one")
-    (other,), _ = name_sequences([pair], NULL, "other")
+    (one,), _ = name_sequences([pair], NULL, "one", max_length=MAX_LENGTH)
+    (other,), _ = name_sequences([pair], NULL, "other", max_length=MAX_LENGTH)
     assert not set(one) & set(other)
+
+
+def test_a_null_prompt_that_is_longer_than_the_prompt_is_cut_from_its_start_where_the_response_leaves_less_room() -> (
+    None
+):
+    """As where the template's own system turn is longer than the row's: no sequence exceeds 6 tokens."""
+    pair = TokenizedPair((1, 2), (3, 3, 3, 3), (4, 5))
+    (keys,), sequences = name_sequences([pair], (6, 7, 8, 9), "scorer", max_length=6)
+    assert [sequences[key] for key in keys] == [
+        TokenSequence((1, 2), (3, 3, 3, 3)),
+        TokenSequence((1, 2), (4, 5)),
+        TokenSequence((8, 9), (3, 3, 3, 3)),
+        TokenSequence((6, 7, 8, 9), (4, 5)),
+    ]
 
 
 def test_many_responses_to_a_prompt_fill_rows_up_to_a_length() -> None:
@@ -67,7 +84,7 @@ def test_where_rows_are_done_the_rest_form_the_rows_that_they_would_have_formed(
     texts: list[tuple[tuple[int, ...], tuple[int, ...]]], token_budget: int, layout: Layout, data: st.DataObject
 ) -> None:
     pairs = [TokenizedPair(prompt * 60, response, (*response, 4)) for prompt, response in texts]
-    _, sequences = name_sequences(pairs, NULL, "scorer")
+    _, sequences = name_sequences(pairs, NULL, "scorer", max_length=MAX_LENGTH)
     share = partial(share_prompts, token_budget=token_budget, layout=layout)
     rows = share(sequences)
     assert sorted(key for row in rows for key in row.keys) == sorted(sequences)
