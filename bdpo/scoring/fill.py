@@ -1,7 +1,8 @@
 """Filling the cache of scored sequences: whatever is missing goes through the model, a shard at a time."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,10 +42,11 @@ class Scoring:
     progress: Progress
 
 
-def fill(
+@contextmanager
+def filled(
     scoring: Scoring, shards: Shards, sequences: Mapping[str, TokenSequence], *, beside_others: bool
-) -> dict[str, TokenSequence]:
-    """Score what no shard has.
+) -> Iterator[dict[str, TokenSequence]]:
+    """Score what no shard has; nobody takes it out again while the block runs.
 
     Args:
         scoring: with what.
@@ -52,7 +54,7 @@ def fill(
         sequences: what is asked for, by key.
         beside_others: others may do their shares of the same work in the same folder meanwhile.
 
-    Returns:
+    Yields:
         What was scored.
 
     Raises:
@@ -90,7 +92,7 @@ def fill(
         if wanted:
             score = _score_in_processes if scoring.settings.processes > 1 else _score_here
             score(scoring, shards, wanted, kept)
-    return wanted
+        yield wanted
 
 
 def _find(

@@ -1,7 +1,8 @@
 """Stage 2, score: the log-probs of every response under the reference model, with and without its prompt."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from bdpo.layout import TokenizedPair, Untokenizable, null_prompt, tokenize_pair
 from bdpo.logprobs import Scorer
 from bdpo.models.loading import load_tokenizer
 from bdpo.schemas import Checks
-from bdpo.scoring.fill import Scoring, fill
+from bdpo.scoring.fill import Scoring, filled
 from bdpo.scoring.merge import merge
 from bdpo.scoring.parallel import BadLogprob
 from bdpo.scoring.sequences import PairKeys, TokenSequence, name_sequences
@@ -42,14 +43,14 @@ def score(scoring: Scoring, checks: Checks) -> dict[str, Any]:
     started = time.monotonic()
     asked = _read(scoring)
     shards = Shards(scoring.cache / asked.scorer)
-    wanted = _fill(scoring, asked, shards, asked.sequences, beside_others=False)
     workdir = scoring.workdir
     table, keys = asked.table, asked.keys
     for name in PairKeys._fields:
         table = table.append_column(name, pa.array([getattr(pair, name) for pair in keys], pa.string()))
     defaults = TrainSettings()
     weights = weights_sql(forms=method_forms("bdpo"), mi_floor=defaults.mi_floor, tau=defaults.tau)
-    gathered = merge(workdir / "scores.duckdb", pairs=table, shards=shards.paths(), weights=weights)
+    with _filled(scoring, asked, shards, asked.sequences, beside_others=False) as wanted:
+        gathered = merge(workdir / "scores.duckdb", pairs=table, shards=shards.paths(), weights=weights)
     frame = gathered.drop_columns(["prompt", "chosen", "rejected"]).to_pandas()
     failures = checks.scored_pairs(frame)
     checks.write_docs(workdir / "data_docs")
@@ -83,8 +84,8 @@ def score_share(scoring: Scoring, share: Share) -> dict[str, int]:
     """
     asked = _read(scoring)
     own = share.take(asked.sequences, asked.null_prompt)
-    wanted = _fill(scoring, asked, Shards(scoring.cache / asked.scorer), own, beside_others=True)
-    return {"sequences": len(own), "sequences_scored": len(wanted), "sequences_reused": len(own) - len(wanted)}
+    with _filled(scoring, asked, Shards(scoring.cache / asked.scorer), own, beside_others=True) as wanted:
+        return {"sequences": len(own), "sequences_scored": len(wanted), "sequences_reused": len(own) - len(wanted)}
 
 
 class _Asked(NamedTuple):
@@ -108,12 +109,14 @@ def _read(scoring: Scoring) -> _Asked:
     return _Asked(table, keys, sequences, empty, scorer)
 
 
-def _fill(
+@contextmanager
+def _filled(
     scoring: Scoring, asked: _Asked, shards: Shards, sequences: Mapping[str, TokenSequence], *, beside_others: bool
-) -> dict[str, TokenSequence]:
-    """`fill`, and a log-prob that is none named by its pair."""
+) -> Iterator[dict[str, TokenSequence]]:
+    """`filled`, and a log-prob that is none named by its pair."""
     try:
-        return fill(scoring, shards, sequences, beside_others=beside_others)
+        with filled(scoring, shards, sequences, beside_others=beside_others) as wanted:
+            yield wanted
     except BadLogprob as problem:
         raise _not_finite(problem, asked) from problem
 

@@ -3,11 +3,14 @@
 import shutil
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from filelock import FileLock, Timeout
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from bdpo.config import load_config
@@ -17,6 +20,7 @@ from bdpo.logprobs import response_logps
 from bdpo.logprobs.proof import _random_rows
 from bdpo.pipeline import Pipeline
 from bdpo.progress import Silent
+from bdpo.scoring.merge import merge
 from data_checks import GreatExpectationsChecks
 from tests.scoring.runs import made, score, scores, shards_in
 from tests.tiny import CHATML, tiny_model, tiny_tokenizer
@@ -111,6 +115,24 @@ def test_forced_scores_are_computed_again_and_no_others(tmp_path: Path) -> None:
     shards = shards_in(tmp_path / "artifacts" / "cache" / "sequences")
     keys = [key for path in shards for key in pq.read_table(path)["key"].to_pylist()]
     assert len(keys) == len(set(keys)) == more["sequences"]
+
+
+def test_nobody_takes_scores_out_again_before_they_are_gathered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of other pairs that forces the stage waits for the scorer's lock, to delete shards once it has it."""
+    gathered = []
+
+    def gathering(path: Path, **arguments: Any) -> pa.Table:
+        (lock,) = (tmp_path / "artifacts" / "cache" / "sequences").glob("*.lock")
+        with pytest.raises(Timeout):
+            FileLock(lock).acquire(timeout=0)
+        gathered.append(path)
+        return merge(path, **arguments)
+
+    monkeypatch.setattr("bdpo.scoring.stage.merge", gathering)
+    score(tiny_run(tmp_path, 6))
+    assert gathered
 
 
 def test_only_new_tokens_go_through_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
