@@ -126,7 +126,9 @@ def _sdpa(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale:
     """Causal where there is no mask."""
     groups = query.shape[1] // key.shape[1]
     on_cpu = query.device.type == "cpu"
-    if on_cpu and query.dtype == torch.bfloat16 and torch.is_grad_enabled() and query.requires_grad:
+    has_gradient = torch.is_grad_enabled() and query.requires_grad
+    # The kernel takes values as wide as keys alone, which DeepSeek's are not.
+    if on_cpu and query.dtype == torch.bfloat16 and has_gradient and value.shape[-1] == key.shape[-1]:
         output: Tensor = _BFloat16OnCpu.apply(query, key, value, mask, scale)  # type: ignore[no-untyped-call]
         return output
     if groups > 1 and mask is not None and not on_cpu:

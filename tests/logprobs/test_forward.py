@@ -253,6 +253,19 @@ def test_the_gradient_of_bfloat16_attention_is_that_of_float32_within_its_roundi
             torch.testing.assert_close(mine.float(), wanted, atol=0.02, rtol=0.02)
 
 
+def test_bfloat16_attention_has_a_gradient_where_values_are_narrower_than_keys() -> None:
+    """As DeepSeek's multi-head latent attention has them."""
+    generator = torch.Generator().manual_seed(0)
+    exact = [torch.randn(1, 4, 7, width, generator=generator).requires_grad_() for width in (12, 12, 8)]
+    rounded = [x.detach().bfloat16().requires_grad_() for x in exact]
+    found, expected = (
+        torch.autograd.grad(attention._sdpa(*x, None, 0.3).float().sum(), x)  # type: ignore[arg-type, call-arg]
+        for x in (rounded, exact)
+    )
+    for mine, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine.float(), wanted, atol=0.05, rtol=0.05)
+
+
 @given(
     ROWS.map(lambda rows: [Row(p, r) for p, r in rows]), st.integers(1, 60), st.sampled_from(Layout), st.integers(0, 4)
 )
