@@ -23,10 +23,10 @@ Message = Mapping[str, str]
 _PROBE = "bdpo-probe"
 _SAME_DAY = (
     "{%- macro strftime_now(format) -%}{{ format | replace('%d', '26') | replace('%b', 'Jul') | replace('%B', 'July') "
-    "| replace('%m', '07') | replace('%y', '24') | replace('%Y', '2024') | replace('%A', 'Friday') }}{%- endmacro %}"
+    "| replace('%m', '07') | replace('%y', '24') | replace('%Y', '2024') | replace('%A', 'Friday') }}{%- endmacro %}\n"
 )
 """Before a template that writes today's date (Llama 3.2's, SmolLM3's): it writes that of Llama 3.2's own default, for a
-pair has the same tokens every day."""
+pair has the same tokens every day.  Its line break is not written: the template begins a line, as it does alone."""
 _PAIRS_AT_A_TIME = 256
 _Text = tuple[Sequence[Message], str, str]
 """Prompt, chosen and rejected."""

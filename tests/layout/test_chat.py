@@ -126,6 +126,15 @@ def test_a_template_that_writes_the_date_writes_the_same_every_day() -> None:
     assert found.prompt_ids == ids(f"26 Jul 2024\n{START}user\nHi{END}\n{START}assistant\n")
 
 
+@pytest.mark.parametrize(("lead", "written"), [("\n", "\n"), ("  {% if true %}{% endif %}", ""), ("{# dated #}\n", "")])
+def test_a_template_that_writes_the_date_begins_as_it_does_alone(lead: str, written: str) -> None:
+    """Templates keep a line break at their start, and drop the spaces before a tag that begins a line."""
+    found = pair(USER, template=lead + "{{ strftime_now('%Y') }} " + CHATML)
+    assert found.prompt_ids == ids(f"{written}2024 {START}user\nHi{END}\n{START}assistant\n")
+    alone = pair(USER, template=lead + CHATML)
+    assert alone.prompt_ids == ids(f"{written}{START}user\nHi{END}\n{START}assistant\n")
+
+
 def test_several_turns_stand_in_the_prompt_and_only_the_last_answer_is_scored() -> None:
     prompt = [*USER, {"role": "assistant", "content": "Hello"}, {"role": "user", "content": "Why?"}]
     found = pair(prompt)
