@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from bdpo.errors import UserError
@@ -81,5 +81,5 @@ def sum_logps(token_logps: Tensor, response_lengths: Sequence[int]) -> Tensor:
 
 def _decoder(model: Any) -> Any:
     decoder = model.get_decoder()
-    # Llama 4 names itself as its own decoder.
-    return model.model if decoder is model else decoder
+    # Llama 4 names itself as its own decoder, ModernBERT its output layer.
+    return model.model if decoder is model or isinstance(decoder, nn.Linear) else decoder

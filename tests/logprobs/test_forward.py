@@ -352,6 +352,16 @@ def test_a_model_that_gives_no_numbers_is_not_taken_for_an_unknown_one() -> None
         choose_layout(model, print)
 
 
+def test_a_model_that_does_more_than_its_output_layer_is_refused_in_a_sentence() -> None:
+    """ModernBERT's decoder has layers between its hidden states and its output layer, which it calls its decoder."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("modernbert-decoder", **_SMALL)).eval()
+    with pytest.raises(
+        UserError, match=r"\(modernbert-decoder\) turns hidden states into logits in a way that bdpo does"
+    ):
+        choose_layout(model, print, max_length=64)
+
+
 @pytest.mark.parametrize(
     ("architecture", "rope", "limits"),
     [
