@@ -49,7 +49,7 @@ def name_sequences(
     sequences: dict[str, TokenSequence] = {}
 
     def name(prompt: tuple[int, ...], response: tuple[int, ...]) -> str:
-        prompt = prompt[-(max_length - len(response)) :]
+        prompt = prompt[max(len(prompt) + len(response) - max_length, 0) :]
         key = sequence_key(prompt, response, scorer_digest)
         sequences[key] = TokenSequence(prompt, response)
         return key
