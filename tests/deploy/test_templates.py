@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +80,20 @@ def test_the_image_has_the_locked_versions_and_the_deployments_their_pools() -> 
     for entry in read["deployments"]:
         file, _, flow = entry["entrypoint"].partition(":")
         assert f"def {flow}(" in (ROOT / Path(file)).read_text()
+
+
+def test_the_image_gets_every_file_of_the_project() -> None:
+    """In Docker's patterns `**/` is any folders or none, and what is left out takes all below it along."""
+    lines = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    regular = [
+        re.escape(line).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*") + "(?:/.*)?"
+        for line in lines
+        if line and not line.startswith("#")
+    ]
+    left_out = re.compile("|".join(regular))
+    assert left_out.fullmatch("bdpo/data/__pycache__/x.pyc")
+    assert left_out.fullmatch("artifacts/bdpo.duckdb")
+    tracked = subprocess.run(["/usr/bin/env", "git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode != 0:
+        pytest.skip("this is no checkout of git")
+    assert not [name for name in tracked.stdout.splitlines() if left_out.fullmatch(name)]
