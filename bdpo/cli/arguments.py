@@ -7,6 +7,9 @@ import typer
 
 ConfigArgument = Annotated[Path, typer.Argument(help="A YAML config, such as configs/demo.yaml.")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another value for a field: train.beta=0.2.")
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Another value for a field, such as train.beta=0.2; again for more."
+    ),
 ]
 ArtifactsOption = Annotated[Path, typer.Option(help="The folder of artifacts.")]

@@ -39,7 +39,9 @@ def judge(
     completions: Annotated[Path, typer.Argument(help="CSV or JSONL with the columns prompt and completion.")],
     output: Annotated[Path, typer.Option(help="Gets the same rows with verdict and reason; .csv or .jsonl.")],
     judge: Annotated[JudgeName, typer.Option(help="Who decides.")] = JudgeName.rules,
-    url: Annotated[str | None, typer.Option(help="With --judge endpoint: its base address.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="With --judge endpoint: its base address; its key is in OPENAI_API_KEY.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="An endpoint's name of the judge; a classifier's folder or hub name.")
     ] = None,
@@ -76,7 +78,9 @@ def attack(
     goals: Annotated[Path, typer.Argument(help="CSV or JSONL with goal and target, such as AdvBench.")],
     output: Annotated[Path, typer.Option(help="Gets the attempts, as JSON that a benchmark reads.")],
     model: Annotated[str, typer.Option(help="The attacked model: a policy's folder, a hub name, embedded.")],
-    url: Annotated[str | None, typer.Option(help="pair: base address of the attacker's endpoint.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="pair: base address of the attacker's endpoint; its key is in OPENAI_API_KEY.")
+    ] = None,
     attacker: Annotated[str | None, typer.Option(help="pair: the attacker's name there.")] = None,
     requests_per_minute: Annotated[
         float, typer.Option(min=0.001, help="pair: most requests to the attacker, a minute.")

@@ -31,7 +31,7 @@ def run(
     only: Annotated[StageName | None, typer.Option(help="Run this stage alone.")] = None,
     force: Annotated[
         list[StageName] | None,
-        typer.Option(help="Compute this stage anew though it is cached; score scores every pair again."),
+        typer.Option(help="Compute this stage anew though it is cached (score: every pair); again for more."),
     ] = None,
     overrides: SetOption = None,
     with_inputs: Annotated[bool, typer.Option("--with-inputs", help="With --only: run missing inputs first.")] = False,
