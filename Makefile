@@ -1,6 +1,6 @@
 # make setup             the virtual environment .venv with bdpo in it, and the embedded model
 # make demo              the four stages on the embedded model and the project's own data
-# make ablation HH=FILE  all methods on the same pairs, compared; one to two hours
+# make ablation HH=FILE  all methods on the same pairs, compared; two hours or more
 # make check             ruff and mypy
 # make test              the fast suite, two tests at a time
 # make slow-test         the long tests
