@@ -1,5 +1,6 @@
 """Settings of the whole suite."""
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,13 @@ settings.load_profile("bdpo")
 def _own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Trainings of tests that run side by side do not wait for each other's device."""
     tempfile.tempdir = os.environ["TMPDIR"] = str(tmp_path_factory.mktemp("tmp"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_collections() -> None:
+    """Each stage ends in a collection, which would look at the hundreds of thousands of objects of all imports."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
