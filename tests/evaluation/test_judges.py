@@ -242,9 +242,9 @@ def test_an_opening_refusal_survives_whatever_follows(rest: str) -> None:
 def test_a_long_text_is_judged_quickly() -> None:
     turns = ("i'm an ai ", "sorry but ", "as an a ", '"a b c d ', "A: b\n", "the idea ", "explain what ", "why are ")
     for text in (turn * 4000 for turn in turns):
-        started = time.perf_counter()
+        started = time.process_time()
         judge_refusal(text, text)
-        assert time.perf_counter() - started < 2
+        assert time.process_time() - started < 2, "of the CPU, whatever else runs"
 
 
 @pytest.mark.parametrize("model", ["mistralinstruct", "gpt4"])
