@@ -8,17 +8,18 @@ from pathlib import Path
 from tests.paths import ROOT
 
 
-def environment_of(home: Path) -> dict[str, str]:
-    """Prefect's own files lie in a folder of the test's, and no server is named."""
+def environment_of(home: Path, server: str | None = None) -> dict[str, str]:
+    """Prefect's own files lie in a folder of the test's, and no server is named but the test's."""
     environment = os.environ | {"PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     environment.pop("PREFECT_API_URL", None)
-    return environment
+    return environment if server is None else environment | {"PREFECT_API_URL": server}
 
 
-def bdpo(*arguments: object, home: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+def bdpo(*arguments: object, home: Path, server: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; a run without a server starts one for itself, which takes seconds."""
     command = [sys.executable, "-m", "bdpo.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment_of(home), check=False, timeout=300)
+    environment = environment_of(home, server)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
 
 
 def sentence(result: subprocess.CompletedProcess[str]) -> str:

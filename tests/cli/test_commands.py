@@ -1,18 +1,42 @@
 """The commands as a user meets them: real processes, exit codes, one sentence for a mistake."""
 
 import json
+import os
+import signal
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.cli.command import bdpo, sentence
+from flows.up import _start, _wait_until_healthy
+from tests.cli.command import bdpo, environment_of, sentence
+from tests.paths import ROOT
 from tests.tiny_run import tiny_run
 
 
-def test_a_whole_run_then_a_cached_one_then_questions(tmp_path: Path, home: Path) -> None:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Prefect server that most runs here have together."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+    quiet = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    running = _start(command, environment_of(tmp_path_factory.mktemp("server")) | quiet, ROOT)
+    try:
+        _wait_until_healthy(f"http://127.0.0.1:{port}/api/health", running)
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+
+
+def test_a_whole_run_then_a_cached_one_then_questions(tmp_path: Path, home: Path, server: str) -> None:
+    """The first with a server of its own."""
     config = tiny_run(tmp_path)
     first = bdpo("run", config, home=home)
     assert first.returncode == 0, first.stderr
@@ -21,10 +45,10 @@ def test_a_whole_run_then_a_cached_one_then_questions(tmp_path: Path, home: Path
     (report,) = (tmp_path / "artifacts" / "evaluate").glob("*/report.html")
     assert f"report    {report}" in first.stdout
     assert "Traceback" not in first.stdout + first.stderr
-    again = bdpo("run", config, home=home)
+    again = bdpo("run", config, home=home, server=server)
     assert again.returncode == 0, again.stderr
     assert again.stdout.count(" cached ") == 4
-    only = bdpo("run", config, "--only", "ingest", "--force", "ingest", home=home)
+    only = bdpo("run", config, "--only", "ingest", "--force", "ingest", home=home, server=server)
     assert only.returncode == 0, only.stderr
     assert "computed" in only.stdout
     planned = bdpo("plan", config, "--set", "train.beta=0.2", home=home)
@@ -42,20 +66,20 @@ def test_a_whole_run_then_a_cached_one_then_questions(tmp_path: Path, home: Path
     assert "scored_pairs" in wrong.stderr
 
 
-def test_mistakes_get_one_sentence(tmp_path: Path, home: Path) -> None:
+def test_mistakes_get_one_sentence(tmp_path: Path, home: Path, server: str) -> None:
     config = tiny_run(tmp_path, num_pairs=4)
     gone = sentence(bdpo("run", tmp_path / "gone.yaml", home=home))
     assert gone == f"error: {tmp_path}/gone.yaml: there is no such config file."
     unknown = sentence(bdpo("run", config, "--set", "train.betta=1", home=home))
     assert "unknown field `train.betta`: did you mean `beta`?" in unknown
-    missing = sentence(bdpo("run", config, "--only", "train", home=home))
+    missing = sentence(bdpo("run", config, "--only", "train", home=home, server=server))
     assert "Stage train needs the artifact of ingest" in missing
     assert "--with-inputs" in missing
     (tmp_path / "pairs.jsonl").write_text('{"question": 1}\n')
     columns = sentence(bdpo("run", config, home=home))
     assert "the columns `question` are those of no known format" in columns
     (tmp_path / "model" / "model.safetensors").unlink()
-    weights = sentence(bdpo("run", config, home=home))
+    weights = sentence(bdpo("run", config, home=home, server=server))
     assert "holds no *.safetensors weights" in weights
     assert not list((tmp_path / "artifacts").glob("*/*/manifest.json"))
 
@@ -75,18 +99,19 @@ def mounted(folder: Path, options: str) -> Iterator[Path]:
         subprocess.run(["/bin/umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_disk_that_takes_nothing_gets_one_sentence(tmp_path: Path, home: Path) -> None:
+def test_a_disk_that_takes_nothing_gets_one_sentence(tmp_path: Path, home: Path, server: str) -> None:
     config = tiny_run(tmp_path, num_pairs=8)
     with mounted(tmp_path / "small", "size=1m") as small:
-        full = sentence(bdpo("run", config, "--set", f"artifacts={small / 'a'}", home=home))
+        full = sentence(bdpo("run", config, "--set", f"artifacts={small / 'a'}", home=home, server=server))
         assert "the disk is full; nothing finished is lost" in full
         assert not list(small.rglob("manifest.json"))
         # With room, the same command goes on.
         subprocess.run(["/bin/mount", "-o", "remount,size=64m", str(small)], check=True)
-        again = bdpo("run", config, "--only", "ingest", "--set", f"artifacts={small / 'a'}", home=home)
+        there = ("--set", f"artifacts={small / 'a'}")
+        again = bdpo("run", config, "--only", "ingest", *there, home=home, server=server)
         assert again.returncode == 0, again.stderr
     with mounted(tmp_path / "readable", "ro") as readable:
-        fixed = sentence(bdpo("run", config, "--set", f"artifacts={readable / 'a'}", home=home))
+        fixed = sentence(bdpo("run", config, "--set", f"artifacts={readable / 'a'}", home=home, server=server))
         assert f"{readable / 'a'}: the file system is read-only" in fixed
 
 

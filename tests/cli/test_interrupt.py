@@ -12,11 +12,14 @@ import psutil
 import pytest
 
 from bdpo.cli import _guarded
-from tests.cli.command import bdpo, environment_of
+from bdpo.cli.run import plan
+from tests.cli.command import environment_of
 from tests.tiny_run import tiny_run
 
 
-def test_ctrl_c_ends_training_and_the_same_command_goes_on(tmp_path: Path, home: Path) -> None:
+def test_ctrl_c_ends_training_and_the_same_command_goes_on(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Long enough never to end by itself here; the second run is interrupted once it has gone on."""
     config = tiny_run(tmp_path, train={"epochs": 2000, "checkpoint_every": 5, "eval_every": 10_000})
     command = [sys.executable, "-m", "bdpo.cli", "run", str(config)]
@@ -46,7 +49,8 @@ def test_ctrl_c_ends_training_and_the_same_command_goes_on(tmp_path: Path, home:
         return said
 
     interrupted(lambda: list(trained.glob("*.partial/scratch/checkpoints/step-*/complete.json")))
-    assert "partial" in bdpo("plan", config, home=home).stdout
+    plan(config)
+    assert "partial" in capsys.readouterr().out
     again = interrupted(lambda: "going on from the checkpoint of step" in (tmp_path / "out.log").read_text())
     assert again.count(" computing, because ") == 1, "ingest and score are kept"
 

@@ -36,8 +36,7 @@ def begin(config: Path) -> "subprocess.Popen[bytes]":
 
 
 def ingest(config: Path) -> Manifest:
-    process = begin(config)
-    assert process.wait(timeout=300) == 0
+    Pipeline(load_config(config), checks=GreatExpectationsChecks()).run_stage("ingest")
     (manifest,) = manifests(config)
     return manifest
 

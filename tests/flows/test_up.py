@@ -31,6 +31,7 @@ class Up:
             self.port: int = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/api"
         self.environment = os.environ | {"PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT), "COLUMNS": "300"}
+        self.environment["PREFECT_WORKER_QUERY_SECONDS"] = "0.5"
         self.environment.pop("PREFECT_API_URL", None)
         self.log = home / "up.log"
         command = [sys.executable, "-m", "bdpo.cli", "up", "--port", str(self.port), "--project", str(ROOT)]
@@ -64,6 +65,12 @@ class Up:
         (found,) = self.ask("deployments", deployments={"name": {"any_": [deployment]}})
         created: dict[str, str] = self.post(f"deployments/{found['id']}/create_flow_run", parameters=parameters)
         return created["id"]
+
+    def finish(self, deployment: str, **parameters: Any) -> dict[str, Any]:
+        """A flow run, as it was when it had ended."""
+        run = self.start(deployment, **parameters)
+        until(lambda: self.read(run)["state_type"] in ("COMPLETED", "FAILED", "CRASHED"))
+        return self.read(run)
 
     def cancel(self, run: str) -> None:
         """What the button in the UI does."""
@@ -135,9 +142,9 @@ def test_deployments_run_cache_and_explain(up: Up, config: str) -> None:
     assert names == {"full", "ingest", "score", "train", "evaluate"}
     assert [(row["name"], row["concurrency_limit"]) for row in up.ask("work_pools")] == [("bdpo", 1)]
 
-    early = up.run("train", config=config)
-    assert early.returncode != 0
-    assert "prefect deployment run bdpo/ingest" in up.last_run()["state"]["message"]
+    early = up.finish("train", config=config)
+    assert early["state_type"] == "FAILED"
+    assert "prefect deployment run bdpo/ingest" in early["state"]["message"]
 
     full = up.run("full", config=config)
     assert full.returncode == 0, full.stdout + full.stderr
@@ -159,34 +166,33 @@ def test_deployments_run_cache_and_explain(up: Up, config: str) -> None:
         "bdpo://tiny/report": {"bdpo://tiny/pairs", "bdpo://tiny/scores", "bdpo://tiny/policy"},
     }
 
-    train = up.run("train", config=config, overrides=["train.beta=0.2"])
-    assert train.returncode == 0, train.stdout + train.stderr
-    assert up.states(up.last_run()) == {"train": "Completed"}
-    assert any("train.beta: 0.1 -> 0.2" in message for message in up.messages(up.last_run()["id"]))
+    evaluated = up.finish("evaluate", config=config, overrides=["evaluate.max_new_tokens=4"])
+    assert evaluated["state_type"] == "COMPLETED", evaluated["state"]
+    assert up.states(evaluated) == {"evaluate": "Completed"}
+    assert any("evaluate.max_new_tokens: 8 -> 4" in message for message in up.messages(evaluated["id"]))
 
-    again = up.run("full", config=config)
-    assert again.returncode == 0
-    assert up.states(up.last_run()) == dict.fromkeys(("ingest", "score", "train", "evaluate"), "Cached")
+    again = up.finish("full", config=config)
+    assert up.states(again) == dict.fromkeys(("ingest", "score", "train", "evaluate"), "Cached")
 
-    wrong = up.run("full", config=f"{config}.gone")
-    assert wrong.returncode != 0
-    assert up.last_run()["state"]["message"] == f"{config}.gone: there is no such config file."
+    wrong = up.finish("full", config=f"{config}.gone")
+    assert wrong["state_type"] == "FAILED"
+    assert wrong["state"]["message"] == f"{config}.gone: there is no such config file."
 
 
-def test_a_cancelled_run_ends_its_training_and_the_next_goes_on(up: Up, tmp_path: Path) -> None:
+def test_a_cancelled_run_ends_its_training_and_the_next_goes_on(up: Up, config: str) -> None:
     """Long enough never to end by itself here; each run is cancelled once it has shown what it should."""
-    steps = {"epochs": 2000, "checkpoint_every": 5, "eval_every": 10_000}
-    config = str(tiny_run(tmp_path, num_pairs=20, train=steps))
-    first = up.start("full", config=config)
-    until(lambda: list((tmp_path / "artifacts").glob("train/*.partial/scratch/checkpoints/step-*/complete.json")))
-    workers = [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or ())]
+    folder = Path(config).parent
+    steps = ["train.epochs=2000", "train.checkpoint_every=5", "train.eval_every=10000"]
+    first = up.start("full", config=config, overrides=steps)
+    until(lambda: list((folder / "artifacts").glob("train/*.partial/scratch/checkpoints/step-*/complete.json")))
+    workers = [p for p in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(p.info["cmdline"] or ())]
     assert any("bdpo.training.worker" in " ".join(p.info["cmdline"]) for p in workers)
     started = time.monotonic()
     up.cancel(first)
     assert not psutil.wait_procs(workers, timeout=30)[1]
     assert time.monotonic() - started < 20  # ten seconds, and the worker's look every few of them
     until(lambda: up.read(first)["state_type"] == "CANCELLED")
-    second = up.start("full", config=config)
+    second = up.start("full", config=config, overrides=steps)
     until(lambda: any("going on from the checkpoint of step" in message for message in up.messages(second)))
     up.cancel(second)
     until(lambda: up.read(second)["state_type"] == "CANCELLED")
@@ -253,13 +259,23 @@ def test_interrupted_it_leaves_no_process(up: Up) -> None:
     assert "Interrupted." in up.log.read_text()
 
 
-def test_killed_it_leaves_no_process(tmp_path: Path) -> None:
-    running = Up(tmp_path)
-    children = psutil.Process(running.process.pid).children(recursive=True)
-    assert len(children) >= 2
-    running.process.kill()
-    running.process.wait()
-    assert not psutil.wait_procs(children, timeout=20)[1]
+_PART = """
+import os, time
+from pathlib import Path
+from flows.up import _start
+print(_start(["/usr/bin/env", "sleep", "600"], dict(os.environ), Path()).pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_killed_it_leaves_none_of_its_parts() -> None:
+    """One part in place of server and worker; with both, and a run under way, below."""
+    with subprocess.Popen([sys.executable, "-c", _PART], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        part = psutil.Process(int(process.stdout.readline()))
+        assert part.is_running()
+        process.kill()
+    assert not psutil.wait_procs([part], timeout=20)[1]
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from bdpo.config import load_config
 from bdpo.pipeline import Pipeline
-from bdpo.progress import Progress
+from bdpo.progress import Progress, Silent
 from data_checks import GreatExpectationsChecks
 
 
@@ -19,6 +19,20 @@ def score(
     pipeline.run_stage("ingest")
     result = pipeline.run_stage("score", force=force, progress=progress)
     return result.artifact, result.summary
+
+
+class Told(Silent):
+    """Keeps what progress was told of the last task."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.steps: list[int] = []
+
+    def begin(self, task: str, total: int, unit: str, done: int = 0) -> None:
+        self.total, self.steps = total, []
+
+    def advance(self, pieces: int = 1, **figures: float) -> None:
+        self.steps.append(pieces)
 
 
 def scores(folder: Path) -> dict[str, Mapping[str, Any]]:

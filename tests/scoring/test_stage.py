@@ -22,7 +22,7 @@ from bdpo.pipeline import Pipeline
 from bdpo.progress import Silent
 from bdpo.scoring.merge import merge
 from data_checks import GreatExpectationsChecks
-from tests.scoring.runs import made, score, scores, shards_in
+from tests.scoring.runs import Told, made, score, scores, shards_in
 from tests.tiny import CHATML, tiny_model, tiny_tokenizer
 from tests.tiny_run import pair_rows, tiny_run, write_jsonl
 
@@ -209,8 +209,10 @@ def test_two_processes_give_the_rows_of_one_and_what_is_scored_stays(tmp_path: P
     small = {"token_budget": 300, "shard_sequences": 8}
     alone, _ = score(tiny_run(made(tmp_path / "a"), 30, score=small))
     config = tiny_run(made(tmp_path / "b"), 30, score=small | {"processes": 2})
-    shared, summary = score(config)
+    told = Told()
+    shared, summary = score(config, progress=told)
     assert summary["sequences_scored"] == summary["sequences"] > 0
+    assert sum(told.steps) == told.total == summary["sequences"], "the progress of both adds up"
     assert len({path.stat().st_ino for path in shards_in(tmp_path / "b" / "artifacts" / "cache" / "sequences")}) > 2
     for pair_id, row in scores(alone).items():
         for name, value in scores(shared)[pair_id].items():
