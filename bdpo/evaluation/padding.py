@@ -12,8 +12,6 @@ from bdpo.evaluation.generation import alone
 _LENGTHS = 7, 40
 _STEPS = 3
 """The first reads the prompt, the others what is kept of it."""
-PADDING_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15}
-"""Largest mean difference of the next token's log-probs, in nats: the layout's trial allows as much for rounding."""
 
 
 def padding_difference(model: PreTrainedModel) -> float:
@@ -30,10 +28,10 @@ def padding_difference(model: PreTrainedModel) -> float:
     padded = torch.cat([short.new_zeros(len(long) - len(short)), short])
     mask = torch.ones(2, len(long), dtype=torch.int64)
     mask[0, : len(long) - len(short)] = 0
-    alone = _next_logps(model, short[None], torch.ones(1, len(short), dtype=torch.int64))
+    unpadded = _next_logps(model, short[None], torch.ones(1, len(short), dtype=torch.int64))
     beside = _next_logps(model, torch.stack([padded, long]), mask)
     worst = 0.0
-    for mine, others in zip(alone, beside, strict=True):
+    for mine, others in zip(unpadded, beside, strict=True):
         worst = max(worst, (mine[0] - others[0]).abs().mean().item())
         if mine[0].argmax() != others[0].argmax():
             break  # the steps after it go on from another token

@@ -22,7 +22,7 @@ from bdpo.logprobs.attention import (
 from bdpo.logprobs.forward import response_logps
 
 _PROMPT, _RESPONSES, _NEIGHBOUR = 256, (40, 24), (9, 5)
-_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15}
+TRIAL_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15}
 """Largest mean difference over a response, in nats a token.  With the embedded model and random tokens, rounding
 gives 4e-6 and 0.03; wrong attention or wrong positions give 0.4 and more."""
 _KNOWN_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
@@ -64,16 +64,16 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
         except (IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
             why = f"it refuses packed rows: {first_line(error)}"
         else:
-            if difference <= _TOLERANCE[model.dtype]:
+            if difference <= TRIAL_TOLERANCE[model.dtype]:
                 return Layout.PACKED
             why = f"log-probs moved by {difference:.2g} nats a token in the trial"
         stop_packed_attention(model)
     difference = _difference(model, [row, neighbour], Layout.PLAIN, expected)
-    if not difference <= _TOLERANCE[model.dtype]:
+    if not difference <= TRIAL_TOLERANCE[model.dtype]:
         raise UserError(
             f"The model ({model.config.model_type}) turns hidden states into logits in a way that bdpo does not know: "
             f"its own forward and bdpo's log-probs differ by {difference:.2g} nats a token, where "
-            f"{_TOLERANCE[model.dtype]:g} is allowed; use a model of another family."
+            f"{TRIAL_TOLERANCE[model.dtype]:g} is allowed; use a model of another family."
         )
     say(f"Each response gets a row of its own, because {model.config.model_type} cannot share a prompt: {why}.")
     return Layout.PLAIN

@@ -1,6 +1,5 @@
 """The extension that DeepSpeed communicates with on a CPU, built or loaded with no killed process in the way."""
 
-import hashlib
 import os
 import sys
 import time
@@ -9,6 +8,8 @@ from typing import Any
 
 import torch.utils.cpp_extension
 from filelock import FileLock
+
+from bdpo.artifacts.digest import digest_value
 
 _LONGEST_BUILD_S = 60.0
 """A mark of another program's build that is older is nobody's any more; the build takes half a minute."""
@@ -37,7 +38,7 @@ def own_builds() -> Path:
     PyTorch's default is one folder for all of them.  Headers and compiler flags name the environment, so two that
     train at once would build it anew in turns, each time under the feet of the other.
     """
-    environment = hashlib.sha256(sys.prefix.encode()).hexdigest()[:16]
+    environment = digest_value(sys.prefix)[:16]
     return Path(torch.utils.cpp_extension.get_default_build_root()) / f"bdpo-{environment}"
 
 

@@ -8,8 +8,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from bdpo.config import ModelSettings
 from bdpo.evaluation.formats import Prompt
-from bdpo.evaluation.padding import PADDING_TOLERANCE, padding_difference
+from bdpo.evaluation.padding import padding_difference
 from bdpo.evaluation.respond import Respondent, Task
+from bdpo.logprobs.proof import TRIAL_TOLERANCE
 from bdpo.models.source import resolve_model
 from tests.said import Said
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -33,7 +34,7 @@ def test_attention_leaves_padding_out(architecture: str) -> None:
     model = tiny_model(architecture)
     assert model.generation_config is not None
     model.generation_config.update(num_beams=3, max_time=0.0)
-    assert padding_difference(model) < PADDING_TOLERANCE[torch.float32] / 10
+    assert padding_difference(model) < TRIAL_TOLERANCE[torch.float32] / 10
 
 
 def test_a_model_that_reads_padding_says_beside_others_what_it_says_alone(tmp_path: Path) -> None:
