@@ -17,17 +17,23 @@ from transformers import PreTrainedModel
 
 from bdpo.config import ScoreSettings
 from bdpo.layout import Row, null_prompt, tokenize_pair
+from bdpo.layout.rows import Layout, group_rows
 from bdpo.logprobs import choose_layout
+from bdpo.logprobs.score import score_rows
 from bdpo.models.loading import load_model, load_tokenizer
 from bdpo.progress import Silent
 from bdpo.scoring.passes import score_to_shards
-from bdpo.scoring.sequences import KeyedRow, name_sequences, share_prompts
+from bdpo.scoring.sequences import name_sequences, share_prompts
 from bdpo.scoring.shards import Shards
 from benchmarks.memory import peak_bytes
 
+_PRODUCT = 4096
+_PASSES_BESIDE = 24
+"""About how many passes are timed beside a product."""
+
 
 def main() -> None:
-    """Score without and with the unconditional pass, then measure a matrix product."""
+    """Score without and with the unconditional pass, then passes and matrix products in turns."""
     task = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     torch.set_num_threads(task["threads"])
     folder = Path(task["model"])
@@ -70,16 +76,42 @@ def main() -> None:
             kept=Silent().advance,
         )
         result[f"seconds{name}"] = time.monotonic() - started
-        result[f"flops{name}"] = _needed_flops(model, rows)
         for shard in shards.paths():
             logps |= {record["key"]: record["logps"] for record in pq.read_table(shard).to_pylist()}
     result["peak_bytes"] = peak_bytes()
-    result["gemm_flops_per_s"] = _gemm_flops_per_s(model.dtype)
+    rows = [row for _, row in share_prompts(sequences, token_budget=task["token_budget"], layout=layout)]
+    result |= _rates(model, rows, token_budget=task["token_budget"], layout=layout)
     np.save(task["logps"], np.concatenate([logps[key] for key in sorted(logps)]))
     Path(sys.argv[2]).write_text(json.dumps(result), encoding="utf-8")
 
 
-def _needed_flops(model: PreTrainedModel, rows: Sequence[KeyedRow]) -> int:
+def _rates(model: PreTrainedModel, rows: Sequence[Row], *, token_budget: int, layout: Layout) -> dict[str, float]:
+    """Floating-point operations a second of passes spread over all, and of a product after each.
+
+    In turns, because on a shared machine either may run at half or twice the speed a minute later.
+    """
+    every = max(len(group_rows(rows, token_budget, layout)) // _PASSES_BESIDE, 1)
+    factors = [torch.randn(_PRODUCT, _PRODUCT).to(model.dtype) for _ in range(2)]
+    torch.mm(*factors)
+    flops, seconds, products = 0, 0.0, []
+    started = time.monotonic()
+    for scored in score_rows(
+        model, rows, token_budget=token_budget, layout=layout, share=slice(every // 2, None, every)
+    ):
+        ended = time.monotonic()
+        flops += _needed_flops(model, [rows[i] for i in scored.indices])
+        seconds += ended - started
+        multiplying = time.monotonic()
+        torch.mm(*factors)
+        started = time.monotonic()
+        products.append(started - multiplying)
+    return {
+        "flops_per_s": flops / seconds,
+        "gemm_flops_per_s": 2 * float(_PRODUCT) ** 3 * len(products) / sum(products),
+    }
+
+
+def _needed_flops(model: PreTrainedModel, rows: Sequence[Row]) -> int:
     """What `benchmarks.scoring` counts, for a decoder without a window."""
     config = model.config
     linear = [part for part in model.get_decoder().modules() if isinstance(part, torch.nn.Linear)]
@@ -87,7 +119,7 @@ def _needed_flops(model: PreTrainedModel, rows: Sequence[KeyedRow]) -> int:
     channels = config.num_hidden_layers * config.num_attention_heads * config.head_dim
     head = model.get_output_embeddings().weight.numel()
     total = 0
-    for _, row in rows:
+    for row in rows:
         total += 2 * weights * _inputs(row) + 4 * channels * _seen(row) + 2 * head * sum(map(len, row.responses))
     return total
 
@@ -104,17 +136,6 @@ def _seen(row: Row) -> int:
         inputs = len(response) - 1
         seen += prompt * inputs + inputs * (inputs + 1) // 2
     return seen
-
-
-def _gemm_flops_per_s(dtype: torch.dtype, size: int = 4096, trials: int = 5) -> float:
-    """The best rate of the product of two square matrices."""
-    a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
-    seconds = []
-    for _ in range(trials):
-        started = time.monotonic()
-        torch.mm(a, b)
-        seconds.append(time.monotonic() - started)
-    return 2 * float(size) ** 3 / min(seconds)
 
 
 if __name__ == "__main__":

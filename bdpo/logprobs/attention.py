@@ -18,6 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from bdpo.layout.rows import Packing
+from bdpo.logprobs.tiles import in_tiles, tile_padding
 
 _NAME = "bdpo_packed"
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -41,7 +42,7 @@ class Spans:
             like: gives dtype and device.
 
         Returns:
-            (Q, K), or None where plain causal attention says the same.
+            (Q, K), each of them up to a whole tile, or None where plain causal attention says the same.
         """
         if window is not None and window >= keys:
             window = None
@@ -49,12 +50,13 @@ class Spans:
             return None
         found = self._masks.get((queries, keys, window))
         if found is None:
-            position = torch.arange(keys - queries, keys, device=like.device)[:, None]
-            key = torch.arange(keys, device=like.device)
+            last = keys + tile_padding(queries, like)
+            position = torch.arange(keys - queries, last, device=like.device)[:, None]
+            key = torch.arange(keys + tile_padding(keys, like), device=like.device)
             hidden = key > position
             if window is not None:
                 hidden |= key <= position - window
-            found = torch.zeros(queries, keys, dtype=like.dtype, device=like.device).masked_fill_(hidden, -torch.inf)
+            found = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device).masked_fill_(hidden, -torch.inf)
             self._masks[queries, keys, window] = found
         return found
 
@@ -89,7 +91,7 @@ def _attend(
     packed: Spans | None = None,
     **settings: Any,
 ) -> tuple[Tensor, None]:
-    """(1, heads, T, channels) queries, keys and values to (1, T, heads, channels)."""
+    """(1, heads, T, channels) queries, keys and values to (1, T, heads, channels); 0 for what is in no span."""
     if packed is None:
         output: Tensor = sdpa_attention_forward(module, query, key, value, attention_mask, **settings)[0]
         return output, None
@@ -99,7 +101,8 @@ def _attend(
     beginning, spans = packed.packing
     # Cut once: the gradient of one split is one concatenation, that of many slices as many whole tensors.
     cuts = [beginning, *(n for span in spans for n in (span.prompt + span.responses[0], *span.responses[1:]))]
-    pieces = zip(*(torch.split(x, cuts, dim=2) for x in (query, key, value)), strict=True)
+    padding = query.shape[2] - sum(cuts)
+    pieces = zip(*(torch.split(x, [*cuts, padding], dim=2) for x in (query, key, value)), strict=True)
     first = next(pieces)
     outputs: list[Tensor] = []
     for number, span in enumerate(spans):
@@ -114,6 +117,7 @@ def _attend(
             if inputs:
                 k, v = _behind(keys, k), _behind(values, v)
                 outputs.append(_sdpa(q, k, v, packed.mask(inputs, k.shape[2], window, query), scale))
+    outputs.append(query.new_zeros(1, query.shape[1], padding, value.shape[3]))
     return torch.cat([output.transpose(1, 2) for output in outputs], dim=1), None
 
 
@@ -123,7 +127,7 @@ def _behind(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _sdpa(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
-    """Causal where there is no mask."""
+    """Causal where there is no mask; a mask may be padded to whole tiles."""
     groups = query.shape[1] // key.shape[1]
     on_cpu = query.device.type == "cpu"
     has_gradient = torch.is_grad_enabled() and query.requires_grad
@@ -135,9 +139,12 @@ def _sdpa(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale:
         # A GPU's kernels share keys among heads or take a mask, not both.
         key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
         groups = 1
+    length = query.shape[2]
+    # Neither causal attention nor its masks let a token see what is added behind it.
+    query, key, value = (in_tiles(x, 2) for x in (query, key, value))
     return scaled_dot_product_attention(
         query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=groups > 1
-    )
+    )[:, :, :length]
 
 
 class _BFloat16OnCpu(torch.autograd.Function):
@@ -147,7 +154,10 @@ class _BFloat16OnCpu(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None
     ) -> Tensor:
-        output, logsumexp = _FLASH(query, key, value, 0.0, mask is None, attn_mask=mask, scale=scale)
+        tiled = _FLASH(*(in_tiles(x, 2) for x in (query, key, value)), 0.0, mask is None, attn_mask=mask, scale=scale)
+        output, logsumexp = (x[:, :, : query.shape[2]] for x in tiled)
+        if mask is not None:
+            mask = mask[: query.shape[2], : key.shape[2]]
         ctx.save_for_backward(query, key, value, mask, output, logsumexp)
         ctx.scale = scale
         return output  # type: ignore[no-any-return]

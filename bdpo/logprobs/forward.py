@@ -15,6 +15,7 @@ from bdpo.errors import UserError
 from bdpo.layout.rows import Batch
 from bdpo.logprobs.attention import Spans, has_packed_attention
 from bdpo.logprobs.head import token_logps
+from bdpo.logprobs.tiles import in_tiles
 
 
 def response_logps(model: PreTrainedModel, batch: Batch) -> Tensor:
@@ -32,14 +33,16 @@ def response_logps(model: PreTrainedModel, batch: Batch) -> Tensor:
         (N,) float32, in the order of `batch.targets`.
     """
     arguments: dict[str, Any] = {}
+    inputs = batch.input_ids
     if batch.packing is not None:
         assert has_packed_attention(model), "without `choose_layout` each row would see all the others"
         # A mask of four dimensions is taken as it is: none is built, and the packed attention reads none.
         no_mask = torch.zeros(1, 1, 1, 1, dtype=model.dtype, device=batch.input_ids.device)
-        arguments = {"attention_mask": no_mask, "packed": Spans(batch.packing)}
-    if batch.position_ids is not None:
-        arguments["position_ids"] = batch.position_ids
-    hidden = _decoder(model)(input_ids=batch.input_ids, use_cache=False, **arguments).last_hidden_state
+        assert batch.position_ids is not None, "packed rows do not count from 0"
+        positions = in_tiles(batch.position_ids, 1, like=no_mask)
+        arguments = {"attention_mask": no_mask, "packed": Spans(batch.packing), "position_ids": positions}
+        inputs = in_tiles(inputs, 1, like=no_mask)
+    hidden = _decoder(model)(input_ids=inputs, use_cache=False, **arguments).last_hidden_state
     return token_logps(model, hidden.flatten(0, 1)[batch.sources.to(hidden.device)], batch.targets)
 
 

@@ -19,6 +19,8 @@ from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from bdpo.logprobs.tiles import in_tiles
+
 Rescale = Callable[[Tensor], Tensor]
 
 _BLOCK_LOGITS = {"cpu": 2**21}
@@ -44,7 +46,9 @@ def token_logps(model: PreTrainedModel, hidden: Tensor, targets: Tensor) -> Tens
     targets = targets.to(hidden.device)
     rescale = _rescale(model)
     if _is_plain(head, hidden):
-        return _LinearLogps.apply(hidden, head.weight, head.bias, targets, rescale)  # type: ignore[no-any-return, no-untyped-call]
+        states, tokens = in_tiles(hidden, 0), in_tiles(targets, 0, like=hidden)
+        logps: Tensor = _LinearLogps.apply(states, head.weight, head.bias, tokens, rescale)  # type: ignore[no-untyped-call]
+        return logps[: len(targets)]
     chunk = max(_CHUNK_LOGITS // model.config.get_text_config().vocab_size, 1)
     parts = []
     for states, tokens in zip(torch.split(hidden, chunk), torch.split(targets, chunk), strict=True):
@@ -126,7 +130,8 @@ class _LinearLogps(torch.autograd.Function):
 def _blocks(hidden: Tensor, weight: Tensor) -> list[slice]:
     logits = _BLOCK_LOGITS.get(hidden.device.type, _BLOCK_LOGITS_ELSEWHERE)
     largest = _LARGEST_BLOCK if hidden.device.type in _BLOCK_LOGITS else len(weight)
-    size = min(max(logits // len(hidden), _SMALLEST_BLOCK), largest)
+    # In whole steps: numbers of tokens that are alike share a kernel.
+    size = min(max(logits // len(hidden) // _SMALLEST_BLOCK, 1) * _SMALLEST_BLOCK, largest)
     return [slice(start, min(start + size, len(weight))) for start in range(0, len(weight), size)]
 
 

@@ -7,6 +7,7 @@ result is rounded to bfloat16 once.
 """
 
 import warnings
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -46,6 +47,7 @@ def cpu_is_fast_in_bfloat16() -> bool:
     return torch.cpu._is_amx_tile_supported() or not _is_intels()
 
 
+@cache
 def _is_intels() -> bool:
     cpus = Path("/proc/cpuinfo")
     return cpus.is_file() and "GenuineIntel" in cpus.read_text(encoding="utf-8")
