@@ -79,8 +79,9 @@ def main() -> None:
         for shard in shards.paths():
             logps |= {record["key"]: record["logps"] for record in pq.read_table(shard).to_pylist()}
     result["peak_bytes"] = peak_bytes()
-    rows = [row for _, row in share_prompts(sequences, token_budget=task["token_budget"], layout=layout)]
-    result |= _rates(model, rows, token_budget=task["token_budget"], layout=layout)
+    budget = task["token_budget"]
+    keyed = share_prompts({key: sequences[key] for key in conditional}, token_budget=budget, layout=layout)
+    result |= _rates(model, [row for _, row in keyed], token_budget=budget, layout=layout)
     np.save(task["logps"], np.concatenate([logps[key] for key in sorted(logps)]))
     Path(sys.argv[2]).write_text(json.dumps(result), encoding="utf-8")
 
@@ -105,10 +106,8 @@ def _rates(model: PreTrainedModel, rows: Sequence[Row], *, token_budget: int, la
         torch.mm(*factors)
         started = time.monotonic()
         products.append(started - multiplying)
-    return {
-        "flops_per_s": flops / seconds,
-        "gemm_flops_per_s": 2 * float(_PRODUCT) ** 3 * len(products) / sum(products),
-    }
+    product = 2 * float(_PRODUCT) ** 3 * len(products) / sum(products)
+    return {"flops_per_s": flops / seconds, "gemm_flops_per_s": product}
 
 
 def _needed_flops(model: PreTrainedModel, rows: Sequence[Row]) -> int:
