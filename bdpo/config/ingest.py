@@ -62,7 +62,8 @@ class SourceSettings(Section):
     and of two unsafe ones the safer; `pku_safer`, `pku_better`: the same rows by one of their two ids alone;
     `preference`: prompt/chosen/rejected, plain or
     conversational; `sharegpt`, `alpaca`: as LLaMA-Factory reads them; `ultrafeedback`: binarized, with
-    scores; `beavertails`: single labelled responses, paired within a prompt; `auto`: found by the columns."""
+    scores; `beavertails`: single labelled responses, paired within a prompt; `auto`: found by the
+    columns of the first rows; where these are `preference`, later rows with scores are read as `ultrafeedback`."""
     columns: ColumnSettings | None = None
     """For rows of any other shape: which column holds `prompt`, `chosen`, `rejected`, ..."""
     name: str | None = None

@@ -32,6 +32,8 @@ class Shape:
     """Share of the rows that is kept; the others come out with no outcome."""
     seed: int = 0
     """Another seed keeps others."""
+    is_found: bool = False
+    """Whether the format was found by the columns of the first rows, and not named."""
 
     @property
     def is_paired(self) -> bool:
@@ -54,14 +56,20 @@ class Shape:
             if self.columns is not None:
                 candidate = parse_mapped(row.value, self.columns)
             else:
-                assert self.format_name is not None, "rows were read before their format was known"
-                candidate = PARSERS[self.format_name](row.value)
+                candidate = PARSERS[self._format_of(row.value)](row.value)
             check_roles(candidate.prompt)
             said = [message["content"] for message in candidate.prompt]
             check_unicode(candidate.chosen, candidate.rejected, candidate.category or "", *said)
         except RowProblem as problem:
             return self._other_format(row.value) or problem if problem.rule in _OF_SHAPE else problem
         return candidate
+
+    def _format_of(self, row: Mapping[str, Any]) -> DataFormat:
+        """The source's format, but for rows with UltraFeedback's scores after others: nobody asked to skip these."""
+        assert self.format_name is not None, "rows were read before their format was known"
+        if self.is_found and self.format_name == "preference" and detect_format(row) == "ultrafeedback":
+            return "ultrafeedback"
+        return self.format_name
 
     def _other_format(self, row: Mapping[str, Any]) -> RowProblem | None:
         """Why a row that is not of the source's format may be so: it is of another."""
@@ -127,11 +135,12 @@ def find_shape(
         first += islice(block.first(_LOOKED_AT - len(first)).rows(), _LOOKED_AT - len(first))
         if len(first) == _LOOKED_AT:
             break
+    is_found = columns is None and format_name is None
     if columns is not None:
         _require_columns(origin, first, columns)
     elif format_name is None and first:
         format_name = _find_format(origin, first)
-    return Shape(format_name, columns, weight, seed), chain(looked_at, blocks)
+    return Shape(format_name, columns, weight, seed, is_found), chain(looked_at, blocks)
 
 
 def _limited(blocks: Iterable[Block], limit: int) -> Iterator[Block]:

@@ -97,6 +97,19 @@ def test_a_row_of_another_format_is_told_which() -> None:
     assert named.outcome.rule == "other_format"
 
 
+def test_the_scores_of_ultrafeedback_count_wherever_its_rows_lie() -> None:
+    def scored(prompt: str, chosen: int, rejected: int) -> dict[str, Any]:
+        sides = {side: [{"role": "assistant", "content": side}] for side in ("chosen", "rejected")}
+        return {"prompt": prompt, **sides, "score_chosen": chosen, "score_rejected": rejected}
+
+    values = rows(good(0), scored("better", 2, 1), scored("worse", 1, 2), scored("tied", 1, 1))
+    found = read_source(values, origin="x")
+    assert kept(found) == ["q0", "better"]
+    assert [p.outcome.rule for p in found if isinstance(p.outcome, RowProblem)] == ["inverted_scores", "tied_scores"]
+    named = read_source(values, origin="x", format_name="preference")
+    assert kept(named) == ["q0", "better", "worse", "tied"]
+
+
 def test_rows_without_fields_are_told_by_the_first() -> None:
     problem = RawRow("a.jsonl", 7, b"{", RowProblem("broken_json", "not valid JSON: unexpected end"))
     with pytest.raises(UserError) as error:
