@@ -24,7 +24,7 @@ def csv_rows(data: DataFile, file: BinaryIO) -> Iterator[RawRow]:
         file: its content.
 
     Raises:
-        UserError: it is no CSV, or two of its columns have one name.
+        UserError: it is no CSV, its header is not UTF-8, or two of its columns have one name.
     """
     csv.field_size_limit(2**31 - 1)
     # Bytes that are not UTF-8 become lone surrogates, which the row is then refused for.
@@ -41,6 +41,7 @@ def csv_rows(data: DataFile, file: BinaryIO) -> Iterator[RawRow]:
         header = [name.strip() for name in next(reader, [])]
     except csv.Error as error:
         raise UserError(f"{data.path}:{num_blank + reader.line_num}: not valid CSV: {error}.") from error
+    _require_text(data.path, header)
     require_different(data.path, header)
     while header:
         line = num_blank + reader.line_num + 1
@@ -80,6 +81,18 @@ def _value(header: Sequence[str], fields: Sequence[str]) -> dict[str, Any] | Row
         reason = f"{len(fields)} fields where the header has {len(header)}{unclosed}"
         return RowProblem("wrong_number_of_fields", reason)
     return dict(zip(header, fields, strict=True))
+
+
+def _require_text(path: Path, names: Sequence[str]) -> None:
+    """Refuse a header in another encoding: no column that the settings name would be found in it.
+
+    Raises:
+        UserError: it is.
+    """
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path}: the names of the columns are not UTF-8; write the file anew in UTF-8.") from None
 
 
 def require_different(path: Path, names: Sequence[str]) -> None:

@@ -76,6 +76,15 @@ def test_a_link_to_nothing_and_a_pipe_are_named(tmp_path: Path) -> None:
             data_files(tmp_path / "pipe" / what)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_a_name_that_is_no_text_is_shown_as_far_as_it_is(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jsonl")
+    touch(tmp_path, os.fsdecode(b"caf\xe9.jsonl"))
+    for what in ("", "*.jsonl"):
+        with pytest.raises(UserError, match=r"caf\ufffd\.jsonl: the name of this file is not UTF-8"):
+            data_files(tmp_path / what)
+
+
 def test_a_folder_whose_name_looks_like_a_pattern_is_itself(tmp_path: Path) -> None:
     touch(tmp_path, "v[2]/a.jsonl", "v2/b.jsonl")
     assert named(tmp_path / "v[2]" / "*.jsonl") == ["a.jsonl"]

@@ -83,6 +83,7 @@ def cut(content: bytes) -> bytes:
         ("x.csv", b"PK\x03\x04rest", "a zip archive, as a workbook is one"),
         ("x.jsonl.gz", gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0), "compressed by gzip; "),
         ("x.csv", b"a,b,a\n1,2,3\n", r"two columns are called 'a'; rename or remove one\.$"),
+        ("x.csv", "prompt;gewählt\nq;a\n".encode("latin-1"), r"the names of the columns are not UTF-8; write"),
         ("x.json", b'[{"a": ' + b"9" * 5000 + b"}]", "after 0 elements a number has more than 4300 digits; a list"),
         (
             "x.json",
