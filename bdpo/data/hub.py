@@ -96,7 +96,9 @@ def stream_rows(
         )
         for line, row in enumerate(rows, start=1):
             yield RawRow(location, line, dump_row(row), row)
-    except (HTTPError, OSError, ValueError, pa.ArrowException) as error:
+    except (HTTPError, OSError, ValueError, RuntimeError, pa.ArrowException) as error:
+        if isinstance(error, RuntimeError) and "Dataset scripts" not in str(error):
+            raise  # of no other is it known that the dataset is to blame
         if "gated dataset" in str(error):  # `datasets` keeps nothing else of what the hub said
             raise UserError(
                 f"hub {location!r}: the dataset is gated; accept its terms at "

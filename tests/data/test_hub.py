@@ -47,6 +47,12 @@ def test_a_broken_file_is_no_crash(folder: Path) -> None:
         list(stream_rows(str(folder), commit=None, split="train"))
 
 
+def test_a_dataset_that_is_a_script_is_no_crash(tmp_path: Path) -> None:
+    (tmp_path / f"{tmp_path.name}.py").write_text("")
+    with pytest.raises(UserError, match="the dataset cannot be read: Dataset scripts are no longer supported"):
+        list(stream_rows(str(tmp_path), commit=None, split="train"))
+
+
 def test_a_folder_without_data_is_no_crash(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the dataset cannot be read"):
         list(stream_rows(str(tmp_path / "none"), commit=None, split="train"))
