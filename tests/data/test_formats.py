@@ -45,6 +45,8 @@ def test_formats_are_found_by_their_columns() -> None:
     assert detect_format({"chosen": "\n\nHuman: Q\n\nAssistant: a", "rejected": "x"}) == "hh"
     assert detect_format({"chosen": "a", "rejected": "b"}) is None
     assert detect_format({"question": "Q"}) is None
+    indented = {side: json.dumps(said("Q", side), indent=1) for side in ("chosen", "rejected")}
+    assert detect_format(indented) == "preference"
 
 
 def test_the_newer_formats_are_found_by_their_columns() -> None:
@@ -161,10 +163,26 @@ def test_a_prompt_that_is_a_transcript_up_to_the_answer_is_its_turns() -> None:
         assert parse_preference(row | {"prompt": quoted}) == Candidate(said(quoted), " a", " b\n")
 
 
+@pytest.mark.parametrize(
+    "prompt", ["\n\nHuman: Q\n\nAssistant:", "\n\nHuman: Q\n\nAssistant: A\n\nHuman: R\n\nAssistant:", "Q "]
+)
+def test_whole_transcripts_beside_a_prompt_are_no_answers(prompt: str) -> None:
+    start = "\n\nHuman: Q\n\nAssistant: A\n\nHuman: R\n\nAssistant:"
+    row = {"prompt": prompt, "chosen": f"{start} a", "rejected": f"{start} b", "category": "x"}
+    assert parse_preference(row) == Candidate([*said("Q", "A"), *said("R")], "a", "b", "x")
+    assert refused(parse_preference, row | {"prompt": "R"}) == "prompts_differ"
+    assert refused(parse_preference, row | {"rejected": "\n\nHuman: Q\n\nAssistant: b"}) == "prompts_differ"
+    assert refused(parse_preference, row | {"prompt": None}) == "missing_field"
+    assert parse_preference(row | {"rejected": "b"}).chosen.strip() == row["chosen"].strip()
+
+
 def test_a_gap_as_pandas_writes_it_is_a_label_that_is_missing() -> None:
     row = {"prompt": "Q", "chosen": "a", "rejected": "b"}
     gaps = {"category": math.nan, "chosen_safe": math.nan, "rejected_safe": None}
     assert parse_preference(row | gaps) == Candidate(said("Q"), "a", "b")
+    apart = {"prompt": math.nan, "chosen": said("Q", "a"), "rejected": said("Q", "b")}
+    assert parse_preference(apart) == Candidate(said("Q"), "a", "b")
+    assert parse_alpaca({"instruction": "Q", "chosen": "a", "rejected": "b", "history": math.nan}).prompt == said("Q")
 
 
 def test_preference_keeps_category_labels_and_the_rest() -> None:
@@ -340,6 +358,7 @@ def test_calls_that_are_none_are_no_calls() -> None:
 
 def test_a_row_of_more_than_text_is_refused() -> None:
     check_text_only({"images": [], "image": None, "tools": "[]", "audios": ""})
+    check_text_only({"images": math.nan, "tools": math.nan})  # gaps, as pandas writes them
     for name, rule in (("images", "not_text"), ("image", "not_text"), ("audios", "not_text"), ("tools", "tool_turn")):
         with pytest.raises(RowProblem) as problem:
             check_text_only({name: ["x"]})
@@ -351,6 +370,8 @@ def test_messages_that_were_written_as_text_are_read_again() -> None:
     sides = {"chosen": json.dumps(said("Q", "a")), "rejected": json.dumps(said("Q", "b"))}
     assert parse_preference(sides | {"prompt": json.dumps(said("Q"))}) == Candidate(said("Q"), "a", "b")
     assert parse_preference(sides | {"prompt": "Q"}) == Candidate(said("Q"), "a", "b")
+    indented = {"chosen": json.dumps(said("Q", "a"), indent=2), "rejected": f"\n{json.dumps(said('Q', 'b'))}"}
+    assert parse_preference(indented) == Candidate(said("Q"), "a", "b")
     assert (
         refused(parse_preference, {"prompt": "Q", "chosen": str(said("a")), "rejected": str(said("b"))}) == "wrong_type"
     )

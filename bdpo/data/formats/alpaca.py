@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bdpo.data.formats.fields import labelled, optional_text, text
+from bdpo.data.formats.fields import is_gap, labelled, optional_text, text
 from bdpo.data.formats.turns import user, with_system
 from bdpo.data.rows import Candidate, Message, RowProblem
 
@@ -27,7 +27,7 @@ def parse_alpaca(row: Mapping[str, Any]) -> Candidate:
 
 def _history(row: Mapping[str, Any]) -> list[Message]:
     """Earlier turns: a list of [what the user said, what the assistant said]."""
-    rounds = [] if row.get("history") in (None, "") else row["history"]
+    rounds = [] if is_gap(row.get("history")) or row["history"] == "" else row["history"]
     messages = []
     for said in rounds if isinstance(rounds, list) else [rounds]:
         if not isinstance(said, list) or len(said) != 2 or not all(isinstance(turn, str) for turn in said):

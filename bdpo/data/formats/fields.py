@@ -41,10 +41,11 @@ def optional_text(row: Mapping[str, Any], name: str) -> str:
     Raises:
         RowProblem: it is of another type.
     """
-    return "" if _is_gap(row.get(name)) else text(row, name)
+    return "" if is_gap(row.get(name)) else text(row, name)
 
 
-def _is_gap(value: Any) -> bool:
+def is_gap(value: Any) -> bool:
+    """Whether a value stands for none: null, or NaN as pandas writes a gap."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
@@ -68,7 +69,7 @@ def optional_boolean(row: Mapping[str, Any], name: str) -> bool | None:
     Raises:
         RowProblem: it says anything else.
     """
-    return None if _is_gap(row.get(name)) or row[name] == "" else boolean(row, name)
+    return None if is_gap(row.get(name)) or row[name] == "" else boolean(row, name)
 
 
 def number(row: Mapping[str, Any], name: str) -> int | float:
@@ -94,10 +95,14 @@ def check_text_only(row: Mapping[str, Any]) -> None:
         RowProblem: it has pictures, sound or tools, under the names that TRL and LLaMA-Factory give them.
     """
     for name in ("image", "images", "video", "videos", "audio", "audios"):
-        if row.get(name) not in _NOTHING:
+        if not _is_empty(row.get(name)):
             raise RowProblem("not_text", f"the row has `{name}`, and only text is read")
-    if row.get("tools") not in _NOTHING:
+    if not _is_empty(row.get("tools")):
         raise RowProblem("tool_turn", "the row has `tools`, which no prompt here can show")
+
+
+def _is_empty(value: Any) -> bool:
+    return is_gap(value) or value in _NOTHING
 
 
 def check_unicode(*texts: str) -> None:

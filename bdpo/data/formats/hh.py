@@ -15,10 +15,15 @@ def is_transcript(value: str) -> bool:
     return _HUMAN in value or _ASSISTANT in value
 
 
+def begins_transcript(value: str) -> bool:
+    """Whether a text begins with the user's turn of a transcript."""
+    return value.lstrip(" ").startswith(_HUMAN)
+
+
 def open_turns(value: str) -> list[Message] | None:
     """The turns of a transcript that waits for the assistant's answer; None where a text is none."""
     prompt, turn, answer = value.rpartition(_ASSISTANT)
-    if not turn or answer.strip() or not value.lstrip(" ").startswith(_HUMAN):
+    if not turn or answer.strip() or not begins_transcript(value):
         return None
     return _turns(prompt)
 

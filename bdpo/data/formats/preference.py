@@ -1,22 +1,24 @@
 """TRL's preference rows: `prompt`, `chosen` and `rejected`, plain or conversational."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from bdpo.data.formats.fields import labelled, optional_text, required, text
-from bdpo.data.formats.hh import open_turns
+from bdpo.data.formats.fields import is_gap, labelled, optional_text, required, text
+from bdpo.data.formats.hh import begins_transcript, open_turns, parse_hh
 from bdpo.data.formats.turns import read_messages, user, with_system
 from bdpo.data.rows import Candidate, Message, RowProblem
 
-_MESSAGES_AS_TEXT = "[{"
-"""How a list of messages begins that a file without lists holds as text."""
+_MESSAGES_AS_TEXT = re.compile(r"\s*\[\s*\{")
+"""How a list of messages begins that a file without lists holds as text, perhaps indented."""
+_PYTHON_MESSAGES = re.compile(_MESSAGES_AS_TEXT.pattern + r"\s*'")
 
 
 def holds_messages(value: Any) -> bool:
     """Whether a side is messages, as a list or as text; an answer may be a list of other objects."""
     if isinstance(value, str):
-        return value.startswith(_MESSAGES_AS_TEXT) and "role" in value and "content" in value
+        return _MESSAGES_AS_TEXT.match(value) is not None and "role" in value and "content" in value
     return isinstance(value, list)
 
 
@@ -26,7 +28,7 @@ def parse_preference(row: Mapping[str, Any]) -> Candidate:
     The columns and the implicit prompt, what both lists begin with, are those of TRL (huggingface/trl,
     docs/source/dataset_formats.md and trl/data_utils.py); a response is one message here.  A `system` field opens the
     prompt where its first message does not.  A prompt of plain text that is a transcript of HH-RLHF up to the answer,
-    as copies of that dataset have it, is its turns.
+    as copies of that dataset have it, is its turns; where both sides are whole transcripts, it has to begin them.
 
     Raises:
         RowProblem: a field is missing, has another type, or the sides answer different prompts.
@@ -34,9 +36,7 @@ def parse_preference(row: Mapping[str, Any]) -> Candidate:
     chosen, rejected = _unpacked(row, "chosen"), _unpacked(row, "rejected")
     prompt = row.get("prompt")
     if isinstance(chosen, str) and isinstance(rejected, str):
-        turns_before = open_turns(prompt) if isinstance(prompt, str) else None
-        messages = turns_before or _prompt(row)
-        sides = (chosen.strip(), rejected.strip()) if turns_before else (chosen, rejected)
+        messages, sides = _of_texts(row, chosen, rejected)
     else:
         turns = read_messages(chosen, "chosen"), read_messages(rejected, "rejected")
         for name, side in zip(("chosen", "rejected"), turns, strict=True):
@@ -45,13 +45,26 @@ def parse_preference(row: Mapping[str, Any]) -> Candidate:
         if turns[0][:-1] != turns[1][:-1]:
             raise RowProblem("prompts_differ", "`chosen` and `rejected` part before their last message")
         said = turns[0][:-1]
-        given = _prompt(row) if prompt else []
+        given = [] if not prompt or is_gap(prompt) else _prompt(row)
         if given and said and not _begins(said, given):
             raise RowProblem("prompts_differ", "`prompt` is not how `chosen` and `rejected` begin")
         messages = said or given
         sides = turns[0][-1]["content"], turns[1][-1]["content"]
     messages = with_system(optional_text(row, "system"), messages)
     return labelled(row, messages, *sides, read=("prompt", "chosen", "rejected", "system"))
+
+
+def _of_texts(row: Mapping[str, Any], chosen: str, rejected: str) -> tuple[list[Message], tuple[str, str]]:
+    """The prompt and the two answers of a row whose sides are plain texts."""
+    prompt = row.get("prompt")
+    turns = open_turns(prompt) if isinstance(prompt, str) else None
+    given = turns or _prompt(row)
+    if begins_transcript(chosen) and begins_transcript(rejected):
+        whole = parse_hh({"chosen": chosen, "rejected": rejected})
+        if not _begins(whole.prompt, [message | {"content": message["content"].strip()} for message in given]):
+            raise RowProblem("prompts_differ", "`prompt` is not how `chosen` and `rejected` begin")
+        return whole.prompt, (whole.chosen, whole.rejected)
+    return given, ((chosen.strip(), rejected.strip()) if turns else (chosen, rejected))
 
 
 def _begins(said: list[Message], given: list[Message]) -> bool:
@@ -73,9 +86,9 @@ def _unpacked(row: Mapping[str, Any], name: str) -> Any:
         RowProblem: it is missing, or holds messages as Python prints them.
     """
     value = required(row, name)
-    if not isinstance(value, str) or not value.startswith(_MESSAGES_AS_TEXT):
+    if not isinstance(value, str) or _MESSAGES_AS_TEXT.match(value) is None:
         return value
-    if "'role':" in value and "'content':" in value and value.startswith("[{'"):
+    if "'role':" in value and "'content':" in value and _PYTHON_MESSAGES.match(value):
         raise RowProblem("wrong_type", f"`{name}` is a list of messages as Python prints it; write it as JSON")
     try:
         messages = json.loads(value)
