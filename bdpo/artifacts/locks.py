@@ -31,7 +31,8 @@ def hold(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
 @contextmanager
 def join(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Keep a lock from whoever would `hold` it, beside others that join; arguments as `hold`."""
-    with path.open("ab") as file:
+    # NFS gives a shared lock only on a file that is open for reading.
+    with path.open("a+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,10 +1,14 @@
 """Locks between processes: one holds, many join, and nobody has to clean up after a kill."""
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,3 +65,19 @@ def test_whoever_joins_waits_for_a_holder(tmp_path: Path, started: list["subproc
         joiner = start(started, lock, "join")
         assert next_line(joiner) == "waiting"
     assert next_line(joiner) == "in"
+
+
+def test_both_are_given_by_nfs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It refuses a shared lock on a file that cannot be read, and an exclusive one where it cannot be written."""
+    flock = fcntl.flock
+
+    def as_nfs(file: Any, how: int) -> None:
+        access = fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE
+        if (how & fcntl.LOCK_SH and access == os.O_WRONLY) or (how & fcntl.LOCK_EX and access == os.O_RDONLY):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", as_nfs)
+    for take in (join, hold):
+        with take(tmp_path / "lock", lambda: pytest.fail("it waits")):
+            pass
