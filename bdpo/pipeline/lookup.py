@@ -141,7 +141,7 @@ class ArtifactLookup:
         if earlier is None:
             return ["never computed"]
         differences = graph.compare_reads(earlier.reads, self.reads[stage])
-        changed = [above for above in self.inputs[stage] if self._is_another(above)]
+        changed = self._other_inputs(stage, earlier)
         reasons = [*differences, *(f"its input from {above} changed" for above in changed)] or ["its artifact is gone"]
         if earlier.run != self.config.name:
             return [f"never computed for {self.config.name}; compared with the run {earlier.run}:", *reasons]
@@ -180,6 +180,19 @@ class ArtifactLookup:
         manifests = self.store.manifests(stage)
         return next((m for m in manifests if m.run == self.config.name), manifests[0] if manifests else None)
 
-    def _is_another(self, stage: Stage) -> bool:
-        earlier = self._nearest(stage)
-        return earlier is None or earlier.fingerprint != self.fingerprints[stage]
+    def _other_inputs(self, stage: Stage, earlier: Manifest) -> list[Stage]:
+        """Inputs that are other artifacts than those that an earlier one of a stage was made from."""
+        inputs = self.inputs[stage]
+        if (
+            graph.fingerprint(stage, earlier.reads, [self.fingerprints[above] for above in inputs])
+            == earlier.fingerprint
+        ):
+            return []
+        # Its manifest tells the contents of what it was made from; the store, which artifacts have such a content.
+        names = {
+            above: {m.fingerprint for m in self.store.manifests(above) if m.content == earlier.inputs[above]}
+            for above in inputs
+            if above in earlier.inputs
+        }
+        others = [above for above, found in names.items() if self.fingerprints[above] not in found]
+        return others or [above for above, found in names.items() if len(found) > 1]

@@ -1,0 +1,77 @@
+"""Reasons of artifacts whose files are made up: nothing is computed."""
+
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bdpo.artifacts.manifest import Manifest
+from bdpo.artifacts.store import Identity, State
+from bdpo.config import load_config
+from bdpo.fingerprints import Stage
+from bdpo.models.source import ModelSource
+from bdpo.pipeline.lookup import ArtifactLookup
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "pairs.jsonl").write_text("one\n")
+    (tmp_path / "prompts.jsonl").write_text("one\n")
+    path = tmp_path / "config.yaml"
+    settings = {
+        "name": "tiny",
+        "artifacts": "artifacts",
+        "ingest": {"sources": [{"path": "pairs.jsonl"}]},
+        "evaluate": {"benchmarks": [{"path": "prompts.jsonl"}]},
+    }
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def look(config: Path, *overrides: str) -> ArtifactLookup:
+    lookup = ArtifactLookup(load_config(config, overrides))
+    lookup.__dict__["source"] = ModelSource("tiny", config.parent, "a" * 64, "b" * 64)
+    return lookup
+
+
+def make(lookup: ArtifactLookup, stage: Stage, content: bytes) -> Manifest:
+    """An artifact of these settings."""
+    inputs: dict[str, str] = {above: lookup.whole(above).content for above in lookup.inputs[stage]}
+    own = Identity(stage, lookup.fingerprints[stage], lookup.config.name, lookup.reads[stage], inputs)
+    (lookup.store.begin(own, afresh=True) / "rows.parquet").write_bytes(content)
+    return lookup.store.commit(own, {}, time.monotonic())
+
+
+def reasons(lookup: ArtifactLookup, stage: Stage) -> list[str]:
+    inspection = lookup.inspect(stage)
+    assert inspection.state is not State.WHOLE
+    return lookup.reasons(stage, inspection)
+
+
+def test_an_input_that_changed_is_the_reason_once_it_is_computed_too(config: Path) -> None:
+    """By then the newest artifact of the stage before is the one that these settings stand for."""
+    first = look(config)
+    for stage in ("ingest", "score", "train"):
+        make(first, stage, b"rows")
+    (config.parent / "pairs.jsonl").write_text("two\n")
+    assert reasons(look(config), "score") == ["its input from ingest changed"]
+    make(look(config), "ingest", b"more rows")
+    assert reasons(look(config), "score") == ["its input from ingest changed"]
+    make(look(config), "score", b"more rows")
+    assert reasons(look(config), "train") == ["its input from ingest changed", "its input from score changed"]
+
+
+def test_an_input_that_changed_for_other_settings_is_no_reason(config: Path) -> None:
+    for stage in ("ingest", "score", "train"):
+        make(look(config), stage, b"rows")
+    make(look(config, "ingest.validation_fraction=0.2"), "ingest", b"other rows")
+    assert reasons(look(config, "train.beta=0.2"), "train") == ["train.beta: 0.1 -> 0.2"]
+
+
+def test_an_input_of_another_name_and_equal_content_is_the_reason(config: Path) -> None:
+    for stage in ("ingest", "score"):
+        make(look(config), stage, b"rows")
+    other = look(config, "ingest.max_quarantined_fraction=0.6")
+    make(other, "ingest", b"rows")
+    assert reasons(other, "score") == ["its input from ingest changed"]
