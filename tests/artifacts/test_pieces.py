@@ -43,13 +43,41 @@ def test_only_new_pieces_are_pushed(memory: Any, tmp_path: Path, monkeypatch: py
     second = make(tmp_path / "one", b"b")
     shared.push()
     assert put == [second]
-    # Another process, which has only looked, does not push them again either.
+    # Another process does not push them again either, whether it has looked or not.
     again = pieces(tmp_path / "one")
     again.bring(pytest.fail)
     (tmp_path / "one" / second).unlink()
     again.push()
+    pieces(tmp_path / "one").push()
     assert put == [second]
     assert first
+
+
+@pytest.mark.parametrize("place", ["memory://bucket/runs", "file://{}/shared"])
+def test_what_one_machine_forgot_no_other_pushes_back(place: str, memory: Any, tmp_path: Path) -> None:
+    place = place.format(tmp_path)
+    old, kept = make(tmp_path / "one", b"old"), make(tmp_path / "one", b"kept")
+    pieces(tmp_path / "one", place).push()
+    assert pieces(tmp_path / "other", place).bring(pytest.fail) == 2
+
+    forced = pieces(tmp_path / "one", place)
+    forced.bring(pytest.fail)
+    (tmp_path / "one" / old).unlink()
+    forced.delete([old])
+    pieces(tmp_path / "other", place).push()
+    again = pieces(tmp_path / "other", place)
+    again.bring(pytest.fail)
+    again.push()
+    assert pieces(tmp_path / "third", place).bring(pytest.fail) == 1
+    assert [path.name for path in finished(tmp_path / "third")] == [kept]
+
+    # Computed anew it comes out the same, and is everybody's again.
+    make(tmp_path / "one", b"old")
+    forced.push()
+    assert pieces(tmp_path / "third", place).bring(pytest.fail) == 1
+    make(tmp_path / "other", b"new")
+    pieces(tmp_path / "other", place).push()
+    assert pieces(tmp_path / "third", place).bring(pytest.fail) == 1
 
 
 def test_a_damaged_piece_and_strange_names_stay_where_they_are(memory: Any, tmp_path: Path) -> None:
