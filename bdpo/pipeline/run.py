@@ -222,7 +222,7 @@ class Pipeline:
             shutil.rmtree(context.workdir)
             raise
         manifest = lookup.store.commit(identity, summary, started)
-        transfer.push(lookup, stage, manifest, progress, mend=mend)
+        transfer.push(lookup, stage, manifest, progress, computed=True, mend=mend)
         return StageResult(stage, lookup.folder(stage), False, reasons, manifest.summary, manifest.seconds)
 
     def _score_share(self, share: str, progress: Progress) -> dict[str, int]:

@@ -57,12 +57,34 @@ def bring_inputs(lookup: ArtifactLookup, stage: Stage, progress: Progress) -> li
     return missing
 
 
-def push(lookup: ArtifactLookup, stage: Stage, manifest: Manifest, progress: Progress, *, mend: bool = False) -> None:
-    """Put a finished artifact into the remote store, unless an equal one is there that needs no mending."""
+def push(
+    lookup: ArtifactLookup,
+    stage: Stage,
+    manifest: Manifest,
+    progress: Progress,
+    *,
+    computed: bool = False,
+    mend: bool = False,
+) -> None:
+    """Put a finished artifact into the remote store, unless an equal one is there that needs no mending.
+
+    Of two that differ, such as by rounding, the one that was finished last is the store's.  Else two machines would
+    replace each other's at every run, and undo what was forced on one of them.
+
+    Args:
+        lookup: of the artifacts.
+        stage: the stage.
+        manifest: of its artifact here.
+        progress: where to show what happens.
+        computed: it was finished just now, whatever another machine's clock says.
+        mend: replace what is there, which is damaged.
+    """
     if lookup.remote is None:
         return
     there = lookup.remote_manifest(stage)
-    if there is None or there.content != manifest.content or there.inputs != manifest.inputs or mend:
+    differs = there is None or (there.content, there.inputs) != (manifest.content, manifest.inputs)
+    outdated = there is not None and there.finished > manifest.finished and not computed
+    if mend or (differs and not outdated):
         progress.say(f"{stage}: pushing the artifact to {lookup.remote_folder(stage)}")
         lookup.remote.push(lookup.folder(stage), manifest, progress)
 

@@ -1,7 +1,8 @@
-"""Reasons of artifacts whose files are made up: nothing is computed."""
+"""Reasons and copies of artifacts whose files are made up: nothing is computed."""
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,7 +12,9 @@ from bdpo.artifacts.store import Identity, State
 from bdpo.config import load_config
 from bdpo.fingerprints import Stage
 from bdpo.models.source import ModelSource
+from bdpo.pipeline import transfer
 from bdpo.pipeline.lookup import ArtifactLookup
+from bdpo.progress import Silent
 
 
 @pytest.fixture
@@ -75,3 +78,22 @@ def test_an_input_of_another_name_and_equal_content_is_the_reason(config: Path) 
     other = look(config, "ingest.max_quarantined_fraction=0.6")
     make(other, "ingest", b"rows")
     assert reasons(other, "score") == ["its input from ingest changed"]
+
+
+def test_of_two_machines_that_differ_the_later_has_its_artifact_in_the_store(memory: Any, config: Path) -> None:
+    one, other = (
+        look(config, f"artifacts={config.parent / name}", "remote_artifacts=memory://bucket/runs")
+        for name in ("one", "other")
+    )
+
+    def push(lookup: ArtifactLookup, manifest: Manifest, *, computed: bool = False) -> str:
+        transfer.push(lookup, "ingest", manifest, Silent(), computed=computed)
+        there = other.remote_manifest("ingest")
+        assert there is not None
+        return there.content
+
+    early, late = make(one, "ingest", b"rows"), make(other, "ingest", b"rows, rounded otherwise")
+    assert push(one, early) == early.content, "what could not be pushed when it was computed"
+    assert push(other, late) == late.content
+    assert push(one, early) == late.content, "the next run of the first machine leaves it"
+    assert push(one, early, computed=True) == early.content, "whatever the clocks say"
