@@ -1,10 +1,12 @@
 """Showing things in the Prefect UI without depending on it: a server that goes away must not fail the work it shows."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from pydantic_core import PydanticSerializationError
@@ -40,6 +42,13 @@ def server_address() -> str:
     """What messages call the server."""
     url = PREFECT_API_URL.value()
     return f"the Prefect server at {url}" if url else "Prefect's temporary server"
+
+
+@contextmanager
+def client_of(url: str) -> Iterator[SyncPrefectClient]:
+    """A client of a server, with the password or key that Prefect's settings have for it."""
+    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+        yield client
 
 
 class Delivery:

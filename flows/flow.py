@@ -16,7 +16,6 @@ from typing import Any
 from prefect import flow
 from prefect.assets import Asset, materialize
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
@@ -32,7 +31,7 @@ from bdpo.lifetime import resend_lost_signals
 from bdpo.pipeline import Pipeline, StageResult
 from bdpo.progress import Progress
 from data_checks import GreatExpectationsChecks
-from flows.delivery import UNREACHABLE, Delivery, is_away, reason, server_address, what_ended
+from flows.delivery import UNREACHABLE, Delivery, client_of, is_away, reason, server_address, what_ended
 from flows.progress import PrefectProgress, both
 from flows.results import publish
 from flows.share import score_share
@@ -318,7 +317,7 @@ _REMEDY = "start it again, or unset PREFECT_API_URL to use a temporary one, and 
 
 
 def _require_server(url: str) -> None:
-    with SyncPrefectClient(url) as client:
+    with client_of(url) as client:
         error = client.api_healthcheck()
     if error is not None:
         raise UserError(f"{_capital(server_address())} does not answer ({reason(error)}): {_REMEDY}.")

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import FrameType
 
 import psutil
-from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterState,
@@ -26,6 +25,7 @@ from prefect.states import Crashed
 
 from bdpo.errors import UserError
 from bdpo.lifetime import end_with_parent
+from flows.delivery import client_of
 from flows.turn import by_this_process
 
 _POOL = "bdpo"
@@ -130,7 +130,7 @@ def _close_abandoned(url: str) -> None:
         with suppress(psutil.Error):
             living.add(process.environ().get("PREFECT__FLOW_RUN_ID"))
     states = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-    with SyncPrefectClient(url) as client:
+    with client_of(url) as client:
         left = client.read_flow_runs(
             work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[_POOL])),
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))),

@@ -8,24 +8,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import PrefectHTTPStatusError, TerminationSignal
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, temporary_settings
 from pydantic import BaseModel, model_serializer
 from pydantic_core import PydanticSerializationError
 
-from flows.delivery import Delivery
+from flows.delivery import Delivery, client_of
 from tests.paths import ROOT
 from tests.tiny_run import tiny_run
 
 
 class _Server(ThreadingHTTPServer):
-    """Answers every request with one status."""
+    """Answers every request with one status, but 401 to one that lacks the Authorization it wants."""
 
     status = 200
     asked = 0
+    wanted: str | None = None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -33,7 +35,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked += 1
-        self.send_response(self.server.status)
+        known = self.server.wanted in (None, self.headers["Authorization"])
+        self.send_response(self.server.status if known else 401)
         self.end_headers()
         self.wfile.write(b"{}")
 
@@ -57,6 +60,18 @@ def serving(status: int) -> Iterator[_Server]:
 def ask(server: _Server) -> int:
     with SyncPrefectClient(f"http://127.0.0.1:{server.server_address[1]}/api") as client:
         return client._client.get("/hello").status_code
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "wanted"),
+    [(PREFECT_API_AUTH_STRING, "admin:pass", "Basic YWRtaW46cGFzcw=="), (PREFECT_API_KEY, "key", "Bearer key")],
+)
+def test_a_protected_server_is_given_what_prefects_settings_hold(setting: Any, value: str, wanted: str) -> None:
+    with serving(200) as server, temporary_settings({setting: value}):
+        server.wanted = wanted
+        with client_of(f"http://127.0.0.1:{server.server_address[1]}/api") as client:
+            assert client.api_healthcheck() is None
+    assert server.asked == 1
 
 
 class _Interrupted(BaseModel):
