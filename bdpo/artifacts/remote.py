@@ -93,6 +93,10 @@ class RemoteStore:
             UserError: the store cannot be read.
             OSError: the disk here takes no more.
         """
+        # What was replaced there since an attempt that was killed may have had other files.
+        for path in [path for path in folder.rglob("*") if path.is_file()]:
+            if path.relative_to(folder).as_posix() not in manifest.files:
+                path.unlink()
         progress.begin(f"fetch {manifest.stage}", len(manifest.files), "files")
         for name, entry in manifest.files.items():
             target = folder / name

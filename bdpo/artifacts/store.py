@@ -85,7 +85,7 @@ class ArtifactStore:
 
     def incoming(self, stage: str, fingerprint: str) -> Path:
         """Where an artifact is fetched to; what an earlier attempt left there is kept."""
-        folder = self.root / stage / f"{fingerprint}.fetched"
+        folder = self._incoming(stage, fingerprint)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -180,6 +180,8 @@ class ArtifactStore:
             sync(workspace / name)
         write_atomically(workspace / MANIFEST, manifest_text(manifest))
         self._put_in_place(workspace, identity.stage, identity.fingerprint)
+        # What came of a copy that was damaged, or not fetched to its end.
+        shutil.rmtree(self._incoming(identity.stage, identity.fingerprint), ignore_errors=True)
         return manifest
 
     def accept(self, stage: str, fingerprint: str) -> None:
@@ -201,6 +203,9 @@ class ArtifactStore:
             return False
         self._put_in_place(workspace, stage, fingerprint)
         return True
+
+    def _incoming(self, stage: str, fingerprint: str) -> Path:
+        return self.root / stage / f"{fingerprint}.fetched"
 
     def _put_in_place(self, workspace: Path, stage: str, fingerprint: str) -> None:
         folder = self.folder(stage, fingerprint)

@@ -133,6 +133,20 @@ def test_a_fetch_that_was_stopped_goes_on_with_what_is_missing(memory: Any, tmp_
     assert there.inspect("ingest", "abc").state is State.WHOLE
 
 
+def test_of_a_fetch_that_was_stopped_nothing_stays_that_the_artifact_does_not_have(memory: Any, tmp_path: Path) -> None:
+    """Such as a model's second file of weights, where what was replaced there meanwhile has one."""
+    remote = RemoteStore("memory://bucket")
+    push(remote, *make(tmp_path / "here"))
+    there = ArtifactStore(tmp_path / "there")
+    (there.incoming("ingest", "abc") / "more.parquet").write_bytes(b"rows of another attempt")
+    fetch(remote, there)
+    assert not (there.folder("ingest", "abc") / "more.parquet").exists()
+
+    there.incoming("ingest", "abc")
+    make(tmp_path / "there")
+    assert sorted(p.name for p in (tmp_path / "there" / "ingest").iterdir()) == ["abc"], "computed in its place"
+
+
 @pytest.mark.parametrize("name", ["../../outside", "/etc/outside", "a/../../b", MANIFEST])
 def test_a_manifest_that_names_a_place_outside_is_refused(name: str, memory: Any, tmp_path: Path) -> None:
     store, manifest = make(tmp_path / "here")
