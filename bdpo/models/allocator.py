@@ -1,4 +1,4 @@
-"""When freed memory is kept for the next tensor, and when it goes back to the system."""
+"""When freed memory is kept for the next tensor, when it goes back to the system, and when there is too little."""
 
 import ctypes
 import gc
@@ -11,6 +11,8 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _KEEP = 2**31 - 1
 _USUAL = 32 * 2**20
 """Where glibc's own adaptation of both thresholds ends."""
+_WANT = ("out of memory", "can't allocate memory", "cannot allocate memory", "memoryerror", "bad_alloc")
+"""What torch on either device, Python, DuckDB and C++ say."""
 
 
 @contextmanager
@@ -54,3 +56,9 @@ def release_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+
+
+def wants_memory(said: str) -> bool:
+    """Whether an error, or the log of a process that ended by one, speaks of too little memory."""
+    said = said.lower()
+    return any(words in said for words in _WANT)

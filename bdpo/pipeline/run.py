@@ -13,9 +13,9 @@ from typing import Any
 from bdpo.artifacts.disk import explain_disk_error
 from bdpo.artifacts.store import Identity
 from bdpo.config import Config
-from bdpo.errors import UserError
+from bdpo.errors import UserError, first_line
 from bdpo.fingerprints import STAGES, Stage
-from bdpo.models.allocator import release_memory
+from bdpo.models.allocator import release_memory, wants_memory
 from bdpo.models.source import ModelSource
 from bdpo.pipeline import transfer
 from bdpo.pipeline.lookup import ArtifactLookup
@@ -24,6 +24,14 @@ from bdpo.pipeline.record import RunRecord
 from bdpo.progress import Progress, Silent
 from bdpo.schemas import Checks
 from bdpo.stages import StageContext, compute, compute_share
+
+_SPARING: Mapping[Stage, str] = {
+    "ingest": "",
+    "score": "lower score.token_budget, or ",
+    "train": "lower train.token_budget, or ",
+    "evaluate": "lower evaluate.batch_size or evaluate.max_new_tokens, or ",
+}
+"""What makes a stage need less memory."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,7 @@ class Pipeline:
         Raises:
             UserError: an input is missing, or the user's data, settings or disk are at fault.
         """
-        with self._explained():
+        with self._explained(stage):
             result = self._run_locked(stage, force, progress or Silent())
         self._record.stage_done(stage, cached=result.cached)
         return result
@@ -137,20 +145,24 @@ class Pipeline:
         Raises:
             UserError: as for `run_stage`.
         """
-        with self._explained():
+        with self._explained("score"):
             return self._score_share(share, progress or Silent())
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Errors of a full disk in a sentence, and a failure in the record; memory is given back."""
+    def _explained(self, stage: Stage) -> Iterator[None]:
+        """Errors of a full disk or memory in a sentence, and a failure in the record; memory is given back."""
         try:
             yield
         except Exception as error:
             explained = explain_disk_error(error, self.config.artifacts)
             if explained is not None:
                 raise explained from error
+            explained = _explain_memory_error(error, stage)
+            shown = explained or error
             if self._lookup.named():
-                self._record.stage_failed(str(error) if isinstance(error, UserError) else type(error).__name__)
+                self._record.stage_failed(str(shown) if isinstance(shown, UserError) else type(shown).__name__)
+            if explained is not None:
+                raise explained from error
             raise
         finally:
             release_memory()
@@ -256,3 +268,13 @@ class Pipeline:
             checks=self._checks,
             progress=progress,
         )
+
+
+def _explain_memory_error(error: Exception, stage: Stage) -> UserError | None:
+    """The sentence for want of memory, which torch says in a plain RuntimeError on a CPU, else None."""
+    if isinstance(error, UserError) or not (isinstance(error, MemoryError) or wants_memory(str(error))):
+        return None
+    return UserError(
+        f"{stage}: there is too little memory ({first_line(error)}); {_SPARING[stage]}free memory, then run again: "
+        "what was finished is kept."
+    )

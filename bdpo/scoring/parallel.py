@@ -27,6 +27,7 @@ from bdpo.artifacts.store import write_atomically
 from bdpo.config import ModelSettings
 from bdpo.errors import UserError
 from bdpo.lifetime import child_groups, guarded
+from bdpo.models.allocator import wants_memory
 from bdpo.models.source import ModelSource
 from bdpo.scoring.sequences import TokenSequence
 
@@ -189,14 +190,14 @@ def _failure(folder: Path, number: int, code: int) -> Exception:
     full = full_disk_error(folder)
     if full is not None:
         return full
-    if code == -signal.SIGKILL:
+    log = (folder / f"{number}.log").read_text(encoding="utf-8", errors="replace")
+    if code == -signal.SIGKILL or wants_memory(log):
         return UserError(
-            "A scoring process was killed, most likely for want of memory; lower score.token_budget or "
+            "A scoring process ended, most likely for want of memory; lower score.token_budget or "
             "score.processes, then run again: what is scored is kept."
         )
     if code == -signal.SIGTERM:
         return UserError("Something ended a scoring process by SIGTERM; run again: what is scored is kept.")
-    log = (folder / f"{number}.log").read_text(encoding="utf-8", errors="replace")
     return RuntimeError(
         f"a scoring process ended with code {code}; its log ends:\n" + "\n".join(log.splitlines()[-_TAIL_LINES:])
     )

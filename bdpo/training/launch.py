@@ -15,22 +15,14 @@ from typing import Any
 from bdpo.artifacts.disk import full_disk_error
 from bdpo.errors import UserError
 from bdpo.lifetime import child_groups, guarded
+from bdpo.models.allocator import wants_memory
 from bdpo.training.worker_files import DONE_FILE, ERROR_FILE, METRICS_FILE
 
 _LOG_FILE = "train.log"
 _PERIOD_S = 0.2
 _TAIL_LINES = 20
-_MEMORY_SIGNS = (
-    "out of memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "memoryerror",
-    "bad_alloc",
-    "exits with return code = -9",
-)
-"""What torch on either device, Python and C++ say, and what the launcher says of a worker that the system killed."""
-
-
+_KILLED = "exits with return code = -9"
+"""What the launcher says of a worker that the system killed."""
 _REFUSED = "runner.py: error: "
 """What the launcher says of arguments that it does not know."""
 _SIGNAL_SIGNS = ("exits with return code = -15", "main process received sig")
@@ -154,7 +146,7 @@ def _failure(folder: Path, code: int, *, earlier: int) -> Exception:
     if refused is not None:
         return UserError(f"train.launcher_args: DeepSpeed's launcher refuses them: {refused}.")
     # Behind the process that found no memory come the errors of those that waited for it.
-    if any(sign in line.lower() for sign in _MEMORY_SIGNS for line in lines):
+    if any(wants_memory(line) or _KILLED in line.lower() for line in lines):
         return UserError(
             "Training was killed, most likely for want of memory; lower train.token_budget, set "
             "train.gradient_checkpointing=true, train.lora, or a ZeRO stage 2 or 3 config in train.deepspeed, or free "

@@ -13,6 +13,7 @@ import torch
 from filelock import FileLock, Timeout
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from bdpo.artifacts.catalogue import run_records
 from bdpo.config import load_config
 from bdpo.errors import UserError
 from bdpo.layout import Batch
@@ -21,6 +22,7 @@ from bdpo.logprobs.proof import _random_rows
 from bdpo.pipeline import Pipeline
 from bdpo.progress import Silent
 from bdpo.scoring.merge import merge
+from bdpo.scoring.parallel import _failure
 from data_checks import GreatExpectationsChecks
 from tests.scoring.runs import Told, made, score, scores, shards_in
 from tests.tiny import CHATML, tiny_model, tiny_tokenizer
@@ -263,3 +265,21 @@ def _byte_ids(text: str) -> list[int]:
 _TRIED = {i for row in _random_rows(tiny_model(), 256) for i in (*row.prompt_ids, *chain(*row.responses))}
 _UNTRIED = next(c for c in map(chr, range(0xC0, 0x100)) if _byte_ids(c)[-1] not in _TRIED)
 """A character with a byte that the trial of the layout, with its random tokens, does not meet."""
+
+
+def test_want_of_memory_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token budget that is too large for the device is the likeliest mistake there."""
+    monkeypatch.setattr("bdpo.logprobs.score.response_logps", lambda *_: torch.empty(2**60))
+    with pytest.raises(UserError, match=r"score: there is too little memory \(.*\); lower score\.token_budget, or"):
+        score(tiny_run(tmp_path, 4))
+    (record,) = run_records(tmp_path / "artifacts")[-1:]
+    assert record["error"].startswith("score: there is too little memory")
+
+
+def test_want_of_memory_in_one_of_several_processes_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "1.log").write_text("Traceback\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB.\n")
+    failure = _failure(tmp_path, 1, 1)
+    assert isinstance(failure, UserError)
+    assert "lower score.token_budget or score.processes" in str(failure)
+    (tmp_path / "1.log").write_text("Traceback\nKeyError: 'x'\n")
+    assert isinstance(_failure(tmp_path, 1, 1), RuntimeError)
