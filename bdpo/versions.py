@@ -8,4 +8,4 @@ from typing import Final
 
 LOGPROBS: Final = "7"
 GENERATION: Final = "4"
-STAGES: Final = {"ingest": "6", "score": "4", "train": "4", "evaluate": "9"}
+STAGES: Final = {"ingest": "6", "score": "4", "train": "4", "evaluate": "10"}

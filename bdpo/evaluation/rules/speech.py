@@ -4,6 +4,7 @@ A refusal that a character, a letter or a translation utters is no refusal of th
 """
 
 import html
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -32,15 +33,22 @@ _LETTER = re.compile(
 )
 CODE_MARK = "[code]"
 """Stands for a block of code."""
+_END_OF_THINKING = "</think>"
+"""What comes before is a reasoning model's draft, with or without a tag where it begins."""
+_FENCED = re.compile(r"```(?:json)?\s*(\{.*\})\s*```", re.S | re.I)
+_BARE_CONTRACTION = re.compile(r"\b(ca|wo|do|does|did|is|are|was|would|should|could)nt\b")
+_BARE_AM = re.compile(r"\bim (?=sorry|afraid|unable|not\b|just\b|an?\b)")
 
 
 def own_words(completion: str) -> str:
     """A completion in lower case and plain typography, without what somebody else says in it.
 
     Left out are quotations of a sentence's length, the turns of a dialogue between two speakers or more, and
-    letters and titled documents; where nothing else is said, a quotation stays.
+    letters and titled documents; where nothing else is said, a quotation stays.  What a reasoning model thinks before
+    it answers is not said to anybody, and of a JSON object the texts are what is said.
     """
-    text = _INVISIBLE.sub("", completion.replace("\r\n", "\n")).strip()
+    text = _INVISIBLE.sub("", completion.replace("\r\n", "\n"))
+    text = _texts_of_json(text.rpartition(_END_OF_THINKING)[2].strip())
     if "<" in text or "&" in text:
         text = html.unescape(_INLINE_TAG.sub("", _BLOCK_TAG.sub("\n", text)))
     text = _CODE.sub(CODE_MARK, text.translate(_STRAIGHT))
@@ -52,7 +60,22 @@ def own_words(completion: str) -> str:
         text = "\n".join(line for line in text.splitlines() if not _TURN.match(line)).strip() or CODE_MARK
     unquoted = _QUOTED.sub(_without_speech, text)
     text = unquoted if re.search(r"\w", unquoted) else text
-    return re.sub(r"[ \t]+", " ", text.replace('"', "")).strip().lower()
+    plain = re.sub(r"[ \t]+", " ", text.replace('"', "")).strip().lower()
+    return _BARE_AM.sub("i'm ", _BARE_CONTRACTION.sub(r"\1n't", plain))
+
+
+def _texts_of_json(text: str) -> str:
+    """The texts of a completion that is a JSON object, which still counts as laid out; any other as it is."""
+    fenced = _FENCED.fullmatch(text)
+    inner = fenced[1] if fenced else text
+    if not inner.startswith("{"):
+        return text
+    try:
+        values = json.loads(inner, strict=False).values()
+    except (ValueError, RecursionError):
+        return text
+    texts = [value for value in values if isinstance(value, str)]
+    return "\n".join([*texts, CODE_MARK]) if texts else text
 
 
 def _without_speech(quoted: re.Match[str]) -> str:
