@@ -66,14 +66,17 @@ def pair(
 
 
 def read_prompt(answer: str) -> str | None:
-    """The prompt in an attacker's JSON; None where there is none."""
+    """The prompt in an attacker's JSON; None where there is none.
+
+    Half of a character, an escape that was cut, becomes a question mark: no tokenizer takes it.
+    """
     start, end = answer.find("{"), answer.rfind("}")
     try:
         value = json.loads(answer[start : end + 1], strict=False)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, or numbers too long and lists too deep to be read
         return None
     prompt = value.get("prompt") if isinstance(value, dict) else None
-    return prompt if isinstance(prompt, str) and prompt.strip() else None
+    return prompt.encode("utf-8", "replace").decode() if isinstance(prompt, str) and prompt.strip() else None
 
 
 def _fill(name: str, **fields: str) -> str:

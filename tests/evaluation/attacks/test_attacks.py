@@ -72,6 +72,14 @@ def test_a_prompt_is_read_from_json_with_anything_around_it() -> None:
         assert read_prompt(nothing) is None
 
 
+def test_what_an_attacker_writes_ends_no_attack() -> None:
+    """Half of an escaped character, a number without end, lists in lists: models that loop or are cut write such."""
+    assert read_prompt(r'{"prompt": "Smile \ud83d now"}') == "Smile ? now"
+    assert read_prompt(r'{"prompt": "Smile \ud83d\ude00"}') == "Smile \U0001f600"
+    assert read_prompt('{"prompt": "p", "score": ' + "1" * 5000 + "}") is None
+    assert read_prompt('{"prompt": "p", "score": ' + "[" * 100_000 + "}") is None
+
+
 def test_a_killed_attack_goes_on_and_ends_as_a_benchmark(tmp_path: Path) -> None:
     goals = [Goal(f"goal {i}", "Sure", "c") for i in range(3)]
     attacked: list[str] = []
