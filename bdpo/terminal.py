@@ -1,7 +1,9 @@
 """Progress on a terminal: bars with rate and time left; a line a task elsewhere."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -17,9 +19,25 @@ from rich.progress import Task as RichTask
 from rich.text import Text
 
 
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys in place of showing it, line breaks and tabs apart: commands, and turns of the direction."""
+
+
+def visible(text: str) -> str:
+    """Text of others, such as a completion, whose escape sequences are shown and not obeyed."""
+    return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text.replace("\r\n", "\n"))
+
+
+class _Plain(Console):
+    """Shows every text as it is."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options)
+
+
 def plain_console() -> Console:
-    """A console that prints what it is given: a name may look like rich's own markup."""
-    return Console(markup=False, emoji=False, highlight=False)
+    """A console that prints what it is given: a name may look like rich's own markup, a completion like commands."""
+    return _Plain(markup=False, emoji=False, highlight=False)
 
 
 class _Rate(TextColumn):

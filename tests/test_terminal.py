@@ -51,3 +51,16 @@ def test_a_table_shows_markup_as_it_is(capsys: pytest.CaptureFixture[str]) -> No
     printed = capsys.readouterr().out
     assert "name [/red]" in printed
     assert "[bold]:smile:[/]" in printed
+
+
+def test_escape_sequences_of_a_completion_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as one that renames the window, clears the screen or turns the direction of reading."""
+    table = Table("name \x9b31m")
+    table.add_row("a\x1b]0;owned\x07b\u202ec\r\nd\te")
+    plain_console().print(table)
+    plain_console().print("\x1b[2J")
+    printed = capsys.readouterr().out
+    assert r"name \x9b31m" in printed
+    assert r"a\x1b]0;owned\x07b\u202ec" in printed
+    assert "\\x1b[2J\n" in printed
+    assert not set(printed) & set("\x1b\x07\x9b\u202e\r")

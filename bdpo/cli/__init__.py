@@ -13,6 +13,7 @@ from bdpo.cli.query import query
 from bdpo.cli.run import plan, run, up
 from bdpo.errors import UserError
 from bdpo.lifetime import resend_lost_signals
+from bdpo.terminal import visible
 
 app = typer.Typer(
     help="Balanced DPO: preference rows to a safety-aligned model with evidence.",
@@ -34,7 +35,7 @@ def _guarded(command: Callable[[], Any]) -> int | str | None:
     try:
         command()
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {visible(str(error))}\n")
         return 1
     except SystemExit as ended:
         if ended.code == _INTERRUPTED:
