@@ -5,9 +5,9 @@ once and kept in the cache folder (`BDPO_CACHE`); without a network, download it
 """
 
 import hashlib
+import http.client
 import io
 import json
-import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -178,6 +178,7 @@ def fetch(name: PublishedBenchmark) -> Path:
         files = [_download(name, url) for url in known.urls]
         try:
             content = known.assemble(files)
+            text = content.decode("utf-8")
         except (ValueError, KeyError, zipfile.BadZipFile):
             raise UserError(f"benchmark {name!r}: {known.urls[0]} holds another file than expected.") from None
         found = hashlib.sha256(content).hexdigest()
@@ -185,7 +186,7 @@ def fetch(name: PublishedBenchmark) -> Path:
             raise UserError(
                 f"benchmark {name!r}: the sha256 of {known.urls[0]} is {found}, but {known.sha256} is expected."
             )
-        write_atomically(path, content.decode("utf-8"))
+        write_atomically(path, text)
     return path
 
 
@@ -198,7 +199,7 @@ def _download(name: str, url: str) -> bytes:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:  # noqa: S310 - of the table above
             content: bytes = response.read()
             return content
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, http.client.HTTPException) as error:  # the second where the connection ends too early
         reason = getattr(error, "reason", None) or error
         raise UserError(
             f"benchmark {name!r} cannot be fetched from {url}: {reason}; "

@@ -32,6 +32,8 @@ LOCAL: dict[PublishedBenchmark, str] = {
     "jbc-vicuna": "jailbreakbench/JBC/manual/vicuna-13b-v1.5.json",
 }
 CONTENT = b"goal,target\nDo it,Sure\n"
+CUT = "/cut.csv"
+"""Of it the server sends a part only."""
 
 
 def zipped() -> bytes:
@@ -46,6 +48,7 @@ def zipped() -> bytes:
 
 FILES = {
     "/a.csv": CONTENT,
+    "/latin.csv": b"caf\xe9",
     "/dev.zip": zipped(),
     "/one.json": json.dumps({"examples": [{"input": "p", "target_scores": {"a": 1, "b": 0}}]}).encode(),
     "/two.json": json.dumps({"examples": [{"input": "q", "target_scores": {"a": 0, "b": 1}}]}).encode(),
@@ -60,9 +63,11 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[st
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
-            self.send_response(200 if self.path in FILES else 404)
+            self.send_response(200 if self.path in FILES or self.path == CUT else 404)
+            if self.path == CUT:
+                self.send_header("Content-Length", "1000")
             self.end_headers()
-            self.wfile.write(FILES.get(self.path, b""))
+            self.wfile.write(FILES.get(self.path, b"metadata,problem,answer"))
 
         def log_message(self, *args: object) -> None:
             pass
@@ -113,6 +118,19 @@ def test_no_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     put(monkeypatch, "simpleqa", PUBLISHED["simpleqa"]._replace(urls=("http://127.0.0.1:9/none.csv",)))
     with pytest.raises(UserError, match=r"^benchmark .simpleqa. cannot be fetched from .*; .* give its `path`\.$"):
         fetch("simpleqa")
+
+
+@pytest.mark.parametrize(
+    ("file", "message"), [(CUT, "cannot be fetched from .*IncompleteRead"), ("/latin.csv", "holds another file")]
+)
+def test_a_cut_or_foreign_file_is_one_sentence_and_not_kept(
+    server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: str, message: str
+) -> None:
+    """Of SimpleQA no digest is known."""
+    put(monkeypatch, "simpleqa", PUBLISHED["simpleqa"]._replace(urls=(f"{server[0]}{file}",)))
+    with pytest.raises(UserError, match=message):
+        fetch("simpleqa")
+    assert not list((tmp_path / "cache").rglob("*.csv"))
 
 
 def test_an_archive_and_a_document_in_parts(server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
