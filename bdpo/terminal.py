@@ -18,7 +18,6 @@ from rich.progress import (
 from rich.progress import Task as RichTask
 from rich.text import Text
 
-
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """What a terminal obeys in place of showing it, line breaks and tabs apart: commands, and turns of the direction."""
 
