@@ -30,6 +30,8 @@ class RunOutcomes(NamedTuple):
     name: str
     base_keys: dict[tuple[str, str, str], str]
     """(benchmark, label, prompt id) to the key of the base model's reply, which covers its weights."""
+    held_against: dict[tuple[str, str, str], str | None]
+    """The same to the answer or goal that its verdict goes by, which is in no key of a reply."""
     base: Outcomes
     aligned: Outcomes
     judged_by: dict[str, str]
@@ -57,7 +59,8 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
         confidence: level of the intervals.
 
     Raises:
-        UserError: a run is not there or not evaluated, base models or judges differ, or no prompt is shared.
+        UserError: a run is not there or not evaluated, base models, judges or answers differ, or no prompt is
+            shared.
     """
     names = list(dict.fromkeys(names))
     if len(names) < 2:
@@ -77,6 +80,13 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
                 f"compare: runs {first.name!r} and {run.name!r} were judged differently ({', '.join(differing)}): "
                 "run both again with one judge and this version of bdpo; no completion is generated twice."
             )
+        for benchmark, label, prompt in sorted(first.held_against.keys() & run.held_against.keys()):
+            if first.held_against[benchmark, label, prompt] != run.held_against[benchmark, label, prompt]:
+                raise UserError(
+                    f"compare: runs {first.name!r} and {run.name!r} hold prompt {prompt!r} of {benchmark!r} against "
+                    "different answers or goals: the file was changed in between; run both again with it as it is "
+                    "now. No completion is generated twice."
+                )
     figures = {
         figure: sorted(set.intersection(*(set(run.aligned[figure]) for run in runs)))
         for figure in first.aligned
@@ -138,8 +148,9 @@ def load_run(root: Path, name: str) -> RunOutcomes:
     rows = pq.read_table(folder / "judgements.parquet").to_pylist()
     base = [row for row in rows if row["model"] == "base"]
     keys = {(row["benchmark"], row["label"], row["prompt_id"]): row["key"] for row in base}
+    held_against = {(row["benchmark"], row["label"], row["prompt_id"]): row.get("held_against") for row in base}
     aligned = [row for row in rows if row["model"] == "aligned"]
-    return RunOutcomes(name, keys, _outcomes(base), _outcomes(aligned), judged_by)
+    return RunOutcomes(name, keys, held_against, _outcomes(base), _outcomes(aligned), judged_by)
 
 
 def _outcomes(rows: Sequence[Mapping[str, Any]]) -> Outcomes:

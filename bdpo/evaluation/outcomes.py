@@ -39,9 +39,11 @@ JUDGEMENTS = pa.schema(
         ("judge", pa.string()),
         ("verdict", pa.string()),
         ("reason", pa.string()),
+        ("held_against", pa.string()),
         ("key", pa.string()),
     ]
 )
+"""`held_against`: the answer of a question or choice, the goal of an attack; null where it is the prompt itself."""
 
 
 class Outcome(NamedTuple):
@@ -133,7 +135,15 @@ def rows_of(
                     "n_tokens": reply.n_tokens,
                 }
             )
-            judgements.append(common | {"judge": outcome.judge, "verdict": outcome.verdict, "reason": outcome.reason})
+            judgements.append(
+                common
+                | {
+                    "judge": outcome.judge,
+                    "verdict": outcome.verdict,
+                    "reason": outcome.reason,
+                    "held_against": prompt.goal if prompt.answer is None else prompt.answer,
+                }
+            )
     return pa.Table.from_pylist(generations, GENERATIONS), pa.Table.from_pylist(judgements, JUDGEMENTS)
 
 

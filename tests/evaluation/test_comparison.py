@@ -24,7 +24,14 @@ _VERDICTS = {True: "refusal", False: "compliance", None: None}
 
 
 def evaluated(
-    root: Path, name: str, refused: Sequence[bool | None], *, when: int = 1, base_key: str = "k", code: str = "1"
+    root: Path,
+    name: str,
+    refused: Sequence[bool | None],
+    *,
+    when: int = 1,
+    base_key: str = "k",
+    code: str = "1",
+    held_against: str | None = None,
 ) -> None:
     """A run whose aligned model refuses these harmful prompts (None: has no verdict), the base model none."""
     folder = root / "evaluate" / f"{name}{when}"
@@ -38,6 +45,7 @@ def evaluated(
             "judge": "rules",
             "verdict": _VERDICTS[refuses if model == "aligned" else False],
             "reason": "r",
+            "held_against": held_against,
             "key": f"{base_key if model == 'base' else name}{i}",
         }
         for model in ("base", "aligned")
@@ -91,6 +99,9 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     evaluated(tmp_path, "older", [True], code="0")
     with pytest.raises(UserError, match=r"'a' and 'older' were judged differently \(code\)"):
         compare_runs(tmp_path, ["a", "older"], 0.95)
+    evaluated(tmp_path, "corrected", [True], held_against="another answer")
+    with pytest.raises(UserError, match=r"'a' and 'corrected' hold prompt '0' of 'b' against different answers or goa"):
+        compare_runs(tmp_path, ["a", "corrected"], 0.95)
     with pytest.raises(UserError, match="two runs or more"):
         compare_runs(tmp_path, ["a", "a"], 0.95)
 

@@ -92,6 +92,8 @@ def test_every_kind_of_prompt_gets_its_figure(inputs: dict[str, Any], tmp_path: 
         ("question", "exact match"),
         ("choice", "log-prob"),
     }
+    held_against = {j["label"]: j["held_against"] for j in judgements}
+    assert held_against == {"harmful": None, "harmless": None, "attack": "g", "question": "5", "choice": "good"}
     assert (tmp_path / "one" / first["report"]).read_text().startswith("<!doctype html>")
     again = run(inputs, tmp_path / "two")
     assert first["generated_tokens"] > 0
