@@ -250,5 +250,13 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Iterable[
     names = list(columns) if columns is not None else list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(buffer, names)
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in rows)
     write_atomically(path, buffer.getvalue())
+
+
+_FORMULA = re.compile(r"\s*[=+\-@\uff0b\uff0d\uff1d\uff20]")
+
+
+def _no_formula(value: Any) -> Any:
+    """A cell of a table for people: in a spreadsheet a completion is text, though it begins like a formula."""
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value

@@ -120,7 +120,8 @@ other. Read some before you trust the judge.</p>
 <p class="soft">Aligned model: {{ flip.aligned_verdict }} ({{ flip.aligned_reason }})</p><pre>{{ flip.aligned }}</pre>
 </details>{% endfor %}</details>
 {% endfor %}
-<p class="soft">All of them: <code>tables/flipped.csv</code>.</p>
+<p class="soft">All of them: <code>tables/flipped.csv</code>, where a text that a spreadsheet would take for a formula
+begins with an apostrophe.</p>
 {% else %}<p>None.</p>{% endif %}
 
 <h2>Training</h2>

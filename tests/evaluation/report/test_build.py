@@ -136,6 +136,24 @@ def test_it_says_everything_a_sceptic_asks_for(report: Path) -> None:
             assert image.width >= 1000
 
 
+def test_no_completion_is_a_formula_in_a_spreadsheet(tmp_path: Path) -> None:
+    """A text that begins otherwise stands in the table as it is; numbers, negative ones too, stay numbers."""
+    (tmp_path / "work").mkdir()
+    texts = ['=HYPERLINK("http://127.0.0.1")', "+1", "-1", " @SUM(1)", "\t=1", "1 = 1"]
+    found = evidence(tmp_path, texts)
+    replies = [reply._replace(text=texts[i % len(texts)]) for i, reply in enumerate(found.answers["base"].replies)]
+    answers = {**found.answers, "base": Answers(replies, {}, 0, 0.0)}
+    lost = compare("b", "refusal_rate", [True, True], [False, True], confidence=0.95, limited_from=None)
+    found = found._replace(answers=answers, figures=adjusted([*found.figures, lost]))
+    write_report(found, workdir=tmp_path / "work", **small_artifacts(tmp_path / "artifacts"))
+    with (tmp_path / "work" / "tables" / "flipped.csv").open(encoding="utf-8", newline="") as file:
+        flips = list(csv.DictReader(file))
+    assert [flip["base"] for flip in flips[:6]] == [*(f"'{text}" for text in texts[:5]), "1 = 1"]
+    assert [flip["prompt"][0] for flip in flips[:6]] == ["'"] * 5 + ["1"]
+    with (tmp_path / "work" / "tables" / "eval_summary.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.DictReader(file))[-1]["difference"] == "-0.5"
+
+
 def test_a_method_without_weights_says_so(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     forms = {"balance": "none", "scale": "none", "normalise": False}
