@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--parity", action="store_true", help="compare the numbers of 20 steps instead of speed")
     parser.add_argument("--pairs", type=int, default=48, help="pairs trained on (default 48)")
     parser.add_argument("--batch-size", type=int, default=8, help="pairs an optimizer step (default 8)")
-    parser.add_argument("--token-budget", type=int, default=1024, help="train.token_budget (default 1024)")
+    parser.add_argument("--token-budget", type=int, default=768, help="train.token_budget (default 768)")
     parser.add_argument(
         "--gradient-checkpointing", action="store_true", help="train.gradient_checkpointing of this project's side"
     )
