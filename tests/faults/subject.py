@@ -16,6 +16,7 @@ import psutil
 from bdpo.config import load_config
 from bdpo.errors import UserError
 from bdpo.fingerprints import Stage
+from bdpo.lifetime import resend_lost_signals
 from bdpo.pipeline import Pipeline
 from data_checks import GreatExpectationsChecks
 
@@ -122,6 +123,7 @@ def fork(work: Callable[[], None], log: Path) -> Run:
         os.setsid()
         # A campaign that a shell runs in the background ignores Ctrl-C, and its children would too.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        resend_lost_signals({KeyboardInterrupt: signal.SIGINT})  # as the command does
         for place, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
             os.dup2(os.open(os.devnull if place == 0 else log, flags | (os.O_CREAT | os.O_APPEND) * (place > 0)), place)
         try:
