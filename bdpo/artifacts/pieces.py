@@ -75,7 +75,7 @@ class Pieces:
         Raises:
             UserError: the bucket cannot be written to.
         """
-        there = self._look() if self._there is None else self._there
+        there = self._seen()
         for path in finished(self._folder):
             if path.name not in there | self._outdated:
                 if path.name in self._marked:
@@ -91,7 +91,7 @@ class Pieces:
         Raises:
             UserError: the bucket cannot be written to.
         """
-        there = self._look() if self._there is None else self._there
+        there = self._seen()
         gone = set(names)
         self._outdated -= gone
         for name in sorted(there & gone):
@@ -99,6 +99,10 @@ class Pieces:
             self._marked.add(name)
             self._bucket.delete(*self._place, name)
             there.discard(name)
+
+    def _seen(self) -> set[str]:
+        """What is there, by the last look."""
+        return self._look() if self._there is None else self._there
 
     def _look(self) -> set[str]:
         """See what is there now."""

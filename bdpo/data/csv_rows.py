@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from bdpo.data.blocks import dump_row
 from bdpo.data.files import DataFile
-from bdpo.data.rows import RawRow, RowProblem
+from bdpo.data.rows import RawRow, RowProblem, is_unicode
 from bdpo.errors import UserError
 
 
@@ -89,10 +89,8 @@ def _require_text(path: Path, names: Sequence[str]) -> None:
     Raises:
         UserError: it is.
     """
-    try:
-        "".join(names).encode()
-    except UnicodeEncodeError:
-        raise UserError(f"{path}: the names of the columns are not UTF-8; write the file anew in UTF-8.") from None
+    if not is_unicode("".join(names)):
+        raise UserError(f"{path}: the names of the columns are not UTF-8; write the file anew in UTF-8.")
 
 
 def require_different(path: Path, names: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from bdpo.data.rows import is_unicode
 from bdpo.errors import UserError
 
 KINDS = (".jsonl", ".json", ".csv", ".parquet", ".arrow")
@@ -98,21 +99,12 @@ def _require_file(path: Path) -> None:
     Raises:
         UserError: it is a pipe, a device, or a link to nothing, or no text can hold its name.
     """
-    if not _is_text(str(path)):
+    if not is_unicode(str(path)):
         shown = os.fsencode(path).decode(errors="replace")
         raise UserError(f"{shown}: the name of this file is not UTF-8; rename it.")
     if not path.is_file():
         what = f"a link to {path.readlink()}, which is not there" if path.is_symlink() else "no regular file"
         raise UserError(f"{path}: this is {what}; remove it, or name the files that are meant.")
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name is Unicode: other bytes of a file's name come as lone surrogates."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _split_glob(path: Path) -> tuple[Path, str]:

@@ -34,6 +34,15 @@ _INVISIBLE = ("Zs", "Zl", "Zp", "Cc", "Cf")
 """Categories of Unicode: white space, and characters that only format, such as a zero-width space."""
 
 
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold a text: bytes that were not UTF-8 come as lone surrogates, as halves of escapes do."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_blank(text: str) -> bool:
     """Whether a text has nothing that can be seen."""
     return all(category(character) in _INVISIBLE for character in text.strip())

@@ -68,25 +68,25 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
     runs = [load_run(root, name) for name in names]
     first, *others = runs
     for run in others:
-        for benchmark, label, prompt in sorted(first.base_keys.keys() & run.base_keys.keys()):
-            if first.base_keys[benchmark, label, prompt] != run.base_keys[benchmark, label, prompt]:
-                raise UserError(
-                    f"compare: runs {first.name!r} and {run.name!r} have different base models, decoding settings or "
-                    f"files of prompts: prompt {prompt!r} of {benchmark!r} is not the same question to the same model."
-                )
+        asked = _first_difference(first.base_keys, run.base_keys)
+        if asked is not None:
+            raise UserError(
+                f"compare: runs {first.name!r} and {run.name!r} have different base models, decoding settings or "
+                f"files of prompts: {asked} is not the same question to the same model."
+            )
         differing = sorted({name for name, _ in first.judged_by.items() ^ run.judged_by.items()})
         if differing:
             raise UserError(
                 f"compare: runs {first.name!r} and {run.name!r} were judged differently ({', '.join(differing)}): "
                 "run both again with one judge and this version of bdpo; no completion is generated twice."
             )
-        for benchmark, label, prompt in sorted(first.held_against.keys() & run.held_against.keys()):
-            if first.held_against[benchmark, label, prompt] != run.held_against[benchmark, label, prompt]:
-                raise UserError(
-                    f"compare: runs {first.name!r} and {run.name!r} hold prompt {prompt!r} of {benchmark!r} against "
-                    "different answers or goals: the file was changed in between; run both again with it as it is "
-                    "now. No completion is generated twice."
-                )
+        answered = _first_difference(first.held_against, run.held_against)
+        if answered is not None:
+            raise UserError(
+                f"compare: runs {first.name!r} and {run.name!r} hold {answered} against different answers or goals: "
+                "the file was changed in between; run both again with it as it is now. No completion is generated "
+                "twice."
+            )
     figures = {
         figure: sorted(set.intersection(*(set(run.aligned[figure]) for run in runs)))
         for figure in first.aligned
@@ -151,6 +151,16 @@ def load_run(root: Path, name: str) -> RunOutcomes:
     held_against = {(row["benchmark"], row["label"], row["prompt_id"]): row.get("held_against") for row in base}
     aligned = [row for row in rows if row["model"] == "aligned"]
     return RunOutcomes(name, keys, held_against, _outcomes(base), _outcomes(aligned), judged_by)
+
+
+def _first_difference(
+    one: Mapping[tuple[str, str, str], str | None], other: Mapping[tuple[str, str, str], str | None]
+) -> str | None:
+    """A prompt of which two runs say different things, in words; None where they agree on all that they share."""
+    for benchmark, label, prompt in sorted(one.keys() & other.keys()):
+        if one[benchmark, label, prompt] != other[benchmark, label, prompt]:
+            return f"prompt {prompt!r} of {benchmark!r}"
+    return None
 
 
 def _outcomes(rows: Sequence[Mapping[str, Any]]) -> Outcomes:

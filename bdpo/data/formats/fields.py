@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
-from bdpo.data.rows import Candidate, Message, RowProblem, json_kind
+from bdpo.data.rows import Candidate, Message, RowProblem, is_unicode, json_kind
 
 _NOTHING: tuple[Any, ...] = (None, "", [], {}, "[]")
 _SPELLED = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
@@ -111,11 +111,8 @@ def check_unicode(*texts: str) -> None:
     Raises:
         RowProblem: a text has lone surrogates.
     """
-    for part in texts:
-        try:
-            part.encode("utf-8")
-        except UnicodeEncodeError:
-            raise RowProblem("invalid_utf8", "the text holds bytes or escapes that are not Unicode") from None
+    if not all(map(is_unicode, texts)):
+        raise RowProblem("invalid_utf8", "the text holds bytes or escapes that are not Unicode")
 
 
 def labelled(
