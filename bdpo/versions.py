@@ -6,6 +6,6 @@ Kept apart from the code so that planning a run imports no model library.
 
 from typing import Final
 
-LOGPROBS: Final = "7"
+LOGPROBS: Final = "8"
 GENERATION: Final = "4"
 STAGES: Final = {"ingest": "6", "score": "4", "train": "4", "evaluate": "10"}

@@ -200,6 +200,19 @@ def test_a_model_that_chooses_what_to_attend_to_in_long_rows_alone_gets_no_packe
     assert not has_packed_attention(model)
 
 
+def test_a_model_that_counts_tokens_from_the_start_of_a_pass_gets_no_packed_rows() -> None:
+    """Llama 4's layers without positions, from `floor_scale` on: packed, a row far from the start was off by 0.1."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "llama4_text", **_SMALL | _OTHER_MAKE["llama4_text"] | {"attention_chunk_size": 512, "floor_scale": 200}
+    )
+    model = AutoModelForCausalLM.from_config(config).eval()
+    rows = [Row(ids(60, 2 * i), (ids(20, 2 * i + 1),)) for i in range(6)]
+    layout = choose_layout(model, print, max_length=90)
+    found = in_order(model, rows, 1000, layout)
+    torch.testing.assert_close(torch.cat(found), one_by_one(model, rows), atol=1e-5, rtol=0)
+
+
 def test_a_model_larger_than_its_device_is_scored_where_its_parts_are(tmp_path: Path) -> None:
     """A layer that stays on disk until its turn: what `device_map="auto"` does where memory ends."""
     whole = tiny_model("llama")
