@@ -59,13 +59,19 @@ def require_room(model: PreTrainedModel, batch: Batch) -> None:
             f"A row has the token {largest}, and the model ({config.model_type}) has {config.vocab_size} tokens: its "
             "tokenizer belongs to another model, or got tokens for which the model was not resized."
         )
-    limit = getattr(config, "max_position_embeddings", None)
+    name, limit = longest_row(config)
     length = batch.input_ids.shape[1] if batch.position_ids is None else int(batch.position_ids.max()) + 1
     if limit is not None and length > limit:
         raise UserError(
             f"A row has {length + 1} tokens, and the model ({config.model_type}) takes {limit} "
-            f"(max_position_embeddings): lower model.max_length to {limit}."
+            f"({name}): lower model.max_length to {limit}."
         )
+
+
+def longest_row(config: Any) -> tuple[str, int | None]:
+    """How a text config calls the most tokens of a row, MPT otherwise than all others, and how many; None for any."""
+    name = next((name for name in ("max_position_embeddings", "max_seq_len") if hasattr(config, name)), "")
+    return name, getattr(config, name, None)
 
 
 def sum_logps(token_logps: Tensor, response_lengths: Sequence[int]) -> Tensor:

@@ -19,7 +19,7 @@ from bdpo.logprobs.attention import (
     takes_packed_rows,
     use_packed_attention,
 )
-from bdpo.logprobs.forward import response_logps
+from bdpo.logprobs.forward import longest_row, response_logps
 
 _PROMPT, _RESPONSES, _NEIGHBOUR = 256, (40, 24), (9, 5)
 TRIAL_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15}
@@ -141,7 +141,7 @@ def _random_rows(model: PreTrainedModel, max_length: int | None) -> tuple[Row, R
     window = _window(config)
     if window is not None:
         trial = max(trial, window + 2 * max(_RESPONSES))
-    limits = [getattr(config, "max_position_embeddings", None), max_length, trial]
+    limits = [longest_row(config)[1], max_length, trial]
     longest = min(limit for limit in limits if limit is not None)
     generator = torch.Generator().manual_seed(0)
 

@@ -324,6 +324,16 @@ def test_groups_hold_each_row_once_and_dropping_the_first_changes_no_other(
     assert [[left[i] for i in group] for group in again] == groups[dropped:]
 
 
+def test_a_row_that_is_longer_than_an_mpt_takes_is_refused() -> None:
+    """Its config calls the limit `max_seq_len`; the trial went beyond it, which was a traceback, as a long row was."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model("mpt", vocab_size=259, d_model=32, n_layers=1, n_heads=2, max_seq_len=64)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    assert choose_layout(model, print, max_length=256) is Layout.PLAIN
+    with pytest.raises(UserError, match=r"A row has 71 tokens, and the model \(mpt\) takes 64 \(max_seq_len\): lower"):
+        list(score_rows(model, [Row(ids(60, 0), (ids(11, 1),))], token_budget=99, layout=Layout.PLAIN))
+
+
 def test_masks_by_hand() -> None:
     """A response of 2 after a prompt of 2; then a row of 3 with a window of 2; a window that hides nothing."""
     packing = Spans(Packing(0, (Span(2, (0, 2)),)))
