@@ -100,8 +100,9 @@ def test_normalised_weights_have_mean_one_over_the_training_pairs() -> None:
 
 
 def test_wrong_input_is_refused() -> None:
-    with pytest.raises(ValueError, match="finite"):
-        weigh(math.nan, 0.0, method_forms("bdpo"))
+    for sides in ((math.nan, 0.0), (0.0, math.nan), (math.inf, 0.0), (0.0, -math.inf)):
+        with pytest.raises(ValueError, match="finite"):
+            weigh(*sides, method_forms("bdpo"))
     with pytest.raises(ValueError, match="shape"):
         balance_weights(torch.zeros(2), torch.zeros(3), forms=method_forms("bdpo"), mi_floor=0.05, tau=1.0)
 

@@ -31,6 +31,7 @@ def evaluated(
     when: int = 1,
     base_key: str = "k",
     code: str = "1",
+    benchmark: str = "b",
     held_against: str | None = None,
 ) -> None:
     """A run whose aligned model refuses these harmful prompts (None: has no verdict), the base model none."""
@@ -38,7 +39,7 @@ def evaluated(
     folder.mkdir(parents=True)
     rows = [
         {
-            "benchmark": "b",
+            "benchmark": benchmark,
             "prompt_id": str(i),
             "label": "harmful",
             "model": model,
@@ -48,7 +49,7 @@ def evaluated(
             "held_against": held_against,
             "key": f"{base_key if model == 'base' else name}{i}",
         }
-        for model in ("base", "aligned")
+        for model in ("aligned", "base")
         for i, refuses in enumerate(refused)
     ]
     write_parquet(pa.Table.from_pylist(rows, JUDGEMENTS), folder / "judgements.parquet")
@@ -117,6 +118,17 @@ def test_an_earlier_evaluation_never_stands_in_for_a_damaged_one(tmp_path: Path)
     (tmp_path / "evaluate" / "b2" / MANIFEST).write_text("{")
     with pytest.raises(UserError, match=r"b2, the evaluation of run 'b', is gone or damaged; run it again"):
         compare_runs(tmp_path, ["a", "b"], 0.95)
+
+
+def test_only_what_all_runs_were_asked_is_compared(tmp_path: Path) -> None:
+    evaluated(tmp_path, "a", [True, False])
+    evaluated(tmp_path, "b", [True, True])
+    evaluated(tmp_path, "elsewhere", [True, True], benchmark="another")
+    with pytest.raises(UserError, match="runs a, b, elsewhere were evaluated on no common prompt"):
+        compare_runs(tmp_path, ["a", "b", "elsewhere"], 0.95)
+    note_run(tmp_path, "2026-9-b", {"name": "b", "train": "of a run that was not evaluated"})
+    (row,) = compare_runs(tmp_path, ["a", "b"], 0.95).table
+    assert row["b"].startswith("100.0 [")
 
 
 def test_a_run_may_be_called_base_and_be_named_twice(tmp_path: Path) -> None:

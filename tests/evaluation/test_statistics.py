@@ -35,9 +35,7 @@ def test_unscored_leaves_n_and_nothing_scored_has_no_value() -> None:
     found = rate([True, None, False, None], 0.9)
     assert (found.value, found.n, found.unscored) == (0.5, 2, 2)
     for outcomes in ([], [None, None]):
-        empty = rate(outcomes, 0.95)
-        assert (empty.value, empty.low, empty.high) == (None, None, None)
-        assert (empty.n, empty.unscored) == (0, len(outcomes))
+        assert rate(outcomes, 0.95) == (None, 0, 0, len(outcomes), None, None, 0.95)
 
 
 def test_mcnemar_by_hand() -> None:
@@ -78,7 +76,7 @@ def test_newcombes_interval_of_a_published_table() -> None:
 
 def test_no_pairs_no_value() -> None:
     found = paired_difference([None], [True], 0.95)
-    assert (found.value, found.low, found.high, found.p_value, found.n) == (None, None, None, None, 0)
+    assert found == (None, 0, None, None, None, 0, 0, None, None, 0.95)
 
 
 outcomes = st.lists(st.tuples(st.sampled_from([True, False, None]), st.sampled_from([True, False, None])), max_size=60)
@@ -139,6 +137,12 @@ def test_the_bootstrap_agrees_with_drawing_items_one_by_one() -> None:
     assert low == pytest.approx(plain[500], abs=0.026)
     assert high == pytest.approx(plain[9499], abs=0.026)
     assert bootstrap_interval(0, 0, 5, 0.9) == (0.0, 0.0)
+
+
+def test_the_bootstrap_of_many_items_is_the_normal_approximation() -> None:
+    """1,200 gained and 400 lost of 4,000: 0.2 +- 1.645 sqrt((0.4 - 0.2^2) / 4000); drawing may err by 0.0003."""
+    half = 1.644854 * math.sqrt((0.4 - 0.2**2) / 4000)
+    assert bootstrap_interval(1200, 400, 4000, 0.9) == pytest.approx((0.2 - half, 0.2 + half), abs=6e-4)
 
 
 @given(st.integers(1, 200), st.data(), st.sampled_from([0.8, 0.95, 0.99]))

@@ -197,6 +197,31 @@ def test_a_response_that_spells_out_an_end_of_turn_is_scored_to_the_templates_ow
     assert pair(chosen=f"a{END}b").chosen_ids == ids(f"a{END}b{END}")
 
 
+@pytest.mark.parametrize(
+    ("written", "scored"), [(f" {END}\n", f" {END}"), ("\n\n", "\n\n"), (f".{START}{END}", f".{START}")]
+)
+def test_a_turn_ends_with_the_first_special_token_after_it_or_with_all_that_is_written(
+    written: str, scored: str
+) -> None:
+    """As Vicuna's ` </s>`; as a template without special tokens; as one that writes two."""
+    template = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}" + written
+    template += "{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+    found = pair(chosen="Yes, so.\n I do", template=template)
+    assert found.prompt_ids == ids(f"user: Hi{written}assistant: ")
+    assert found.chosen_ids == ids(f"Yes, so.\n I do{scored}")
+
+
+def test_an_end_of_turn_may_be_an_ordinary_token_that_the_tokenizer_calls_its_eos() -> None:
+    tokenizer = tiny_tokenizer(
+        "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}~\n{% endfor %}"
+    )
+    tokenizer.eos_token = "~"
+    found = tokenize_pair(
+        tokenizer, [*USER, {"role": "system", "content": "S"}], "Yes", "No", max_length=99, max_prompt_length=9
+    )
+    assert found.chosen_ids == ids("assistant: Yes~")
+
+
 def test_a_prompt_that_is_no_prefix_is_refused() -> None:
     """A template that shows the last user turn otherwise once it is answered, as some reasoning models' do."""
     template = (

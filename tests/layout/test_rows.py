@@ -34,6 +34,7 @@ def test_what_all_prompts_begin_with_stands_once() -> None:
     assert batch.sources.tolist() == [8, 9, 11]
     seven = collate([Row((*common[1:], 9), ((4, 5),)), Row((*common[1:], 9, 3), ((7,),))], Layout.PACKED)
     assert seven.packing == Packing(0, (Span(8, (1,)), Span(9, (0,))))
+    assert collate([Row((*common, 9), ((4, 5),))], Layout.PACKED).packing == Packing(0, (Span(9, (1,)),))
 
 
 def test_padding_that_stands_in_the_text_changes_nothing() -> None:
@@ -80,6 +81,8 @@ def test_plain_rows_of_one_prompt_stay_together() -> None:
     assert group_rows([TWO, ONE], 12, Layout.PLAIN) == [[0, 1]]
 
 
-def test_a_batch_of_nothing_is_refused() -> None:
+@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize("rows", [[], [TWO, Row((), ((1,),))], [TWO, Row((5,), ())], [TWO, Row((5,), ((2,), ()))]])
+def test_a_batch_of_nothing_is_refused(rows: list[Row], layout: Layout) -> None:
     with pytest.raises(ValueError, match="needs rows"):
-        collate([], Layout.PACKED)
+        collate(rows, layout)

@@ -71,6 +71,8 @@ def test_a_damaged_one_gives_way_to_the_one_before(tmp_path: Path, damage: str) 
     else:
         (folder / "complete.json").unlink()
     assert latest_step(tmp_path) == 1
+    save(tmp_path, 2)  # a run that went on from step 1 comes past it
+    assert latest_step(tmp_path) == 2
 
 
 def test_the_last_ones_are_kept(tmp_path: Path) -> None:
@@ -122,6 +124,8 @@ def test_a_flipped_bit_is_seen_and_what_stands_on_it_goes_too(tmp_path: Path, na
     shutil.copytree(tmp_path, whole)
     assert drop_damaged(whole, lambda rows: None) == [2]
     assert latest_step(whole) == 4
-    # With early stopping, 3 will need the checkpoint of step 2, its best; 4 is its own best.
-    assert drop_damaged(tmp_path, lambda rows: 2 if rows[-1]["step"] == 3 else rows[-1]["step"]) == [2, 3]
+    assert sorted(p.name for p in whole.iterdir()) == ["step-00000001", "step-00000003", "step-00000004"]
+    # With early stopping, 3 will need the checkpoint of step 2, its best; 4 that of step 1, which is whole.
+    assert drop_damaged(tmp_path, lambda rows: {3: 2, 4: 1}.get(rows[-1]["step"])) == [2, 3]
     assert latest_step(tmp_path) == 4
+    assert drop_damaged(tmp_path, lambda rows: None) == []

@@ -11,7 +11,7 @@ from bdpo.training.figures import Figures, means
 def part(rewards: torch.Tensor, mi: torch.Tensor) -> Figures:
     figures = Figures()
     loss = PreferenceLoss(rewards[:, 0].abs(), rewards[:, 0], rewards[:, 1])
-    figures.add(loss, -10 * rewards.abs(), torch.full_like(rewards, 0.5), mi)
+    figures.add(loss, -10 * rewards.abs(), 2 - mi, mi)
     return figures
 
 
@@ -20,13 +20,23 @@ def test_parts_add_up_to_means_and_pearsons_correlation() -> None:
     rewards, mi = torch.randn(9, 2, generator=generator), torch.randn(9, 2, generator=generator)
     parts = [part(rewards[:4], mi[:4]).sums, part(rewards[4:], mi[4:]).sums]
     found = means([a + b for a, b in zip(*parts, strict=True)], 9)
-    assert found["loss"] == pytest.approx(rewards[:, 0].abs().mean().item(), rel=1e-6)
-    assert found["rewards/margins"] == pytest.approx((rewards[:, 0] - rewards[:, 1]).mean().item(), rel=1e-5)
-    assert found["rewards/accuracies"] == pytest.approx((rewards[:, 0] > rewards[:, 1]).float().mean().item())
-    assert found["weights/rejected"] == 0.5
-    for side, name in enumerate(("chosen", "rejected")):
-        expected = np.corrcoef(rewards[:, side].numpy(), mi[:, side].numpy())[0, 1]
-        assert found[f"mi_correlation/{name}"] == pytest.approx(expected, rel=1e-5)
+    chosen, rejected = rewards.double().numpy().T
+    expected = {
+        "loss": np.abs(chosen),
+        "rewards/chosen": chosen,
+        "rewards/rejected": rejected,
+        "rewards/margins": chosen - rejected,
+        "rewards/accuracies": chosen > rejected,
+        "logps/chosen": -10 * np.abs(chosen),
+        "logps/rejected": -10 * np.abs(rejected),
+        "weights/chosen": 2 - mi[:, 0].numpy(),
+        "weights/rejected": 2 - mi[:, 1].numpy(),
+    }
+    correlations = {
+        "mi_correlation/chosen": np.corrcoef(chosen, mi[:, 0])[0, 1],
+        "mi_correlation/rejected": np.corrcoef(rejected, mi[:, 1])[0, 1],
+    }
+    assert found == pytest.approx({name: values.mean() for name, values in expected.items()} | correlations, rel=1e-5)
 
 
 def test_equal_rewards_are_not_accurate_and_correlate_with_nothing() -> None:

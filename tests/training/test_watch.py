@@ -40,6 +40,7 @@ def test_the_gap_is_the_training_since_the_last_evaluation_less_the_validation()
     before = {"rewards/accuracies": 0.5, "rewards/margins": 0.5}
     rows = [trained(1, 0.0), evaluation(1, **before), trained(2, 0.5), trained(3, 1.0)]
     assert gaps(rows, before | evaluation(3, **before)) == {"gap/rewards/accuracies": 0.25, "gap/rewards/margins": 1.5}
+    assert gaps(rows[:2], evaluation(1, **before)) == {}, "nothing was trained since"
 
 
 def test_a_gradient_has_vanished_where_there_is_something_to_learn() -> None:
