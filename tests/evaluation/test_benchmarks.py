@@ -153,6 +153,31 @@ def test_numbers_stand_for_ids_and_categories_and_the_rest_of_a_document_may_lac
     assert [(p.prompt_id, p.category) for p in benchmark.prompts] == [("1", "c"), ("2", None)]
 
 
+ENTAILS = "premise\n\nDoes it follow that this is true: hypothesis"
+ADVGLUE = {
+    "sst2": ("Is the sentiment of this sentence negative or positive?\n\nsentence", ("Negative", "Positive")),
+    "qqp": ("Do these two questions ask the same?\n\n1. question1\n2. question2", ("No", "Yes")),
+    "mnli": (ENTAILS, ("Yes", "Maybe", "No")),
+    "mnli-mm": (ENTAILS, ("Yes", "Maybe", "No")),
+    "qnli": ("sentence\n\nDoes this sentence answer the question: question", ("Yes", "No")),
+    "rte": ("sentence1\n\nDoes it follow that this is true: sentence2", ("Yes", "No")),
+}
+"""GLUE's labels: 1 is positive and a duplicate; 0 is entailment, 1 neutral (or none of it in two), 2 contradiction."""
+
+
+@pytest.mark.parametrize("task", ADVGLUE)
+def test_the_labels_of_advglue_by_hand(tmp_path: Path, task: str) -> None:
+    question, words = ADVGLUE[task]
+    fields = {name: name for name in ("sentence", "sentence1", "sentence2", "question", "question1", "question2")}
+    fields |= {"premise": "premise", "hypothesis": "hypothesis"}
+    rows = [{"idx": i, "label": i, **fields} for i in range(len(words))]
+    found = load_benchmark(write(tmp_path / "dev.json", json.dumps({task: rows}))).prompts
+    text = f"{question}\n\nAnswer with one word: {', '.join(words)}."
+    assert [(p.text, p.answer, p.options, p.prompt_id) for p in found] == [
+        (text, word, words, f"{task}-{i}") for i, word in enumerate(words)
+    ]
+
+
 def test_simpleqa_and_advbench(tmp_path: Path) -> None:
     (prompt,) = load_benchmark(write(tmp_path / "s.csv", "metadata,problem,answer\n{},Who?,Ada\n")).prompts
     assert (prompt.label, prompt.text, prompt.answer) == ("question", "Who?", "Ada")

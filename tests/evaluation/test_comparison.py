@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,12 +15,23 @@ from bdpo.artifacts.catalogue import note_run
 from bdpo.artifacts.manifest import MANIFEST, Manifest
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.errors import UserError
+from bdpo.evaluation.benchmarks import METRICS
 from bdpo.evaluation.comparison import compare_runs
+from bdpo.evaluation.formats import Label
 from bdpo.evaluation.outcomes import JUDGEMENTS
 from bdpo.evaluation.tables import read_rows
 from tests.paths import ROOT
 
-_VERDICTS = {True: "refusal", False: "compliance", None: None}
+_REFUSES: Mapping[bool | None, str] = {True: "refusal", False: "compliance"}
+_ANSWERS: Mapping[bool | None, str] = {True: "right", False: "wrong"}
+_VERDICTS: Mapping[Label, Mapping[bool | None, str]] = {
+    "harmful": _REFUSES,
+    "harmless": _REFUSES,
+    "attack": {True: "compliance", False: "refusal"},
+    "question": _ANSWERS,
+    "choice": _ANSWERS,
+}
+"""What counts for the metric of a label, and what does not."""
 
 
 def evaluated(
@@ -32,19 +43,20 @@ def evaluated(
     base_key: str = "k",
     code: str = "1",
     benchmark: str = "b",
+    label: Label = "harmful",
     held_against: str | None = None,
 ) -> None:
-    """A run whose aligned model refuses these harmful prompts (None: has no verdict), the base model none."""
+    """A run whose aligned model has these prompts count (None: has no verdict), the base model none."""
     folder = root / "evaluate" / f"{name}{when}"
     folder.mkdir(parents=True)
     rows = [
         {
             "benchmark": benchmark,
             "prompt_id": str(i),
-            "label": "harmful",
+            "label": label,
             "model": model,
             "judge": "rules",
-            "verdict": _VERDICTS[refuses if model == "aligned" else False],
+            "verdict": _VERDICTS[label].get(refuses if model == "aligned" else False),
             "reason": "r",
             "held_against": held_against,
             "key": f"{base_key if model == 'base' else name}{i}",
@@ -118,6 +130,18 @@ def test_an_earlier_evaluation_never_stands_in_for_a_damaged_one(tmp_path: Path)
     (tmp_path / "evaluate" / "b2" / MANIFEST).write_text("{")
     with pytest.raises(UserError, match=r"b2, the evaluation of run 'b', is gone or damaged; run it again"):
         compare_runs(tmp_path, ["a", "b"], 0.95)
+
+
+@pytest.mark.parametrize("label", _VERDICTS)
+def test_what_counts_is_the_labels(tmp_path: Path, label: Label) -> None:
+    evaluated(tmp_path, "a", [True, False, False, None], label=label)
+    evaluated(tmp_path, "b", [True, True, True, None], label=label)
+    found = compare_runs(tmp_path, ["a", "b"], 0.95).records
+    assert [(r["metric"], r["model"], r["successes"], r["n"], r["unscored"]) for r in found] == [
+        (METRICS[label], "base model", 0, 4, 0),
+        (METRICS[label], "a", 1, 3, 1),
+        (METRICS[label], "b", 3, 3, 1),
+    ]
 
 
 def test_only_what_all_runs_were_asked_is_compared(tmp_path: Path) -> None:

@@ -52,6 +52,9 @@ LOOKING = (
     "{{ m.content < 'x' }}",
     "{% filter upper %}{{ m.content }}{% endfilter %}",
     "{{ m.content.strip('a') }}",
+    "{{ eos_token[m.content] }}",
+    "{{ messages[m.content].role }}",
+    "{% for k in messages[:m.content] %}{{ k.role }}{% endfor %}",
 )
 
 

@@ -39,18 +39,21 @@ def test_log_probs_and_gradients_by_blocks(block: int, tokens: int, seed: int, s
         torch.testing.assert_close(one.double(), other, atol=1e-4 * max(size, 1), rtol=1e-4)
 
 
-@pytest.mark.parametrize("cap", [None, 3.0])
-def test_every_kind_of_output_layer_gives_the_same(cap: float | None) -> None:
-    """A bias, Gemma's cap, and a layer that is not plain, against the model's own logits."""
+@pytest.mark.parametrize(
+    "rescaling", [{}, {"final_logit_softcapping": 3.0}, {"logit_scale": 0.3}, {"logits_scaling": 4}]
+)
+def test_every_kind_of_output_layer_gives_the_same(rescaling: dict[str, float]) -> None:
+    """A bias, Gemma's cap, Cohere's factor, Granite's divisor, and a layer that is not plain, against logits."""
     model = tiny_model("llama")
-    model.config.final_logit_softcapping = cap
+    model.config.update(rescaling)
+    cap = rescaling.get("final_logit_softcapping")
     layer = nn.Linear(32, 259)
     model.set_output_embeddings(layer)
     hidden = torch.randn(40, 32, requires_grad=True)
     targets = torch.arange(40)
     parameters = [hidden, layer.weight, layer.bias]
     found = token_logps(model, hidden, targets)
-    logits = layer(hidden)
+    logits = layer(hidden) * rescaling.get("logit_scale", 1) / rescaling.get("logits_scaling", 1)
     expected = (logits if cap is None else (logits / cap).tanh() * cap).log_softmax(-1)[torch.arange(40), targets]
     layer.register_forward_hook(lambda *_: None)
     hooked = token_logps(model, hidden, targets)
