@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from bdpo import versions
+from bdpo import fingerprints, versions
 from bdpo.config import Config
 from bdpo.config.methods import methods_with
 from bdpo.errors import UserError
@@ -78,7 +78,7 @@ def changed_values(model: type[BaseModel], folder: Path) -> dict[str, Any]:
         "sample": {"safe": 1, "unsafe": 1},
         "columns": {"prompt": "question"},
         "hub": None,  # in place of a path: test_a_hub_dataset_is_its_commit
-        "published": None,  # in place of a path: tests/evaluation/test_published.py
+        "published": None,  # in place of a path: test_a_published_benchmark_is_its_content
         "name": "other",
         "sources": None,
         "benchmarks": None,
@@ -226,6 +226,22 @@ def test_a_file_is_its_content_not_its_place(base: dict[str, Any], tmp_path: Pat
     assert names(base)["ingest"] != before["ingest"]
 
 
+def test_a_published_benchmark_is_its_content(
+    base: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    monkeypatch.setattr(fingerprints, "locate", lambda benchmark: benchmark.path or copy)
+    own = {"format": "xstest", "name": "own"}
+    by_path, by_name = (
+        base | {"evaluate": {"benchmarks": [own | benchmark]}}
+        for benchmark in ({"path": str(tmp_path / "rows")}, {"published": "xstest"})
+    )
+    copy.write_bytes((tmp_path / "rows").read_bytes())
+    assert moved(by_path, by_name) == ()
+    copy.write_text("another version")
+    assert moved(by_path, by_name) == ("evaluate",)
+
+
 def test_a_hub_dataset_is_its_commit(base: dict[str, Any]) -> None:
     hub = {"hub": "owner/name", "revision": "0" * 40}
 
@@ -294,17 +310,21 @@ def test_a_missing_file_names_its_field(base: dict[str, Any], tmp_path: Path) ->
     missing = base | {"evaluate": {"benchmarks": [{"path": str(tmp_path / "gone.csv")}]}}
     with pytest.raises(UserError, match=r"field `evaluate\.benchmarks\.0\.path`: there is no file .*gone\.csv"):
         names(missing)
+    folder = base | {"evaluate": {"benchmarks": [{"path": str(tmp_path)}]}}
+    with pytest.raises(UserError, match=r"field `evaluate\.benchmarks\.0\.path`: .* is a folder where a file is exp"):
+        names(folder)
 
 
 def test_differences_are_named_field_by_field() -> None:
     digest = "sha256:" + "0" * 64
     old = {"train.beta": 0.1, "train.tau": 1.0, "x": 1, "ingest.sources.0.path": digest}
-    new = {"train.beta": 0.2, "train.tau": 1.0, "y": 2, "ingest.sources.0.path": digest[:-1] + "1"}
+    new = {"train.beta": 0.2, "train.tau": 1.0, "y": 2, "ingest.sources.0.path": digest[:-1] + "1", "z": digest}
     assert compare_reads(old, new) == [
         "ingest.sources.0.path: the content changed",
         "train.beta: 0.1 -> 0.2",
         "x is gone (was 1)",
         "y is new (2)",
+        "z is new (a file)",
     ]
 
 
