@@ -147,7 +147,7 @@ def test_of_a_fetch_that_was_stopped_nothing_stays_that_the_artifact_does_not_ha
     assert sorted(p.name for p in (tmp_path / "there" / "ingest").iterdir()) == ["abc"], "computed in its place"
 
 
-@pytest.mark.parametrize("name", ["../../outside", "/etc/outside", "a/../../b", MANIFEST])
+@pytest.mark.parametrize("name", ["../../outside", "/etc/outside", "a/../../b", "..\\outside", "", MANIFEST])
 def test_a_manifest_that_names_a_place_outside_is_refused(name: str, memory: Any, tmp_path: Path) -> None:
     store, manifest = make(tmp_path / "here")
     entry = manifest.files["docs/page.html"]

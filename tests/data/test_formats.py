@@ -125,6 +125,7 @@ def test_pku_keeps_the_safety_of_both_sides() -> None:
     pair = parse_pku(PKU | {"is_response_1_safe": False, "severity": 2})
     assert (pair.chosen_safe, pair.rejected_safe) == (True, False)
     assert pair.meta["severity"] == 2
+    assert not {"prompt", "response_0", "response_1"} & pair.meta.keys()
 
 
 @pytest.mark.parametrize(
