@@ -77,12 +77,25 @@ def test_scores_are_joined_by_content_not_by_order(tmp_path: Path) -> None:
     assert data.unsafe_difference.tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("damage", ["other tokens", "missing"])
+def test_normalised_weights_have_mean_one_over_the_training_split_alone(tmp_path: Path) -> None:
+    """Raw weights 1 and 2 of `a`, 4 and 1 of `b`: a mean of 2; `held`, of which nothing counts, has 20 and 10."""
+    rows = [pair("a"), pair("b"), pair("held") | {"split": "validation"}]
+    informed = zip(rows, ((1.0, 0.5), (0.25, 1.0), (0.01, 0.1)), strict=True)
+    scores = [score(row) | {"mi_chosen": chosen, "mi_rejected": rejected} for row, (chosen, rejected) in informed]
+    data, _ = prepared(tmp_path, rows, scores, "dpo_bw")
+    assert data.pair_ids == ["a", "b"]
+    assert data.mi.tolist() == [[1.0, 0.5], [0.25, 1.0]]
+    assert data.weights.tolist() == [pytest.approx([0.5, 1.0]), pytest.approx([2.0, 0.5])]
+    held = read_split(tmp_path / "prepared.parquet", "validation")
+    assert (held.pair_ids, held.weights.tolist()) == (["held"], [pytest.approx([10.0, 5.0])])
+
+
+@pytest.mark.parametrize("damage", ["chosen_key", "rejected_key", "missing"])
 def test_a_pair_without_its_own_score_is_refused(tmp_path: Path, damage: str) -> None:
     rows = [pair("a"), pair("b")]
     scores = [score(rows[0])]
-    if damage == "other tokens":
-        scores.append(score(rows[1]) | {"chosen_key": "x"})
+    if damage != "missing":
+        scores.append(score(rows[1]) | {damage: "of other tokens"})
     with pytest.raises(UserError, match="the pair b has no score of these very tokens"):
         prepared(tmp_path, rows, scores)
 
