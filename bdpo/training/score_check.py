@@ -49,7 +49,8 @@ def _recompute(prepared: Path, source: ModelSource, model: ModelSettings, token_
             cached = data.ref_logps[spread[place]].tolist()
             for side, found, expected in zip(("chosen", "rejected"), logps, cached, strict=True):
                 now = float(found.astype("float64").sum())
-                if abs(now - expected) / len(found) > _SAMPLE_TOLERANCE[model.dtype]:
+                # Asked so that a nan is refused too.
+                if not abs(now - expected) / len(found) <= _SAMPLE_TOLERANCE[model.dtype]:
                     raise UserError(
                         f"The cached log-prob of the {side} response of pair {data.pair_ids[spread[place]]} is "
                         f"{expected:.4f} and the reference model now gives {now:.4f}: the scores are not this "

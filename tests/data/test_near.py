@@ -56,6 +56,27 @@ def test_similar_pairs_meet_in_a_band_and_others_hardly_do() -> None:
     assert ((one[1:] == one[:-1]).any(axis=1)).mean() < 0.02
 
 
+def test_last_turn_responses_and_whole_prompt_have_each_to_be_alike() -> None:
+    """However alike the rest is: a short question after a long talk, and the same one after another talk."""
+    chance = random.Random(3)
+    talk, other_talk, question, other_question, chosen, rejected = (
+        " ".join(text(chance, n)) for n in (90, 90, 9, 9, 60, 60)
+    )
+
+    def asked(before: str, last: str, *responses: str) -> dict[str, Any]:
+        said = zip(("user", "assistant", "user"), (before, "I see.", last), strict=True)
+        return vars(Candidate([{"role": role, "content": content} for role, content in said], *responses))
+
+    one = asked(talk, question, chosen, rejected)
+    assert similar(one, asked(talk, question, rejected, chosen), 0.8)
+    for other in (
+        asked(other_talk, question, chosen, rejected),
+        asked(talk, other_question, chosen, rejected),
+        asked(talk, question, chosen, other_talk),
+    ):
+        assert not similar(one, other, 0.8)
+
+
 def test_a_near_duplicate_is_refused_with_the_name_of_what_it_resembles(tmp_path: Path) -> None:
     chance = random.Random(1)
     said = [text(chance, 60) for _ in range(3)]
@@ -75,6 +96,20 @@ def test_a_near_duplicate_is_refused_with_the_name_of_what_it_resembles(tmp_path
     assert refusals(tmp_path / "on") == [(4, "near_duplicate"), (5, "near_duplicate"), (6, "blank_rejected")]
     reasons = {r["rule"]: r["reason"] for r in pq.read_table(tmp_path / "on" / "quarantine.parquet").to_pylist()}
     assert reasons["near_duplicate"] == "nearly the same pair as x.jsonl:1"
+
+
+def test_a_pair_that_another_rule_refuses_makes_no_near_duplicates(tmp_path: Path) -> None:
+    """Of a pair that is there with either side preferred both are refused; the one that is nearly both stays."""
+    chance = random.Random(2)
+    said = [text(chance, 60) for _ in range(3)]
+    prompt, chosen, rejected = map(" ".join, said)
+    rows = [
+        row(prompt, chosen, rejected),
+        row(prompt, rejected, chosen),
+        row(changed(said[0], 1, chance), chosen, rejected),
+    ]
+    run(write_jsonl(tmp_path / "x.jsonl", rows), tmp_path / "out", near_duplicates=0.8)
+    assert refusals(tmp_path / "out") == [(1, "contradictory_labels"), (2, "contradictory_labels")]
 
 
 def test_short_pairs_are_alike_only_where_they_are_the_same(tmp_path: Path) -> None:
