@@ -7,5 +7,5 @@ Kept apart from the code so that planning a run imports no model library.
 from typing import Final
 
 LOGPROBS: Final = "8"
-GENERATION: Final = "4"
+GENERATION: Final = "5"
 STAGES: Final = {"ingest": "6", "score": "4", "train": "4", "evaluate": "10"}

@@ -21,7 +21,7 @@ def padding_difference(model: PreTrainedModel) -> float:
         model: in eval mode.
 
     Returns:
-        Mean difference of the log-probs of all next tokens, in nats, of the worst of three steps.
+        Mean difference of the log-probs of all next tokens, in nats, of the worst of three steps; nan where one is.
     """
     generator = torch.Generator().manual_seed(0)
     short, long = (torch.randint(_vocabulary(model), (length,), generator=generator) for length in _LENGTHS)
@@ -30,12 +30,12 @@ def padding_difference(model: PreTrainedModel) -> float:
     mask[0, : len(long) - len(short)] = 0
     unpadded = _next_logps(model, short[None], torch.ones(1, len(short), dtype=torch.int64))
     beside = _next_logps(model, torch.stack([padded, long]), mask)
-    worst = 0.0
+    differences: list[torch.Tensor] = []
     for mine, others in zip(unpadded, beside, strict=True):
-        worst = max(worst, (mine[0] - others[0]).abs().mean().item())
+        differences.append((mine[0] - others[0]).abs().mean())
         if mine[0].argmax() != others[0].argmax():
             break  # the steps after it go on from another token
-    return worst
+    return torch.stack(differences).max().item()  # a nan is the worst
 
 
 def _next_logps(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:

@@ -1,6 +1,7 @@
 """A model that reads padding as text completes only prompts of one length together."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,6 +36,19 @@ def test_attention_leaves_padding_out(architecture: str) -> None:
     assert model.generation_config is not None
     model.generation_config.update(num_beams=3, max_time=0.0)
     assert padding_difference(model) < TRIAL_TOLERANCE[torch.float32] / 10
+
+
+def test_a_model_that_gives_padded_prompts_no_number_is_one_that_reads_padding() -> None:
+    model = tiny_model()
+
+    def spoil(_: torch.nn.Module, __: Any, given: dict[str, Any], output: Any) -> Any:
+        mask = given.get("attention_mask")
+        if mask is not None:
+            output.logits[(mask == 0).any(dim=1)] = torch.nan
+        return output
+
+    model.register_forward_hook(spoil, with_kwargs=True)
+    assert not padding_difference(model) <= TRIAL_TOLERANCE[torch.float32]
 
 
 def test_a_model_that_reads_padding_says_beside_others_what_it_says_alone(tmp_path: Path) -> None:
