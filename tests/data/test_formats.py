@@ -118,6 +118,9 @@ def test_pku_by_one_id_alone() -> None:
     assert (safer.chosen, safer.rejected, safer.chosen_safe, safer.rejected_safe) == ("one", "zero", True, False)
     assert (better.chosen, better.rejected, better.chosen_safe, better.rejected_safe) == ("zero", "one", False, True)
     assert refused(parse_pku_safer, row | {"safer_response_id": 0}) == "contradictory_labels"
+    for both in (True, False):
+        alike = parse_pku_safer(row | {"is_response_0_safe": both, "is_response_1_safe": both})
+        assert (alike.chosen, alike.chosen_safe, alike.rejected_safe) == ("one", both, both)
     assert refused(parse_pku_better, row | {"better_response_id": 2}) == "wrong_type"
 
 

@@ -10,6 +10,7 @@ import pytest
 from bdpo.artifacts.store import ArtifactStore, Identity
 from bdpo.schemas import SCORED_PAIRS
 from bdpo.scoring.merge import merge
+from bdpo.scoring.shards import Shards
 from tests.scoring.stored import WEIGHTS, pairs_table, shard_paths, store
 
 
@@ -55,6 +56,20 @@ def test_the_order_of_pairs_and_shards_changes_nothing(tmp_path: Path) -> None:
     one = merge(tmp_path / "one.duckdb", pairs=pairs, shards=shards, weights=WEIGHTS)
     other = merge(tmp_path / "other.duckdb", pairs=pairs.take([2, 0, 3, 1]), shards=shards[::-1], weights=WEIGHTS)
     assert one.equals(other)
+
+
+def test_of_a_sequence_that_two_machines_scored_the_same_one_is_taken_in_any_order(tmp_path: Path) -> None:
+    """They differ by rounding: -2 and -2.25, of which the lower counts, I = (-2.25 - -6) / 2."""
+    own = shard_paths(tmp_path / "one")
+    other = Shards(tmp_path / "other" / "shards")
+    other.write([{"key": "a chosen", "logp_sum": -2.25, "n_tokens": 2, "logps": [-1.5, -0.75]}])
+    for shards in ([*own, *other.paths()], [*other.paths(), *own]):
+        path = tmp_path / "scores.duckdb"
+        first = merge(path, pairs=pairs_table(), shards=shards, weights=WEIGHTS).to_pylist()[0]
+        assert (first["pair_id"], first["ref_chosen_logps"], first["mi_chosen"]) == ("a", -2.25, 1.875)
+        with duckdb.connect(str(path), read_only=True) as connection:
+            kept = connection.execute("select logps from sequences where key = 'a chosen'").fetchall()
+        assert kept == [([-1.5, -0.75],)]
 
 
 def test_a_missing_sequence_leaves_the_old_file_as_it_was(tmp_path: Path) -> None:
