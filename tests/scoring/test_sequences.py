@@ -1,12 +1,16 @@
 """Which sequences pairs ask for, and how they share their prompts."""
 
+from dataclasses import fields, replace
 from functools import partial
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bdpo.layout.chat import TokenizedPair
 from bdpo.layout.rows import Layout, Row
+from bdpo.logprobs import keys
+from bdpo.logprobs.keys import Scorer
 from bdpo.scoring.sequences import TokenSequence, name_sequences, share_prompts
 
 NULL = (9,)
@@ -48,6 +52,16 @@ def test_another_scorer_gives_other_keys() -> None:
     (one,), _ = name_sequences([pair], NULL, "one", max_length=MAX_LENGTH)
     (other,), _ = name_sequences([pair], NULL, "other", max_length=MAX_LENGTH)
     assert not set(one) & set(other)
+
+
+def test_all_that_a_log_prob_depends_on_is_in_the_scorers_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer = Scorer(weights_digest="w", dtype="float32", attention="sdpa", trust_remote_code=False)
+    changed = ({"weights_digest": "v"}, {"dtype": "bfloat16"}, {"attention": "eager"}, {"trust_remote_code": True})
+    digests = [scorer.digest, *(replace(scorer, **change).digest for change in changed)]  # type: ignore[arg-type]
+    monkeypatch.setattr(keys, "LOGPROBS", "another version")
+    digests.append(scorer.digest)
+    assert len(set(digests)) == 6
+    assert {field.name for field in fields(scorer)} == {name for change in changed for name in change}
 
 
 def test_a_null_prompt_that_is_longer_than_the_prompt_is_cut_from_its_start_where_the_response_leaves_less_room() -> (
