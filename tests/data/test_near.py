@@ -63,9 +63,9 @@ def test_last_turn_responses_and_whole_prompt_have_each_to_be_alike() -> None:
         " ".join(text(chance, n)) for n in (90, 90, 9, 9, 60, 60)
     )
 
-    def asked(before: str, last: str, *responses: str) -> dict[str, Any]:
+    def asked(before: str, last: str, chosen: str, rejected: str) -> dict[str, Any]:
         said = zip(("user", "assistant", "user"), (before, "I see.", last), strict=True)
-        return vars(Candidate([{"role": role, "content": content} for role, content in said], *responses))
+        return vars(Candidate([{"role": role, "content": content} for role, content in said], chosen, rejected))
 
     one = asked(talk, question, chosen, rejected)
     assert similar(one, asked(talk, question, rejected, chosen), 0.8)
