@@ -204,21 +204,25 @@ def query_catalogue(root: Path, sql: str) -> tuple[list[str], list[tuple[Any, ..
 
     Args:
         root: the folder of artifacts.
-        sql: one statement.
+        sql: one `select`; settings may stand before it.
 
     Returns:
         Column names and rows.
 
     Raises:
-        UserError: there is no catalogue, another process holds it for writing, or the SQL is wrong.
+        UserError: there is no catalogue, another process holds it for writing, or the SQL is wrong or asks twice.
     """
     path = root / CATALOGUE
     if not path.is_file():
         raise UserError(f"{path}: there is no catalogue; run `bdpo run CONFIG` first, or name its folder: --artifacts.")
     with connect(path, read_only=True, timeout_s=_PATIENCE_S) as connection:
         try:
-            if not connection.extract_statements(sql):
+            statements = connection.extract_statements(sql)
+            if not statements:
                 raise UserError("query: there is no SQL in it, such as `select * from runs`.")
+            # DuckDB runs them all and hands out the last one's rows alone.
+            if any(statement.type == duckdb.StatementType.SELECT for statement in statements[:-1]):
+                raise UserError(f"query: these are {len(statements)} statements; ask one `select` at a time.")
             result = connection.execute(sql)
             return [column[0] for column in result.description or ()], result.fetchall()
         except duckdb.Error as error:

@@ -4,11 +4,13 @@ import csv
 import json
 import math
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from bdpo.cli.arguments import ArtifactsOption
@@ -43,13 +45,32 @@ def query(
         writer.writerow(names)
         writer.writerows(rows)
     else:
-        table = Table()
-        for name in names:
-            # Nothing of a value is cut off on a narrow terminal.
-            table.add_column(name, overflow="fold")
-        for row in rows:
-            table.add_row(*("" if value is None else str(value) for value in row))
-        plain_console().print(table)
+        _print_rows(plain_console(), names, [["" if value is None else str(value) for value in row] for row in rows])
+
+
+_NARROWEST = 12
+"""Characters that a column has at least, its frame included: a table of narrower ones cannot be read."""
+
+
+def _print_rows(console: Console, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """One table; or a table a row, where its columns would stand on their heads in this terminal."""
+    table = _table(names, rows)
+    needed = console.measure(table, options=console.options.update(max_width=sys.maxsize)).maximum
+    if needed <= console.width or _NARROWEST * len(names) <= console.width or not rows:
+        console.print(table)
+        return
+    for i, row in enumerate(rows, 1):
+        console.print(_table(("column", f"row {i}"), list(zip(names, row, strict=True))))
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table()
+    for name in names:
+        # Nothing of a value is cut off on a narrow terminal.
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _plain(value: Any) -> Any:

@@ -29,3 +29,23 @@ def test_json_is_json_whatever_the_values(tmp_path: Path, capsys: pytest.Capture
 def test_two_columns_of_one_name_are_not_made_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="two columns are named a; for JSON give one another name"):
         printed(tmp_path, "select 1 as a, 2 as b, 3 as a", capsys)
+
+
+def test_a_row_of_more_columns_than_the_terminal_has_room_for_is_a_table_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    rebuild_catalogue(tmp_path, {}, {})
+    figures = ", ".join(f"0.24249400665524085::double as figure_{i}" for i in range(20))
+    query(f"select {figures} from range(2)", Format.table, tmp_path)
+    wide = capsys.readouterr().out
+    assert wide.count("0.24249400665524085") == 40
+    assert [line for line in wide.splitlines() if "row 2" in line]
+    query("select " + ", ".join(f"{i} as c{i}" for i in range(12)), Format.table, tmp_path)
+    assert "row 1" not in capsys.readouterr().out
+
+
+def test_of_several_questions_none_is_answered_in_silence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="these are 2 statements; ask one `select` at a time"):
+        printed(tmp_path, "select 1 as a; select 2 as a", capsys)
+    assert json.loads(printed(tmp_path, "set timezone = 'UTC'; select 2 as a;", capsys)) == [{"a": 2}]
