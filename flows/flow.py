@@ -163,6 +163,7 @@ def run_stages(
                 "add --param with_inputs=true (--with-inputs) to have the missing stages run too."
             )
         stages = [*missing, only]
+    pipeline.require_packages(stages, force)
 
     if idle := [stage for stage in force if stage not in stages]:
         raise UserError(

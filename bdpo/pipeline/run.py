@@ -19,6 +19,7 @@ from bdpo.models.allocator import release_memory, wants_memory
 from bdpo.models.source import ModelSource
 from bdpo.pipeline import transfer
 from bdpo.pipeline.lookup import ArtifactLookup
+from bdpo.pipeline.packages import missing_package
 from bdpo.pipeline.plan import StagePlan, make_plan
 from bdpo.pipeline.record import RunRecord
 from bdpo.progress import Progress, Silent
@@ -83,6 +84,23 @@ class Pipeline:
         for stage in STAGES:
             self._lookup.fingerprints[stage]
 
+    def require_packages(self, stages: Collection[Stage], force: Collection[Stage] = ()) -> None:
+        """Look for the optional packages of the stages that would be computed, before any of them is.
+
+        Args:
+            stages: what is to run; one whose artifact is there needs no package.
+            force: those that are computed although their artifact is there.
+
+        Raises:
+            UserError: a package that the settings ask for is not installed.
+        """
+        for stage in stages:
+            missing = missing_package(self.config, stage)
+            if missing is None:
+                continue
+            if stage in force or (self._lookup.is_missing(stage) and self._lookup.elsewhere(stage) is None):
+                raise UserError(missing)
+
     def inputs(self, stage: Stage) -> tuple[Stage, ...]:
         """The stages whose artifacts a stage reads."""
         return self._lookup.inputs[stage]
@@ -112,6 +130,7 @@ class Pipeline:
         stages = self.stages if only is None else (only,)
         if only is None:
             self.require_files()
+        self.require_packages(stages, force)
         return [self.run_stage(stage, force=stage in force, progress=progress) for stage in stages]
 
     def run_stage(self, stage: Stage, *, force: bool = False, progress: Progress | None = None) -> StageResult:

@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -77,6 +78,33 @@ def test_a_stage_alone_downloads_nothing_of_a_later_one(tmp_path: Path, monkeypa
     pipeline(config, "evaluate.benchmarks=[{published: xstest}]").run(only="ingest")
     assert not (tmp_path / "cache").exists()
     assert query(config, "select status from runs") == [("finished",)]
+
+
+@pytest.mark.parametrize(
+    ("section", "fields", "package"),
+    [
+        ("train", {"report_to": ["wandb"]}, "wandb"),
+        ("train", {"lora": {"rank": 2}}, "peft"),
+        ("evaluate", {"lm_eval": ["some_task"]}, "lm-eval"),
+        ("evaluate", {"engine": "vllm"}, "vllm"),
+    ],
+)
+def test_a_package_of_a_late_stage_is_missed_before_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str, fields: dict[str, Any], package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package.replace("-", "_"), None)
+    with pytest.raises(UserError, match=f"{section}.* needs the package {package}, which is not installed"):
+        pipeline(tiny_run(tmp_path, **{section: fields})).run()
+    assert not (tmp_path / "artifacts" / "ingest").exists()
+
+
+def test_a_stage_that_is_there_needs_no_package(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    overrides = ["train.report_to=[wandb]"]
+    again = Pipeline(load_config(run, overrides), checks=GreatExpectationsChecks())
+    assert [stage.cached for stage in again.run()] == [True] * 4
+    with pytest.raises(UserError, match="wandb, which is not installed"):
+        again.run(force=["train"])
 
 
 def test_a_second_run_computes_nothing(run: Path) -> None:
