@@ -93,8 +93,9 @@ def test_a_package_of_a_late_stage_is_missed_before_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str, fields: dict[str, Any], package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package.replace("-", "_"), None)
+    sections: dict[str, Any] = {section: fields}
     with pytest.raises(UserError, match=f"{section}.* needs the package {package}, which is not installed"):
-        pipeline(tiny_run(tmp_path, **{section: fields})).run()
+        pipeline(tiny_run(tmp_path, **sections)).run()
     assert not (tmp_path / "artifacts" / "ingest").exists()
 
 
