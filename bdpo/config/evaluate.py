@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from bdpo.config.section import ConfigPath, DataPath, Dtype, ModelPath, Section
 
@@ -146,3 +146,13 @@ class EvaluateSettings(Section):
     (`{url: ..., model: ...}`); or a guard or classifier model (`{kind: wildguard, path: ...}`)."""
     confidence: float = Field(0.95, gt=0, lt=1)
     """Level of every interval."""
+
+    @field_validator("judge", mode="before")
+    @classmethod
+    def _a_word_is_rules(cls, judge: object) -> object:
+        if isinstance(judge, str) and judge != "rules":
+            raise ValueError(
+                f"{str(judge)!r} is no judge: write `rules`, `{{url: ..., model: ...}}` for an endpoint or "
+                "`{kind: wildguard, path: ...}` for a model that is run here"
+            )
+        return judge

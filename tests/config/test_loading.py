@@ -256,3 +256,9 @@ def test_an_address_with_a_secret_is_refused_and_not_repeated(tmp_path: Path, ad
     message = refusal(write(tmp_path, MINIMAL), f"remote_artifacts={address}")
     assert "field `remote_artifacts`: this is not a plain address" in message
     assert "password" not in message
+
+
+def test_a_judge_by_its_word_alone_is_told_what_else_it_takes(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, MINIMAL), "evaluate.judge=wildguard")
+    assert "'wildguard' is no judge: write `rules`, `{url: ..., model: ...}`" in message
+    assert "`{kind: wildguard, path: ...}`" in message
