@@ -42,7 +42,8 @@ def option_logps(
         advance: called with the number of prompts that were done.
 
     Returns:
-        One list a prompt, in nats, end of turn included; None where the chat template refuses the prompt.
+        One list a prompt, in nats, end of turn included; None where the chat template refuses the prompt, or
+        an option is cut to the same tokens as the first.
 
     Raises:
         UserError: the model gives a log-prob that is none; the prompt is named.

@@ -33,7 +33,10 @@ _Text = tuple[Sequence[Message], str, str]
 
 
 class Untokenizable(ValueError):  # noqa: N818 (named for what the row is)
-    """A row that cannot be laid out; `rule` is one of `prompt_not_prefix`, `empty_response`, `template_refuses`."""
+    """A row that cannot be laid out.
+
+    `rule` is one of `prompt_not_prefix`, `empty_response`, `identical_tokens`, `template_refuses`.
+    """
 
     def __init__(self, rule: str, reason: str) -> None:
         super().__init__(f"{rule}: {reason}")
@@ -74,7 +77,8 @@ def tokenize_pair(
     Raises:
         Untokenizable: the prompt's tokens are not a prefix of prompt plus response
             (`prompt_not_prefix`), a response has no token before its end-of-turn (`empty_response`),
-            or the template raises an error for these messages (`template_refuses`).
+            both responses have the same tokens (`identical_tokens`), or the template raises an error for
+            these messages (`template_refuses`).
     """
     (pair,) = tokenize_pairs(
         tokenizer, [(prompt, chosen, rejected)], max_length=max_length, max_prompt_length=max_prompt_length
@@ -140,11 +144,13 @@ def _cut(
     kept = prompt[-max_prompt_length:]
     room = max_length - len(kept)
     end = end_of_turn(tokenizer, str(tokenizer.chat_template))
-    return TokenizedPair(
+    pair = TokenizedPair(
         kept,
         response_ids(chosen, prompt, end, room, "chosen"),
         response_ids(rejected, prompt, end, room, "rejected"),
     )
+    require_different(pair.chosen_ids, pair.rejected_ids)
+    return pair
 
 
 def _batched(pairs: Iterable[_Text], size: int) -> Iterator[list[_Text]]:
@@ -193,6 +199,16 @@ def response_ids(
     if not response or response == (end,):
         raise Untokenizable("empty_response", f"the {side} response has no token of its own, after truncation")
     return response
+
+
+def require_different(chosen: tuple[int, ...], rejected: tuple[int, ...]) -> None:
+    """Refuse a pair that says nothing: to the model its two responses are one.
+
+    Raises:
+        Untokenizable: the tokens are the same (`identical_tokens`).
+    """
+    if chosen == rejected:
+        raise Untokenizable("identical_tokens", "the two responses have the same tokens, after truncation")
 
 
 @lru_cache(maxsize=16)

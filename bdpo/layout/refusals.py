@@ -4,28 +4,43 @@ Ingestion asks this of every row and keeps no token.  A special token cuts a tex
 in two pieces that the tokenizer never looks across, so where prompt plus response
 begins with the prompt's text, what lies before the last special token of the
 prompt has the same tokens in both.  The question is decided by what follows:
-the template's words before the response and the response.
+the template's words before the response and the response.  Only responses that
+begin with as many same tokens as the longest prompt leaves room for need the
+prompt as well: it decides where they are cut.
 
-Two proofs spare most of that.  A template that only copies what is said is
+Proofs spare most of that.  A template that only copies what is said is
 rendered once a sequence of roles (`bdpo.layout.templates`).  And a tokenizer that
 splits at spaces (`bdpo.layout.words`) has decided after a response's first word:
 where its tokens follow those of the prompt and do not begin with the end of the
-turn, no later word changes that.
+turn, no later word changes that.  Where it has a token for every byte of theirs
+too, responses that differ within the room that any prompt leaves have other tokens.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import count
 from typing import NamedTuple
+from unicodedata import is_normalized
 
 from transformers import PreTrainedTokenizerBase
 
-from bdpo.layout.chat import Message, Untokenizable, encode, end_of_turn, render, response_ids
+from bdpo.layout.chat import (
+    Message,
+    Untokenizable,
+    encode,
+    end_of_turn,
+    render,
+    require_different,
+    response_ids,
+    tokenize_pair,
+)
 from bdpo.layout.templates import Copying, read_copying
-from bdpo.layout.words import first_word, splits_at_spaces
+from bdpo.layout.words import first_word, lost_bytes, splits_at_spaces
 
 _REMEMBERED = 100_000
 """First words, and sequences of roles, that are remembered at a time."""
+_LONGEST_CHARACTER = 4
+"""Bytes of UTF-8."""
 _NAME = "Bdpo"
 """How contents begin that stand for any other."""
 
@@ -70,10 +85,13 @@ class RefusalFinder:
         self._tokenizer = tokenizer
         self._max_length = max_length
         self._max_prompt_length = max_prompt_length
-        # With two tokens of room truncation never decides: it leaves what is neither nothing nor the end alone.
-        self._markers = _markers(tokenizer) if max_length - max_prompt_length >= 2 else ()
+        self._least_room = max_length - max_prompt_length
+        # With two tokens of room truncation empties none: it leaves what is neither nothing nor the end alone.
+        self._markers = _markers(tokenizer) if self._least_room >= 2 else ()
         self._copying = _copying(tokenizer) if self._markers else None
-        self._by_words = self._copying is not None and splits_at_spaces(tokenizer)
+        splits = self._copying is not None and splits_at_spaces(tokenizer)
+        lost = lost_bytes(tokenizer) if splits else None
+        self._by_words, self._lost = lost is not None, lost or b""
         self._tails: dict[tuple[str, ...], _Tail | Untokenizable | None] = {}
         self._words: dict[tuple[str, str], bool] = {}
 
@@ -85,7 +103,7 @@ class RefusalFinder:
         return problems
 
     def _undecided(self, pairs: Sequence[Sides]) -> list[tuple[int, _Tail | Untokenizable | None]]:
-        """The pairs whose first words do not show that they can be laid out, and the tails of their roles."""
+        """The pairs whose beginnings do not show that they can be laid out, and the tails of their roles."""
         undecided: list[tuple[int, _Tail | Untokenizable | None]] = []
         waiting: list[tuple[int, _Tail, tuple[str, str], tuple[str, str]]] = []
         new: dict[tuple[str, str], None] = {}
@@ -94,7 +112,7 @@ class RefusalFinder:
         for i, pair in enumerate(pairs):
             tail = self._tail(pair)
             chosen, rejected = (first_word(pair.chosen), first_word(pair.rejected)) if self._by_words else (None, None)
-            if not isinstance(tail, _Tail) or chosen is None or rejected is None:
+            if not isinstance(tail, _Tail) or chosen is None or rejected is None or not self._part_early(tail, pair):
                 undecided.append((i, tail))
                 continue
             beginnings = (tail.prompt, tail.before + chosen), (tail.prompt, tail.before + rejected)
@@ -106,6 +124,19 @@ class RefusalFinder:
         self._learn(list(new))
         undecided += [(i, tail) for i, tail, *both in waiting if not all(self._words[one] for one in both)]
         return undecided
+
+    def _part_early(self, tail: _Tail, pair: Sides) -> bool:
+        """Whether both responses differ so near their beginning that they have other tokens, wherever they are cut.
+
+        Each token of the room that any prompt leaves holds one byte of the text at least.
+        """
+        characters = (self._least_room - len(f"{tail.before}{tail.after}".encode())) // _LONGEST_CHARACTER
+        if characters < 1 or pair.chosen[:characters] == pair.rejected[:characters]:
+            return False
+        beginnings = f"{pair.chosen[:characters]}{pair.rejected[:characters]}".encode()
+        if len(beginnings.translate(None, self._lost)) < len(beginnings):
+            return False
+        return is_normalized("NFC", pair.chosen) and is_normalized("NFC", pair.rejected)
 
     def _learn(self, beginnings: Sequence[tuple[str, str]]) -> None:
         """Remember, of a prompt's tail and how it goes on, whether that shows a response with a token of its own."""
@@ -177,17 +208,29 @@ class RefusalFinder:
                 numbers.setdefault(text, len(numbers))
         ids = encode(self._tokenizer, *numbers)
         for i, parts in texts.items():
-            problems[i] = self._problem(*(ids[numbers[text]] for text in parts[:3]), is_tail=parts.is_tail)
+            of_texts = [ids[numbers[text]] for text in parts[:3]]
+            problems[i] = self._problem(pairs[i], *of_texts, is_tail=parts.is_tail)
         return problems
 
     def _problem(
-        self, prompt: tuple[int, ...], chosen: tuple[int, ...], rejected: tuple[int, ...], *, is_tail: bool
+        self,
+        pair: Sides,
+        prompt: tuple[int, ...],
+        chosen: tuple[int, ...],
+        rejected: tuple[int, ...],
+        *,
+        is_tail: bool,
     ) -> Untokenizable | None:
         end = end_of_turn(self._tokenizer, str(self._tokenizer.chat_template))
         room = self._max_length - (0 if is_tail else min(len(prompt), self._max_prompt_length))
         try:
-            response_ids(chosen, prompt, end, room, "chosen")
-            response_ids(rejected, prompt, end, room, "rejected")
+            chosen = response_ids(chosen, prompt, end, room, "chosen")
+            rejected = response_ids(rejected, prompt, end, room, "rejected")
+            require_different(chosen, rejected)
+            if is_tail and chosen[: self._least_room] == rejected[: self._least_room]:
+                tokenize_pair(
+                    self._tokenizer, *pair, max_length=self._max_length, max_prompt_length=self._max_prompt_length
+                )
         except Untokenizable as problem:
             return problem
         return None

@@ -1,10 +1,11 @@
-"""Where a text can be cut so that what comes before has the same tokens alone."""
+"""Where a text can be cut so that what comes before has the same tokens alone, and what tokens tell of a text."""
 
 import json
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerBase
 
 _LONGEST = 48
@@ -45,6 +46,27 @@ def splits_at_spaces(tokenizer: PreTrainedTokenizerBase) -> bool:
     if any(step["type"] == "ByteLevel" for step in steps[:-1]):
         return False  # what follows would see bytes where the pattern means letters
     return not any(_holds_space(token["content"]) for token in core["added_tokens"])
+
+
+def lost_bytes(tokenizer: PreTrainedTokenizerBase) -> bytes | None:
+    """The bytes for which there is no token: without these, texts in NFC that have the same tokens are the same.
+
+    Shown for tokenizers that `splits_at_spaces`, that then have a token for a byte and none for what is not there, and
+    none of whose added tokens takes white space beside it along; None where it is not shown.
+    """
+    core: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
+    model = core["model"]
+    if model["type"] != "BPE" or model["continuing_subword_prefix"] or model["end_of_word_suffix"]:
+        return None
+    if not any(step["type"] == "ByteLevel" for step in _steps(core["pre_tokenizer"])):
+        return None
+    if any(token["lstrip"] or token["rstrip"] for token in core["added_tokens"]):
+        return None
+    # A byte that is a printable character of Latin-1 stands for itself, the others in order for those from 256 on.
+    letters = sorted(ByteLevel.alphabet())
+    others = (byte for byte in range(256) if chr(byte) not in letters)
+    meant = {letter: ord(letter) if ord(letter) < 256 else next(others) for letter in letters}
+    return bytes(byte for letter, byte in meant.items() if letter not in model["vocab"])
 
 
 def _steps(pre_tokenizer: dict[str, Any] | None) -> Iterator[dict[str, Any]]:

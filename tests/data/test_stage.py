@@ -64,6 +64,15 @@ def test_a_long_prompt_is_cut_and_leaves_room_for_the_responses(tmp_path: Path) 
     assert run(tmp_path / "x.jsonl", tmp_path / "out")["quarantined"] == 0
 
 
+def test_a_pair_that_truncation_makes_identical_is_refused(tmp_path: Path) -> None:
+    """It would carry no preference, and its tie would count as a wrong ranking."""
+    begin = "long " * 60
+    alike = GOOD | {"chosen": f"{begin}yes", "rejected": f"{begin}no"}
+    write_jsonl(tmp_path / "x.jsonl", [GOOD, alike, GOOD | {"chosen": f"y{begin}", "rejected": f"n{begin}"}])
+    run(tmp_path / "x.jsonl", tmp_path / "out", min_pairs=1)
+    assert refusals(tmp_path / "out") == [(2, "identical_tokens")]
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".csv", ".parquet", ".arrow"])
 def test_every_kind_of_file_gives_the_same_pairs(tmp_path: Path, suffix: str) -> None:
     rows = [{k: row[k] for k in ("prompt", "chosen", "rejected", "category")} for row in pair_rows(12)]

@@ -43,9 +43,18 @@ TOKENIZERS: dict[str, Any] = {
     "as text": reads_specials_as_text(),
 }
 PIECES = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|im_", "start|>", "x", "a", "zz", " ", "\n", "é", "\u3000",
-          "assistant\n", "user", "word"]  # fmt: skip
+          "assistant\n", "user", "word", "\x04", "e\u0301"]  # fmt: skip
 TEXT = st.lists(st.sampled_from(PIECES), max_size=6).map("".join) | st.text(max_size=12)
-PAIR = st.builds(
+ALIKE = st.builds(
+    lambda begin, times, ends: Sides(
+        [{"role": "user", "content": "Q"}], *((begin or "a") * times + end for end in ends)
+    ),
+    TEXT,
+    st.integers(1, 9),
+    st.tuples(TEXT, TEXT),
+)
+"""Responses that begin alike, and may be cut before they differ."""
+PAIR = ALIKE | st.builds(
     lambda turns, chosen, rejected: Sides(
         [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)], chosen, rejected
     ),
@@ -70,6 +79,10 @@ def slow(tokenizer: Any, pair: Sides, lengths: dict[str, int]) -> tuple[str, str
     max_length=64,
     share=0.5,
 )
+@example(
+    pairs=[Sides([{"role": "user", "content": "Q"}], "yes " * 9 + "a", "yes " * 9 + "b")], max_length=40, share=0.5
+)
+@example(pairs=[Sides([{"role": "user", "content": "Q"}], "caf\u00e9 a", "cafe\u0301 a")], max_length=80, share=0.2)
 @given(st.lists(PAIR, max_size=6), st.integers(8, 80), st.floats(0.2, 0.999))
 def test_it_is_what_tokenize_pair_raises(name: str, pairs: list[Sides], max_length: int, share: float) -> None:
     lengths = {"max_length": max_length, "max_prompt_length": min(max(4, int(max_length * share)), max_length - 1)}
@@ -88,8 +101,18 @@ def test_every_rule_is_found() -> None:
 
     assert rule("tiny", "a", "b") is None
     assert rule("tiny", "a", "") == "empty_response"
+    assert rule("tiny", "a" * 64 + "b", "a" * 64 + "c") == "identical_tokens"
     assert rule("refusing", "a", "zz") == "template_refuses"
     assert rule("no prefix", "a", "b") == "prompt_not_prefix"
+
+
+def test_where_a_pair_is_cut_depends_on_its_prompt() -> None:
+    finder = RefusalFinder(TOKENIZERS["embedded"], max_length=64, max_prompt_length=48)
+    asked = ([{"role": "user", "content": text}] for text in ("Q", "long " * 60))
+    short, long = finder.find([Sides(prompt, "one " * 24 + "yes", "one " * 24 + "no") for prompt in asked])
+    assert short is None
+    assert long is not None
+    assert long.rule == "identical_tokens"
 
 
 def test_prompts_are_not_tokenised(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +125,9 @@ def test_prompts_are_not_tokenised(monkeypatch: pytest.MonkeyPatch) -> None:
         return call(self, texts, **options)
 
     monkeypatch.setattr(type(tokenizer), "__call__", watched)
-    pairs = [Sides([{"role": "user", "content": "long " * 1000}], f"chosen {i}", "rejected") for i in range(3)]
-    assert RefusalFinder(tokenizer, max_length=64, max_prompt_length=32).find(pairs) == [None] * 3
+    pairs = [
+        Sides([{"role": "user", "content": "long " * 1000}], f"chosen {i} " * 99, "rejected too") for i in range(3)
+    ]
+    assert RefusalFinder(tokenizer, max_length=128, max_prompt_length=32).find(pairs) == [None] * 3
     assert seen
     assert max(map(len, seen)) < 60

@@ -9,7 +9,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, tr
 from transformers import AddedToken, PreTrainedTokenizerFast
 
 from bdpo.layout import words
-from bdpo.layout.words import first_word, splits_at_spaces
+from bdpo.layout.words import first_word, lost_bytes, splits_at_spaces
 from bdpo.models.loading import load_tokenizer
 from bdpo.models.source import resolve_model
 from tests.tiny import tiny_tokenizer
@@ -50,6 +50,18 @@ TOKENIZERS["embedded"] = load_tokenizer(resolve_model("embedded").folder)
 PIECES = ["<|im_end|>", "<x>", "word", " ", "  ", "\n", "a", "'s", "'", "12", "345", ".", "é", "e\u0301", "\u0301",
           "ĠĠ",
           "\u3000", "\x85", "\x1c", "\t", "字"]  # fmt: skip
+
+
+def test_bytes_without_a_token_are_lost() -> None:
+    assert lost_bytes(tiny_tokenizer()) == b""
+    assert lost_bytes(TOKENIZERS["GPT-2"]) is None  # its added token takes along the spaces beside it
+    embedded = TOKENIZERS["embedded"]
+    lost = lost_bytes(embedded)
+    assert lost is not None
+    characters = [chr(i) for i in range(0x11_0000) if not 0xD800 <= i < 0xE000]
+    for text in characters[:0x3000] + characters[0x3000::0x400]:
+        ids = embedded(text, add_special_tokens=False)["input_ids"]
+        assert (embedded.decode(ids) == text) == (text.encode().translate(None, lost) == text.encode())
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
