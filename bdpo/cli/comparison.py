@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bdpo.cli.arguments import ArtifactsOption, SetOption
+from bdpo.models.allocator import explained_memory
 from bdpo.terminal import TerminalProgress, plain_console
 
 
@@ -24,7 +25,8 @@ def compare(
     from bdpo.evaluation.comparison import compare_runs
     from bdpo.evaluation.tables import write_rows
 
-    comparison = compare_runs(artifacts, runs, confidence)
+    with explained_memory("compare", "compare fewer runs at a time, or free memory"):
+        comparison = compare_runs(artifacts, runs, confidence)
     console = plain_console()
     _print_table(console, comparison.table, None)
     console.print(

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from bdpo.errors import UserError
+from bdpo.models.allocator import explained_memory
 from bdpo.terminal import TerminalProgress, plain_console
 
 
@@ -33,6 +34,15 @@ class DtypeName(StrEnum):
 
     float32 = "float32"
     bfloat16 = "bfloat16"
+
+
+_AGAIN = "free memory, then give the same command: what was finished is kept"
+_SPARING_JUDGE = f"name a smaller judge, or {_AGAIN}"
+_SPARING_ATTACK = {
+    AttackName.gcg: f"lower --search-width below 32 or --max-new-tokens, or {_AGAIN}",
+    AttackName.pair: f"lower --max-new-tokens, or {_AGAIN}",
+}
+"""What makes a command need less memory; GCG tries at most 32 suffixes at a time."""
 
 
 def judge(
@@ -66,7 +76,7 @@ def judge(
         settings = EndpointSettings(url=url, model=model, requests_per_minute=requests_per_minute or 60.0)
     elif model is not None:
         settings = ClassifierSettings.model_validate({"kind": judge.value, "path": model})
-    with TerminalProgress(plain_console()).shown() as progress:
+    with TerminalProgress(plain_console()).shown() as progress, explained_memory("judge", _SPARING_JUDGE):
         counts = judge_file(completions, output, make_judge(settings, artifacts / "cache" / "judge"), progress)
     shown = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n or verdict != "unscored")
     num = sum(counts.values())
@@ -118,7 +128,7 @@ def attack(
         max_new_tokens=max_new_tokens,
     )
     console = plain_console()
-    with TerminalProgress(console).shown() as progress:
+    with TerminalProgress(console).shown() as progress, explained_memory("attack", _SPARING_ATTACK[method]):
         found = run_attack(goals, output, plan, chat, progress)
     console.print(
         f"success of {method.value} in per cent of goals: {percent(found)}; written to {output}\n"

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bdpo.errors import UserError, first_line
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Names of glibc's `mallopt`, malloc.h."""
 _KEEP = 2**31 - 1
@@ -62,3 +64,28 @@ def wants_memory(said: str) -> bool:
     """Whether an error, or the log of a process that ended by one, speaks of too little memory."""
     said = said.lower()
     return any(words in said for words in _WANT)
+
+
+def explain_memory_error(error: Exception, what: str, remedy: str) -> UserError | None:
+    """The sentence for want of memory, which torch says in a plain RuntimeError on a CPU; None for any other error.
+
+    Args:
+        error: what was raised.
+        what: what wanted memory.
+        remedy: what to do, in an imperative.
+    """
+    if isinstance(error, UserError) or not (isinstance(error, MemoryError) or wants_memory(str(error))):
+        return None
+    return UserError(f"{what}: there is too little memory ({first_line(error)}); {remedy}.")
+
+
+@contextmanager
+def explained_memory(what: str, remedy: str) -> Iterator[None]:
+    """Raise that sentence for want of memory within; arguments as of `explain_memory_error`."""
+    try:
+        yield
+    except Exception as error:
+        explained = explain_memory_error(error, what, remedy)
+        if explained is not None:
+            raise explained from error
+        raise

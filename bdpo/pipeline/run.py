@@ -13,9 +13,9 @@ from typing import Any
 from bdpo.artifacts.disk import explain_disk_error
 from bdpo.artifacts.store import Identity
 from bdpo.config import Config
-from bdpo.errors import UserError, first_line
+from bdpo.errors import UserError
 from bdpo.fingerprints import STAGES, Stage
-from bdpo.models.allocator import release_memory, wants_memory
+from bdpo.models.allocator import explain_memory_error, release_memory
 from bdpo.models.source import ModelSource
 from bdpo.pipeline import transfer
 from bdpo.pipeline.lookup import ArtifactLookup
@@ -176,7 +176,8 @@ class Pipeline:
             explained = explain_disk_error(error, self.config.artifacts)
             if explained is not None:
                 raise explained from error
-            explained = _explain_memory_error(error, stage)
+            remedy = f"{_SPARING[stage]}free memory, then run again: what was finished is kept"
+            explained = explain_memory_error(error, stage, remedy)
             shown = explained or error
             if self._lookup.named():
                 self._record.stage_failed(str(shown) if isinstance(shown, UserError) else type(shown).__name__)
@@ -287,13 +288,3 @@ class Pipeline:
             checks=self._checks,
             progress=progress,
         )
-
-
-def _explain_memory_error(error: Exception, stage: Stage) -> UserError | None:
-    """The sentence for want of memory, which torch says in a plain RuntimeError on a CPU, else None."""
-    if isinstance(error, UserError) or not (isinstance(error, MemoryError) or wants_memory(str(error))):
-        return None
-    return UserError(
-        f"{stage}: there is too little memory ({first_line(error)}); {_SPARING[stage]}free memory, then run again: "
-        "what was finished is kept."
-    )
