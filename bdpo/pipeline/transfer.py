@@ -7,6 +7,7 @@ from typing import NamedTuple
 from bdpo.artifacts.manifest import Manifest
 from bdpo.artifacts.pieces import Pieces
 from bdpo.artifacts.remote import DamagedCopy
+from bdpo.errors import UserError
 from bdpo.fingerprints import Stage
 from bdpo.pipeline.lookup import ArtifactLookup
 from bdpo.progress import Progress
@@ -68,6 +69,9 @@ def push(
 ) -> None:
     """Put a finished artifact into the remote store, unless an equal one is there that needs no mending.
 
+    Where the store cannot be asked, a cached artifact is used all the same, and once that is said: its run needs
+    nothing of the store.
+
     Of two that differ, such as by rounding, the one that was finished last is the store's.  Else two machines would
     replace each other's at every run, and undo what was forced on one of them.
 
@@ -78,10 +82,20 @@ def push(
         progress: where to show what happens.
         computed: it was finished just now, whatever another machine's clock says.
         mend: replace what is there, which is damaged.
+
+    Raises:
+        UserError: the store cannot be written to, or be read for an artifact that was finished just now.
     """
-    if lookup.remote is None:
+    if lookup.remote is None or (lookup.store_is_away and not computed):
         return
-    there = lookup.remote_manifest(stage)
+    try:
+        there = lookup.remote_manifest(stage)
+    except UserError as error:
+        if computed:
+            raise
+        lookup.store_is_away = True
+        progress.say(f"{stage}: what is cached here is used, and nothing of it pushed to the remote store: {error}")
+        return
     differs = there is None or (there.content, there.inputs) != (manifest.content, manifest.inputs)
     outdated = there is not None and there.finished > manifest.finished and not computed
     if mend or (differs and not outdated):

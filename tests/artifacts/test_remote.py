@@ -21,6 +21,7 @@ from bdpo.errors import UserError
 from bdpo.pipeline import Pipeline, StageResult
 from bdpo.progress import Silent
 from data_checks import GreatExpectationsChecks
+from tests.said import Said
 from tests.tiny_run import tiny_run
 
 IDENTITY = Identity(stage="ingest", fingerprint="abc", run="demo", reads={"ingest.seed": 0}, inputs={})
@@ -252,6 +253,26 @@ def pipeline(config: Path, artifacts: Path, *overrides: str) -> Pipeline:
 
 def origin(result: StageResult) -> str:
     return "fetched" if result.fetched_from else "cached" if result.cached else "computed"
+
+
+def test_a_cached_run_needs_no_store_and_says_once_that_nothing_was_pushed(
+    memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_run(tmp_path)
+    assert origin(pipeline(config, tmp_path / "here").run_stage("ingest")) == "computed"
+
+    def away(self: RemoteStore, stage: str, fingerprint: str) -> RemoteCopy:
+        raise UserError(f"{self.folder(stage, fingerprint)} cannot be read: Could not connect.")
+
+    monkeypatch.setattr(RemoteStore, "look", away)
+    later, said = pipeline(config, tmp_path / "here"), Said()
+    assert [origin(later.run_stage("ingest", progress=said)) for _ in range(2)] == ["cached", "cached"]
+    (line,) = said.texts
+    assert line.startswith("ingest: what is cached here is used, and nothing of it pushed to the remote store: memory:")
+    assert line.endswith("cannot be read: Could not connect.")
+    for missing in (pipeline(config, tmp_path / "there"), later):
+        with pytest.raises(UserError, match="cannot be read: Could not connect"):
+            missing.run_stage("ingest", force=missing is later)
 
 
 def test_a_plan_asks_once_for_each_manifest_and_the_next_asks_anew(
