@@ -1,8 +1,10 @@
 """Locks between processes."""
 
 import fcntl
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -39,3 +41,29 @@ def join(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
             waiting()
             fcntl.flock(file, fcntl.LOCK_SH)
         yield
+
+
+@contextmanager
+def own_folder(place: Path) -> Iterator[Path]:
+    """A new folder for the work of this process, gone at the end; those that killed processes left are removed.
+
+    Args:
+        place: where such folders lie; made if it is not there.
+    """
+    place.mkdir(parents=True, exist_ok=True)
+    # Nobody clears up between the making of a folder and its lock.
+    with hold(place / _LOCK, lambda: None):
+        for left in [folder for folder in place.iterdir() if folder.is_dir()]:
+            with suppress(Timeout), FileLock(left / _LOCK).acquire(timeout=0):
+                shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(dir=place))
+        lock = FileLock(folder / _LOCK)
+        lock.acquire()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+
+_LOCK = "lock"

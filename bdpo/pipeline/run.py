@@ -1,7 +1,6 @@
 """Running stages: each is found cached, fetched, or computed from its inputs."""
 
 import shutil
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bdpo.artifacts.disk import explain_disk_error
+from bdpo.artifacts.locks import own_folder
 from bdpo.artifacts.store import Identity
 from bdpo.config import Config
 from bdpo.errors import UserError
@@ -260,10 +260,8 @@ class Pipeline:
     def _score_share(self, share: str, progress: Progress) -> dict[str, int]:
         self._bring_inputs("score", progress)
         self._lookup.require_unchanged("score")
-        place = self._lookup.store.cache("shares")
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place) as workdir:
-            return compute_share(share, self._context("score", Path(workdir), progress))
+        with own_folder(self._lookup.store.cache("shares")) as workdir:
+            return compute_share(share, self._context("score", workdir, progress))
 
     def _bring_inputs(self, stage: Stage, progress: Progress) -> None:
         missing = transfer.bring_inputs(self._lookup, stage, progress)

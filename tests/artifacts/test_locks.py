@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bdpo.artifacts.locks import hold, join
+from bdpo.artifacts.locks import hold, join, own_folder
 from tests.paths import ROOT
 
 _HOLD = """
@@ -81,3 +81,34 @@ def test_both_are_given_by_nfs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for take in (join, hold):
         with take(tmp_path / "lock", lambda: pytest.fail("it waits")):
             pass
+
+
+_OWN = """
+import sys
+from pathlib import Path
+from bdpo.artifacts.locks import own_folder
+with own_folder(Path(sys.argv[1])) as folder:
+    (folder / "work").touch()
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_that_a_killed_process_left_is_removed_by_the_next(
+    tmp_path: Path, started: list["subprocess.Popen[str]"]
+) -> None:
+    place = tmp_path / "cache" / "shares"
+    for _ in range(2):
+        command = [sys.executable, "-c", _OWN, str(place)]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT))
+    killed, working = started
+    left, other = Path(next_line(killed)), Path(next_line(working))
+    killed.kill()
+    killed.wait()
+    assert (left / "work").exists()
+    with own_folder(place) as own:
+        assert {folder for folder in place.iterdir() if folder.is_dir()} == {own, other}
+        assert (other / "work").exists(), "its process lives"
+    assert not own.exists()
+    working.communicate()
+    assert not other.exists()
