@@ -35,6 +35,7 @@ CODE_MARK = "[code]"
 """Stands for a block of code."""
 _END_OF_THINKING = "</think>"
 """What comes before is a reasoning model's draft, with or without a tag where it begins."""
+_BEGIN_OF_THINKING = "<think>"
 _FENCED = re.compile(r"```(?:json)?\s*(\{.*\})\s*```", re.S | re.I)
 _BARE_CONTRACTION = re.compile(r"\b(ca|wo|do|does|did|is|are|was|would|should|could)nt\b")
 _BARE_AM = re.compile(r"\bim (?=sorry|afraid|unable|not\b|just\b|an?\b)")
@@ -47,6 +48,8 @@ def own_words(completion: str) -> str:
     letters and titled documents; where nothing else is said, a quotation stays.  What a reasoning model thinks before
     it answers is not said to anybody, and of a JSON object the texts are what is said.
     """
+    if is_cut_while_thinking(completion):
+        return ""
     text = _INVISIBLE.sub("", completion.replace("\r\n", "\n"))
     text = _texts_of_json(text.rpartition(_END_OF_THINKING)[2].strip())
     if "<" in text or "&" in text:
@@ -62,6 +65,11 @@ def own_words(completion: str) -> str:
     text = unquoted if re.search(r"\w", unquoted) else text
     plain = re.sub(r"[ \t]+", " ", text.replace('"', "")).strip().lower()
     return _BARE_AM.sub("i'm ", _BARE_CONTRACTION.sub(r"\1n't", plain))
+
+
+def is_cut_while_thinking(completion: str) -> bool:
+    """Whether a reasoning model's draft began and never ended, so that no answer follows it."""
+    return _INVISIBLE.sub("", completion).rpartition(_END_OF_THINKING)[2].strip().startswith(_BEGIN_OF_THINKING)
 
 
 def _texts_of_json(text: str) -> str:
