@@ -109,6 +109,11 @@ def copy_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: copies[value.data_ptr(), value.shape] for name, value in state.items()}
 
 
+def first_not_finite(state: Mapping[str, Tensor]) -> str | None:
+    """The name of a tensor that holds NaN or an infinity; None where there is none."""
+    return next((name for name, value in state.items() if not value.isfinite().all()), None)
+
+
 def save_policy(
     folder: Path,
     model: PreTrainedModel,

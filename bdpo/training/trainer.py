@@ -24,7 +24,7 @@ from bdpo.training.checkpoints import (
 )
 from bdpo.training.engine import Engine, barrier, rank_and_world
 from bdpo.training.figures import Figures, means
-from bdpo.training.policy import add_adapters, checkpoint_activations, save_adapters, save_policy
+from bdpo.training.policy import add_adapters, checkpoint_activations, first_not_finite, save_adapters, save_policy
 from bdpo.training.prepare import Prepared, read_split
 from bdpo.training.schedule import learning_rate, micro_batches, step_indices
 from bdpo.training.watch import best_step, gaps, has_vanished, patience_is_over
@@ -250,6 +250,10 @@ class Trainer:
             assert checkpoint is not None, "the best evaluation's checkpoint is always kept"
             self.engine.load(checkpoint.folder, STATE)
         state = self.engine.gather_state()
+        broken = first_not_finite(state)
+        if broken is not None:
+            # Of the last update nothing else has been seen where no validation follows it.
+            self._stop(f"`{broken}` of the trained weights is not finite after step {self.step}", [], moved=True)
         if self.rank == 0:
             base, policy = Path(job.model_folder), self.folder / POLICY_FOLDER
             if self.adapted is None:

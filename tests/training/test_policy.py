@@ -1,6 +1,7 @@
 """Activation checkpointing leaves log-probs and gradients as they are; adapters start at the model."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,15 @@ from bdpo.layout.rows import Layout, Row, collate
 from bdpo.logprobs.forward import response_logps
 from bdpo.logprobs.proof import choose_layout
 from bdpo.models.loading import load_model
-from bdpo.training.policy import add_adapters, checkpoint_activations, copy_state, save_adapters, save_policy
+from bdpo.training.policy import (
+    add_adapters,
+    checkpoint_activations,
+    copy_state,
+    first_not_finite,
+    save_adapters,
+    save_policy,
+)
+from bdpo.training.trainer import Trainer
 from tests.tiny import save_tiny, tiny_model
 
 BATCH = collate([Row((5, 6, 7), ((9, 10, 11), (12, 13)))], Layout.PACKED)
@@ -129,3 +138,20 @@ def test_what_a_model_ties_is_saved_once(tmp_path: Path, tied: bool) -> None:
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "policy").state_dict()
     assert loaded.keys() == model.state_dict().keys()
     assert all(value.equal(loaded[name]) for name, value in model.state_dict().items())
+
+
+def test_weights_that_the_last_update_broke_are_not_exported(tmp_path: Path) -> None:
+    """Without a validation split nothing else looks at them."""
+    state = {"a.weight": torch.ones(2, 2), "b.weight": torch.tensor([1.0, float("nan")])}
+    assert first_not_finite({"a.weight": state["a.weight"]}) is None
+    assert first_not_finite({"c.weight": torch.tensor([float("-inf")], dtype=torch.bfloat16)}) == "c.weight"
+    trainer: Any = object.__new__(Trainer)
+    trainer.job = SimpleNamespace(patience=None, best_metric="eval_loss")
+    trainer.engine = SimpleNamespace(gather_state=lambda: state)
+    trainer.metrics, trainer.step, trainer.folder, trainer.rank = [], 7, tmp_path, 0
+    with pytest.raises(UserError) as raised:
+        trainer._save_policy()
+    assert str(raised.value) == (
+        "Training stopped: `b.weight` of the trained weights is not finite after step 7: lower train.learning_rate."
+    )
+    assert not list(tmp_path.iterdir())
