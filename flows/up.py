@@ -69,15 +69,15 @@ def serve(port: int, project: Path) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         server = [*prefect, "server", "start", "--host", _HOST, "--port", str(port)]
-        children.append(_start(server, environment, project))
-        _wait_until_healthy(f"{url}/health", children[0])
+        children.append(start_in_group(server, environment, project))
+        wait_until_healthy(f"{url}/health", children[0])
         _do([*prefect, "work-pool", "create", _POOL, "--type", "process", "--overwrite"], environment, project)
         # Two runs never train on one device at once, whichever deployments they belong to; the second waits.
         _do([*prefect, "work-pool", "set-concurrency-limit", _POOL, "1"], environment, project)
         _do([*prefect, "--no-prompt", "deploy", "--all"], environment, project)
         _close_abandoned(url)
         worker = [*prefect, "worker", "start", "--pool", _POOL]
-        children.append(_start(worker, environment, project))
+        children.append(start_in_group(worker, environment, project))
         sys.stdout.write(
             f"\nReady: http://{_HOST}:{port}\nIn another terminal:\n"
             f"  export PREFECT_API_URL={url}\n"
@@ -95,7 +95,14 @@ def serve(port: int, project: Path) -> None:
         _end(children)
 
 
-def _start(command: list[str], environment: dict[str, str], project: Path) -> subprocess.Popen[bytes]:
+def start_in_group(command: list[str], environment: dict[str, str], project: Path) -> subprocess.Popen[bytes]:
+    """Start a command in a process group of its own, which ends with this process.
+
+    Args:
+        command: what to run.
+        environment: its variables.
+        project: its folder.
+    """
     return subprocess.Popen(command, env=environment, cwd=project, start_new_session=True, preexec_fn=end_with_parent)
 
 
@@ -103,7 +110,16 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _wait_until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
+def wait_until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
+    """Wait for a Prefect server that was just started.
+
+    Args:
+        url: of its health check.
+        server: its process.
+
+    Raises:
+        UserError: it ended, or does not answer in time.
+    """
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
         if server.poll() is not None:

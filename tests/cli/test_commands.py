@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.up import _start, _wait_until_healthy
+from flows.up import start_in_group, wait_until_healthy
 from tests.cli.command import bdpo, environment_of, sentence
 from tests.paths import ROOT
 from tests.tiny_run import tiny_run
@@ -26,9 +26,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = str(probe.getsockname()[1])
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
     quiet = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
-    running = _start(command, environment_of(tmp_path_factory.mktemp("server")) | quiet, ROOT)
+    running = start_in_group(command, environment_of(tmp_path_factory.mktemp("server")) | quiet, ROOT)
     try:
-        _wait_until_healthy(f"http://127.0.0.1:{port}/api/health", running)
+        wait_until_healthy(f"http://127.0.0.1:{port}/api/health", running)
         yield f"http://127.0.0.1:{port}/api"
     finally:
         os.killpg(running.pid, signal.SIGKILL)

@@ -262,8 +262,8 @@ def test_interrupted_it_leaves_no_process(up: Up) -> None:
 _PART = """
 import os, time
 from pathlib import Path
-from flows.up import _start
-print(_start(["/usr/bin/env", "sleep", "600"], dict(os.environ), Path()).pid, flush=True)
+from flows.up import start_in_group
+print(start_in_group(["/usr/bin/env", "sleep", "600"], dict(os.environ), Path()).pid, flush=True)
 time.sleep(600)
 """
 
