@@ -28,6 +28,8 @@ class Benchmark(NamedTuple):
     """Different prompts of each label in the file."""
     left_out: int
     """Items of the file without a prompt (an attack that found none)."""
+    attacked: str | None = None
+    """Digest of the weights that its attacks were found against, where the file tells."""
 
     def limited_from(self, label: Label) -> int | None:
         """How many prompts of this label there are, where a limit left some out."""
@@ -73,9 +75,8 @@ def load_benchmark(
     of_label = {label: [p for p in prompts.values() if p.label == label] for label in METRICS}
     used = {prompt for same in of_label.values() for prompt in _spread(same, limit)}
     available = {label: len(same) for label, same in of_label.items()}
-    return Benchmark(
-        name or items.name or path.stem, found, [p for p in prompts.values() if p in used], available, left_out
-    )
+    kept = [p for p in prompts.values() if p in used]
+    return Benchmark(name or items.name or path.stem, found, kept, available, left_out, items.attacked)
 
 
 def _detect(path: Path, row: Mapping[str, object]) -> BenchmarkFormat:

@@ -79,6 +79,8 @@ class Items(NamedTuple):
     rows: list[Item]
     name: str | None
     """What the file calls itself, where it does."""
+    attacked: str | None = None
+    """Digest of the weights that its attacks were found against, where it tells, as those of `bdpo attack` do."""
 
 
 class Format(NamedTuple):
@@ -102,18 +104,19 @@ def read_items(path: Path) -> Items:
     if path.suffix.lower() != ".json":
         return Items([Item(f"{path}, line {line}", line, values) for line, values in read_rows(path)], None)
     document = parse_json(read_text(path), path)
-    rows, name = document, None
+    rows, name, attacked = document, None, None
     if isinstance(document, dict) and "jailbreaks" in document:
         rows, about = document["jailbreaks"], document.get("parameters")
         about = about if isinstance(about, dict) else {}
         name = f"{about.get('method', path.parent.name)} (found against {about.get('model', path.stem)})"
+        attacked = str(about["weights"]) if "weights" in about else None
     elif isinstance(document, dict) and "examples" in document:
         rows = document["examples"]
     elif isinstance(document, dict) and document.keys() & _ADVGLUE.keys() and _holds_rows(*document.values()):
         rows = [{"task": task, **row} for task, rows in document.items() for row in rows]
     if not _holds_rows(rows):
         raise UserError(f"{path}: a list of objects, or a JailbreakBench, BIG-bench or AdvGLUE document is expected.")
-    return Items([Item(f"{path}, item {i}", i, row) for i, row in enumerate(rows, start=1)], name)
+    return Items([Item(f"{path}, item {i}", i, row) for i, row in enumerate(rows, start=1)], name, attacked)
 
 
 def _holds_rows(*values: object) -> bool:
@@ -226,7 +229,7 @@ FORMATS: Mapping[BenchmarkFormat, Format] = {
         ("goal", "prompt", "jailbroken", "category"),
         "JailbreakBench artifacts, arXiv 2404.01318",
         "MIT",
-        "share of attack prompts that are answered: found against other models, so a transferred attack",
+        "share of attack prompts that are answered",
         _jailbreakbench,
     ),
     "advbench": Format(("goal", "target"), "AdvBench, arXiv 2307.15043", "MIT", _REFUSAL, _advbench),

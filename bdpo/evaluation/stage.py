@@ -127,7 +127,8 @@ def evaluate(
     write_parquet(summary, workdir / "eval_summary.parquet")
     shown = table(figures)
     write_atomically(workdir / "summary.md", markdown(shown, settings.confidence))
-    evidence = Evidence(entries, answers, outcomes, figures, contamination, settings, judge, source.name)
+    weights = {role: own.weights_digest for role, own in sources.items()}
+    evidence = Evidence(entries, answers, outcomes, figures, contamination, settings, judge, source.name, weights)
     verdict = write_report(evidence, pairs=pairs, scores=scores, trained=trained, workdir=workdir)
     generated = sum(a.generated_tokens for a in answers.values())
     seconds = sum(a.seconds for a in answers.values())

@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from bdpo.artifacts.digest import digest_file
 from bdpo.artifacts.store import write_atomically
 from bdpo.config import EvaluateSettings
+from bdpo.evaluation.benchmarks import Benchmark
 from bdpo.evaluation.contamination import WORDS as RUN_WORDS
 from bdpo.evaluation.formats import FORMATS
 from bdpo.evaluation.judges import AGREEMENT_UNSEEN
@@ -58,6 +59,8 @@ class Evidence(NamedTuple):
     judge: Judge
     model: str
     """What the config calls the base model."""
+    weights: Mapping[Role, str]
+    """Digests of the two models' weights."""
 
 
 class Flip(NamedTuple):
@@ -232,7 +235,7 @@ def _benchmark_rows(evidence: Evidence) -> list[dict[str, Any]]:
                 "name": benchmark.name,
                 "source": known.source,
                 "licence": known.licence,
-                "scoring": known.scoring.replace("`", ""),
+                "scoring": known.scoring.replace("`", "") + _found_against(benchmark, evidence.weights),
                 "used": len(benchmark.prompts),
                 "available": sum(benchmark.available.values()),
                 "left_out": benchmark.left_out,
@@ -243,6 +246,19 @@ def _benchmark_rows(evidence: Evidence) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _found_against(benchmark: Benchmark, weights: Mapping[Role, str]) -> str:
+    """Which model a file's attacks aim at, which decides what their success says of these two."""
+    if benchmark.format != "jailbreakbench":
+        return ""
+    if benchmark.attacked is None:
+        return ": found against the model that their source names; to any other they are a transferred attack"
+    if benchmark.attacked == weights["aligned"]:
+        return ": found against this very aligned model; to the base model they are a transferred attack"
+    if benchmark.attacked == weights["base"]:
+        return ": found against this very base model; to the aligned model they are a transferred attack"
+    return ": found against another model, so a transferred attack"
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Iterable[str] | None = None) -> None:

@@ -1,6 +1,7 @@
 """The report: what it says, that nothing in it is live, and how a real browser shows it."""
 
 import csv
+import json
 import re
 import shutil
 import subprocess
@@ -13,11 +14,11 @@ from PIL import Image
 
 from bdpo.config import EvaluateSettings
 from bdpo.config.evaluate import BenchmarkSettings
-from bdpo.evaluation.benchmarks import Benchmark
+from bdpo.evaluation.benchmarks import Benchmark, load_benchmark
 from bdpo.evaluation.formats import Label, Prompt
 from bdpo.evaluation.judging import RULES
 from bdpo.evaluation.outcomes import Outcome, Role, figures_of, judge_replies
-from bdpo.evaluation.report.build import Evidence, write_report
+from bdpo.evaluation.report.build import Evidence, _benchmark_rows, write_report
 from bdpo.evaluation.respond import Answers, Reply
 from bdpo.evaluation.summary import adjusted, compare
 from bdpo.progress import Silent
@@ -65,7 +66,9 @@ def evidence(folder: Path, hostile: list[str] = HOSTILE) -> Evidence:
     figures = adjusted(figures_of(entries, outcomes, 0.95))
     seen = [{"benchmark": "<i>own</i>", "prompt_id": "1", "same": True, "shared": 0.0}]
     settings = EvaluateSettings(benchmarks=[BenchmarkSettings(path=path)])
-    return Evidence(entries, answers, outcomes, figures, seen, settings, RULES, "<b>model</b>")
+    return Evidence(
+        entries, answers, outcomes, figures, seen, settings, RULES, "<b>model</b>", {"base": "b", "aligned": "a"}
+    )
 
 
 @pytest.fixture
@@ -257,3 +260,23 @@ def test_the_browser_runs_nothing_of_it(report: Path, tmp_path: Path) -> None:
     assert title is not None, done.stderr[-500:]
     assert title.group(1) == "Safety evaluation: &lt;b&gt;model&lt;/b&gt;, bdpo"
     assert "onerror" not in " ".join(attribute for _, a in Page(done.stdout).tags for attribute in a)
+
+
+@pytest.mark.parametrize(
+    ("attacked", "said"),
+    [
+        (None, "found against the model that their source names"),
+        ("a", "found against this very aligned model"),
+        ("b", "found against this very base model"),
+        ("c", "found against another model, so a transferred attack"),
+    ],
+)
+def test_what_attacks_were_found_against_is_said(tmp_path: Path, attacked: str | None, said: str) -> None:
+    """A file of `bdpo attack` may have been made with the very model that is evaluated."""
+    found = evidence(tmp_path)
+    parameters = {"method": "PAIR", "model": "m"} | ({} if attacked is None else {"weights": attacked})
+    jailbreaks = [{"goal": "g", "prompt": "p", "jailbroken": True, "category": "c"}]
+    (tmp_path / "x.json").write_text(json.dumps({"parameters": parameters, "jailbreaks": jailbreaks}))
+    benchmark = load_benchmark(tmp_path / "x.json")
+    (row,) = _benchmark_rows(found._replace(entries=[(benchmark, prompt) for _, prompt in found.entries]))
+    assert row["scoring"].startswith(f"share of attack prompts that are answered: {said}")
