@@ -151,8 +151,9 @@ def save_adapters(
 ) -> None:
     """Write the adapters alone (for `peft`), and the model that they are merged into.
 
-    The merge is computed in float32 and rounded once.  Adapters that were trained on 4-bit weights are merged
-    into what those weights stand for, so that the policy is the model that was trained.
+    Adapters are merged into the weights that they were trained on, in `dtype` or what 4-bit ones stand for, so that
+    the policy is the model that was trained.  Each layer's sum is computed in float32 and rounded once; of a 4-bit
+    model all layers are in float32 until then.
 
     Args:
         adapter_folder: gets the adapters.
@@ -167,6 +168,7 @@ def save_adapters(
         trust_remote_code: of model and tokenizer.
     """
     from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
 
     shutil.rmtree(adapter_folder, ignore_errors=True)
     # peft would name the folder on this machine.
@@ -178,13 +180,18 @@ def save_adapters(
     (adapter_folder / "README.md").unlink(missing_ok=True)
     model = load_model(
         base,
-        dtype="float32" if quantization is None else dtype,
+        dtype=dtype,
         attention=attention,
         trust_remote_code=trust_remote_code,
         quantization=quantization,
     )
     if quantization is not None:
         model = dequantized(model)
-    merged = PeftModel.from_pretrained(model, adapter_folder).merge_and_unload()
-    merged = merged.to(getattr(torch, dtype))
+    merging = PeftModel.from_pretrained(model, adapter_folder)
+    for layer in merging.modules():
+        if isinstance(layer, LoraLayer):
+            layer.float()
+            layer.merge()
+            layer.to(getattr(torch, dtype))
+    merged = merging.unload().to(getattr(torch, dtype))
     save_policy(policy_folder, merged, merged.state_dict(), base=base, trust_remote_code=trust_remote_code)

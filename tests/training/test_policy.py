@@ -128,6 +128,47 @@ def test_the_merged_model_is_the_trained_one_and_nobody_is_asked(
         assert (merged(BATCH.input_ids).logits - expected).abs().max() < 1e-4
 
 
+def test_a_merge_needs_no_whole_model_in_float32_and_rounds_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("peft", reason="peft is not installed")
+    base = save_tiny(tmp_path / "base")
+    model = load_model(base, dtype="bfloat16")
+    adapted = add_adapters(model, rank=2, alpha=6, target_modules=["q_proj"], seed=0)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    with torch.no_grad():
+        for p in trained.values():
+            p.normal_(0, 0.1)
+    layer = model.model.layers[0].self_attn.q_proj
+    factors = (layer.lora_B["default"].weight.float(), layer.lora_A["default"].weight.float())
+    expected = (layer.base_layer.weight.float() + 3 * factors[0] @ factors[1]).bfloat16()
+    loaded: list[PreTrainedModel] = []
+
+    def load(*places: Any, **settings: Any) -> PreTrainedModel:
+        loaded.append(load_model(*places, **settings))
+        return loaded[-1]
+
+    monkeypatch.setattr("bdpo.training.policy.load_model", load)
+    save_adapters(
+        tmp_path / "adapter",
+        tmp_path / "policy",
+        adapted,
+        {f"base_model.model.{name}": value for name, value in copy_state(trained).items()},
+        base=base,
+        base_name="embedded",
+        dtype="bfloat16",
+        quantization=None,
+        attention="sdpa",
+        trust_remote_code=False,
+    )
+    assert [each.dtype for each in loaded] == [torch.bfloat16]
+    merged = load_file(tmp_path / "policy" / "model.safetensors")
+    assert {value.dtype for value in merged.values()} == {torch.bfloat16}
+    assert merged["model.layers.0.self_attn.q_proj.weight"].equal(expected)
+    untouched = "model.layers.0.self_attn.k_proj.weight"
+    assert merged[untouched].equal(model.state_dict()[untouched])
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_what_a_model_ties_is_saved_once(tmp_path: Path, tied: bool) -> None:
     model = with_embeddings(tied)
