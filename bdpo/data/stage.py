@@ -17,7 +17,7 @@ from bdpo.config import IngestSettings, ModelSettings, SampleSettings, SourceSet
 from bdpo.data.blocks import Block, collect
 from bdpo.data.candidates import Candidates, Resolved
 from bdpo.data.card import SplitFiles, write_card
-from bdpo.data.files import data_files
+from bdpo.data.files import DataFile, data_files
 from bdpo.data.hub import hub_rows
 from bdpo.data.overlap import EvaluationPrompt, EvaluationPrompts
 from bdpo.data.preparation import Preparation, Rows
@@ -84,9 +84,10 @@ def ingest(
     left_out = {"weight": 0, "sample": 0}
     with Quarantine(workdir) as quarantine, Preparation(preparer) as preparation:
         progress.begin("ingest", len(settings.sources), "sources")
-        for source, prefix in zip(settings.sources, _prefixes(settings.sources), strict=True):
+        files = [None if source.path is None else data_files(source.path) for source in settings.sources]
+        for source, own, prefix in zip(settings.sources, files, _prefixes(settings.sources, files), strict=True):
             before = rows
-            for prepared in preparation.run(_tasks(source, prefix, settings.seed, scratch)):
+            for prepared in preparation.run(_tasks(source, own, prefix, settings.seed, scratch)):
                 rows += prepared.num_rows
                 left_out["weight"] += prepared.left_out
                 quarantine.add(prepared.refused)
@@ -157,21 +158,23 @@ class _Judge:
         self._waiting = []
 
 
-def _prefixes(sources: Sequence[SourceSettings]) -> list[str]:
+def _prefixes(sources: Sequence[SourceSettings], files: Sequence[list[DataFile] | None]) -> list[str]:
     """What goes before the names of each source's files, so that a name and a line are one row's.
 
     Only sources that share a name have one, by their place in the settings: folders may lie elsewhere on another
     machine.
     """
     names = [
-        {source.hub} if source.path is None else {file.name for file in data_files(source.path)} for source in sources
+        {source.hub} if own is None else {file.name for file in own} for source, own in zip(sources, files, strict=True)
     ]
     sharing = Counter(chain.from_iterable(names))
     return [f"sources.{i}/" if any(sharing[name] > 1 for name in own) else "" for i, own in enumerate(names)]
 
 
-def _tasks(source: SourceSettings, prefix: str, seed: int, scratch: Path) -> Iterator[Rows]:
-    """One source's rows, block by block, of files whose names get a prefix."""
+def _tasks(
+    source: SourceSettings, files: list[DataFile] | None, prefix: str, seed: int, scratch: Path
+) -> Iterator[Rows]:
+    """One source's rows, block by block, of files whose names get a prefix; without files those of the hub."""
     if source.hub is not None:
         origin = source.hub
         streamed = hub_rows(
@@ -183,10 +186,9 @@ def _tasks(source: SourceSettings, prefix: str, seed: int, scratch: Path) -> Ite
         )
         blocks: Iterator[Block] = collect(row._replace(file=f"{prefix}{row.file}") for row in streamed)
     else:
-        assert source.path is not None, "a source without an origin"
+        assert files is not None, "a source without an origin"
         origin = str(source.path)
-        files = (file._replace(name=f"{prefix}{file.name}") for file in data_files(source.path))
-        blocks = chain.from_iterable(map(read_blocks, files))
+        blocks = chain.from_iterable(read_blocks(file._replace(name=f"{prefix}{file.name}")) for file in files)
     shape, blocks = find_shape(
         blocks,
         origin=origin,

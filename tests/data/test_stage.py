@@ -12,6 +12,7 @@ import pytest
 
 from bdpo.config import IngestSettings, ModelSettings
 from bdpo.data.candidates import BATCH_ROWS
+from bdpo.data.files import DataFile, data_files
 from bdpo.data.stage import ingest
 from bdpo.errors import UserError
 from bdpo.progress import Silent
@@ -300,3 +301,18 @@ def test_a_failure_says_what_became_of_the_rows(tmp_path: Path) -> None:
         "blank_chosen (1), as x.csv:2: `chosen` is a list of messages as Python prints it; write it as JSON; they are "
         f"in {tmp_path / 'out' / 'quarantine.parquet'}."
     )
+
+
+def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is added while it is read has part neither in the names nor in the rows."""
+    (tmp_path / "in").mkdir()
+    write_jsonl(tmp_path / "in" / "x.jsonl", [GOOD])
+    listed: list[Path] = []
+
+    def counted(path: Path) -> list[DataFile]:
+        listed.append(path)
+        return data_files(path)
+
+    monkeypatch.setattr("bdpo.data.stage.data_files", counted)
+    assert run(tmp_path / "in", tmp_path / "out", min_pairs=1)["pairs"] == 1
+    assert listed == [tmp_path / "in"]

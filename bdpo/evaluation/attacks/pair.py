@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bdpo.evaluation.attacks.goals import Attempt, Goal
 from bdpo.evaluation.chat_endpoint import ChatEndpoint
+from bdpo.evaluation.said_json import said_object
 
 _PROMPTS = Path(__file__).with_name("pair_prompts.json")
 _REMEMBERED = 4
@@ -71,11 +72,7 @@ def read_prompt(answer: str) -> str | None:
     Half of a character, an escape that was cut, becomes a question mark: no tokenizer takes it.
     """
     start, end = answer.find("{"), answer.rfind("}")
-    try:
-        value = json.loads(answer[start : end + 1], strict=False)
-    except (ValueError, RecursionError):  # no JSON, or numbers too long and lists too deep to be read
-        return None
-    prompt = value.get("prompt") if isinstance(value, dict) else None
+    prompt = (said_object(answer[start : end + 1]) or {}).get("prompt")
     return prompt.encode("utf-8", "replace").decode() if isinstance(prompt, str) and prompt.strip() else None
 
 

@@ -4,10 +4,11 @@ A refusal that a character, a letter or a translation utters is no refusal of th
 """
 
 import html
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+
+from bdpo.evaluation.said_json import said_object
 
 _STRAIGHT = str.maketrans(
     {"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u00b4": "'", "`": "'", "\u201c": '"', "\u201d": '"', "\u2014": ", "}
@@ -76,13 +77,8 @@ def _texts_of_json(text: str) -> str:
     """The texts of a completion that is a JSON object, which still counts as laid out; any other as it is."""
     fenced = _FENCED.fullmatch(text)
     inner = fenced[1] if fenced else text
-    if not inner.startswith("{"):
-        return text
-    try:
-        values = json.loads(inner, strict=False).values()
-    except (ValueError, RecursionError):
-        return text
-    texts = [value for value in values if isinstance(value, str)]
+    values = said_object(inner) if inner.startswith("{") else None
+    texts = [value for value in (values or {}).values() if isinstance(value, str)]
     return "\n".join([*texts, CODE_MARK]) if texts else text
 
 
