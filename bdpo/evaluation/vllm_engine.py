@@ -1,9 +1,11 @@
 """Completions by vLLM, which is optional: `pip install vllm` on a machine with a GPU.
 
-The one module that imports vllm.  Written from its documentation and tried with nothing: no GPU was at hand.
+The one module that imports vllm.  Tried with its build for CPUs alone: no GPU was at hand.
 Greedy decoding there need not give the tokens that transformers gives, so completions are kept apart by engine.
 """
 
+import gc
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -33,6 +35,7 @@ def vllm_completions(
     Raises:
         UserError: vllm is not installed.
     """
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # it would report each start to its makers
     try:
         from vllm import LLM, SamplingParams
     except ImportError:
@@ -41,12 +44,19 @@ def vllm_completions(
         ) from None
     longest = max(map(len, prompts.values())) + max_new_tokens
     engine = LLM(model=str(folder), dtype=dtype, max_model_len=longest, seed=0, generation_config="vllm")
-    sampling = SamplingParams(temperature=0.0, max_tokens=max_new_tokens, stop_token_ids=list(ends))
+    # `ends` are all that ends a completion; the tokenizer's own end would too.
+    sampling = SamplingParams(temperature=0.0, max_tokens=max_new_tokens, stop_token_ids=list(ends), ignore_eos=True)
     order = sorted(prompts, key=lambda key: (-len(prompts[key]), key))
-    for start in range(0, len(order), batch_size):
-        keys = order[start : start + batch_size]
-        outputs = engine.generate([{"prompt_token_ids": list(prompts[key])} for key in keys], sampling, use_tqdm=False)
-        yield {
-            key: Completion(output.outputs[0].text.strip(), len(output.outputs[0].token_ids))
-            for key, output in zip(keys, outputs, strict=True)
-        }
+    try:
+        for start in range(0, len(order), batch_size):
+            keys = order[start : start + batch_size]
+            asked = [{"prompt_token_ids": list(prompts[key])} for key in keys]
+            outputs = engine.generate(asked, sampling, use_tqdm=False)
+            yield {
+                key: Completion(output.outputs[0].text.strip(), len(output.outputs[0].token_ids))
+                for key, output in zip(keys, outputs, strict=True)
+            }
+    finally:
+        # Its processes end with it, and give back nearly all of a GPU's memory, which the next model wants.
+        del engine
+        gc.collect()

@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from transformers import PreTrainedModel
@@ -29,7 +30,8 @@ from bdpo.evaluation.generation import (
 )
 from bdpo.evaluation.respond import Respondent, Task
 from bdpo.evaluation.vllm_engine import vllm_completions
-from bdpo.models.loading import load_model
+from bdpo.models.embedded import embedded_model
+from bdpo.models.loading import load_model, load_tokenizer
 from bdpo.models.source import resolve_model
 from bdpo.progress import Silent
 from tests.paths import ROOT
@@ -238,3 +240,32 @@ def test_without_vllm_one_sentence(tmp_path: Path) -> None:
     prompts = {"k": (3, 4)}
     with pytest.raises(UserError, match=r"^evaluate\.engine `vllm` needs the package vllm: pip install vllm, or use"):
         list(vllm_completions(tmp_path, prompts, dtype="bfloat16", ends=(2,), max_new_tokens=4, batch_size=2))
+
+
+@pytest.mark.slow
+def test_vllm_says_what_transformers_says() -> None:
+    pytest.importorskip("vllm", reason="vllm is not installed")
+    folder = embedded_model()
+    tokenizer, model = load_tokenizer(folder), load_model(folder, dtype="float32", attention="sdpa")
+    questions = ["What is the capital of France?", "Name three colours.", "Who wrote Hamlet?"]
+    prompts = [
+        tuple(tokenizer(f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n")["input_ids"])
+        for question in questions
+    ]
+    (comma,) = tokenizer(",")["input_ids"]
+    assert comma != tokenizer.eos_token_id
+    expected = complete(model, tokenizer, prompts, ends=(comma,), max_new_tokens=24)
+    batches = vllm_completions(
+        folder,
+        dict(zip(questions, prompts, strict=True)),
+        dtype="float32",
+        ends=(comma,),
+        max_new_tokens=24,
+        batch_size=2,
+    )
+    found = {key: completion for batch in batches for key, completion in batch.items()}
+    assert [found[question] for question in questions] == expected
+    assert min(completion.n_tokens for completion in expected) < 24, "one ends by its end"
+    assert expected[0].n_tokens > 8, "the tokenizer's own end ends nothing"
+    left = [process.name() for process in psutil.Process().children(recursive=True)]
+    assert not [name for name in left if name.startswith("VLLM")], "they hold a GPU's memory"
