@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -48,6 +49,27 @@ def die_with(pid: int, started: int) -> None:
         started: its `start_ticks`, by which it is told from a later process of that number.
     """
     _when_gone(pid, started, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def die_unread(output: int) -> None:
+    """Kill this process as soon as nobody reads what it writes any more.
+
+    Whoever wants the work of a process on another machine reads its output through ssh or the like.  When that ends,
+    the process there gets no signal, and would notice when it next writes.
+
+    Args:
+        output: a file descriptor; if it is no pipe, socket or terminal, nothing is watched.
+    """
+
+    def watch() -> None:
+        poll = select.poll()
+        # What it is asked for matters not: that the other end is closed is always told.
+        poll.register(output, 0)
+        while not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll()):
+            time.sleep(_PERIOD_S)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True, name="watch-output").start()
 
 
 def end_with_parent() -> None:

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -177,3 +179,32 @@ def test_a_signal_that_a_destructor_swallowed_comes_again(number: signal.Signals
         [sys.executable, "-c", _LOST, str(int(number))], capture_output=True, text=True, check=False, timeout=50
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"lost\n{raised}\n", "")
+
+
+_UNREAD = """
+import sys, time
+from bdpo.lifetime import die_unread
+die_unread(sys.stderr.fileno())
+print("watching", flush=True)
+time.sleep(float(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_child_that_writes_nothing_ends_when_nobody_reads_it_any_more(kind: str) -> None:
+    """As behind ssh, which has no signal for it: its server holds the other end, of a pipe or of a socket."""
+    reader, writer = os.pipe() if kind == "pipe" else (end.detach() for end in socket.socketpair())
+    command = [sys.executable, "-c", _UNREAD, "60"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=writer, text=True) as child:
+        os.close(writer)
+        assert child.stdout is not None
+        assert child.stdout.readline() == "watching\n"
+        time.sleep(0.2)
+        assert child.poll() is None
+        os.close(reader)
+        assert child.wait(timeout=20) == -9
+
+
+def test_a_child_that_writes_to_a_file_is_left_alone(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as log:
+        subprocess.run([sys.executable, "-c", _UNREAD, "1"], cwd=ROOT, stderr=log, check=True)

@@ -1,8 +1,8 @@
 """Starting the worker by DeepSpeed's launcher, and following it."""
 
 import json
+import math
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -16,10 +16,18 @@ from bdpo.artifacts.disk import full_disk_error
 from bdpo.errors import UserError
 from bdpo.lifetime import child_groups, guarded
 from bdpo.models.allocator import wants_memory
-from bdpo.training.worker_files import DONE_FILE, ERROR_FILE, METRICS_FILE
+from bdpo.training.machines import (
+    bring_environment,
+    ended_with,
+    require_plain_paths,
+    ssh_environment,
+    unreached_machine,
+)
+from bdpo.training.worker_files import DONE_FILE, ERROR_FILE, METRICS_FILE, own_path
 
 _LOG_FILE = "train.log"
 _PERIOD_S = 0.2
+_LAST_WORDS_S = 5.0
 _TAIL_LINES = 20
 _KILLED = "exits with return code = -9"
 """What the launcher says of a worker that the system killed."""
@@ -28,28 +36,6 @@ _REFUSED = "runner.py: error: "
 _SIGNAL_SIGNS = ("exits with return code = -15", "main process received sig")
 """What the launcher says of a worker that SIGTERM ended, and of itself."""
 _ENDED_BY = (-signal.SIGHUP, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL)
-
-
-def count_hosts(hostfile: Path | None) -> int:
-    """Machines that a DeepSpeed hostfile names; 1 without one.
-
-    Raises:
-        UserError: it cannot be read, a line is not `name slots=N`, a name stands twice, or there is none.
-    """
-    if hostfile is None:
-        return 1
-    try:
-        lines = [line.strip() for line in hostfile.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise UserError(f"field `train.hostfile`: {hostfile} cannot be read: {error}.") from error
-    entries = [line for line in lines if line and not line.startswith("#")]
-    for line in entries:
-        if not re.match(r"\S+\s+slots=\d+", line):
-            raise UserError(f"{hostfile}: {line!r} is not a line of a DeepSpeed hostfile, such as `node-1 slots=8`.")
-    names = [line.split()[0] for line in entries]
-    if not names or len(set(names)) != len(names):
-        raise UserError(f"{hostfile}: a hostfile names each machine once, and at least one.")
-    return len(names)
 
 
 def launch(
@@ -75,6 +61,9 @@ def launch(
         RuntimeError: it failed otherwise; the message ends with the log's last lines.
     """
     folder = job.parent
+    if hostfile is not None:
+        require_plain_paths(sys.executable, str(job))
+        bring_environment(folder)
     for name in (ERROR_FILE, METRICS_FILE, DONE_FILE):
         (folder / name).unlink(missing_ok=True)
     command = launch_command(job, processes=processes, hostfile=hostfile, launcher_args=launcher_args)
@@ -86,14 +75,14 @@ def launch(
                 guarded(command),
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=_environment(),
+                env=_environment(several=hostfile is not None),
                 cwd=folder,
                 start_new_session=True,
             )
 
         # Also after an interrupt: nobody may go on writing into this workspace.
         with child_groups([start]) as (child,):
-            for row in _follow(folder / METRICS_FILE, child):
+            for row in _follow(folder, child, earlier=earlier):
                 on_row(row)
     # DeepSpeed's launcher ends with code 0 where the process that it started was killed by a signal.
     if child.returncode != 0 or not (folder / DONE_FILE).exists():
@@ -114,22 +103,35 @@ def launch_command(job: Path, *, processes: int, hostfile: Path | None, launcher
     ]  # fmt: skip
 
 
-def _follow(path: Path, child: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
-    """Rows of the worker's metrics file, as they come, until the worker has ended."""
-    position = 0
+def _follow(folder: Path, child: subprocess.Popen[bytes], *, earlier: int) -> Iterator[dict[str, Any]]:
+    """Rows of the worker's metrics file, as they come, until the worker has ended or one of the machines is lost.
+
+    The launcher waits for all machines, and those that are left for the lost one, half an hour and more.
+    """
+    metrics, log = _whole_lines(folder / METRICS_FILE, 0), _whole_lines(folder / _LOG_FILE, earlier)
+    give_up = math.inf
     while True:
-        ended = child.poll() is not None
-        if path.exists():
-            with path.open("rb") as file:
-                file.seek(position)
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break
-                    position += len(line)
-                    yield json.loads(line)
+        ended = child.poll() is not None or time.monotonic() > give_up
+        for line in next(metrics):
+            yield json.loads(line)
+        if any(ended_with(line) is not None for line in next(log)):
+            # Until then the others may say what they met themselves.
+            give_up = min(give_up, time.monotonic() + _LAST_WORDS_S)
         if ended:
             return
         time.sleep(_PERIOD_S)
+
+
+def _whole_lines(path: Path, position: int) -> Iterator[list[str]]:
+    """Each time what a file behind a position has got since the last time, whole lines only."""
+    while True:
+        lines = []
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(position)
+                lines = [line for line in file if line.endswith(b"\n")]
+            position += sum(map(len, lines))
+        yield [line.decode("utf-8", errors="replace") for line in lines]
 
 
 def _failure(folder: Path, code: int, *, earlier: int) -> Exception:
@@ -142,9 +144,14 @@ def _failure(folder: Path, code: int, *, earlier: int) -> Exception:
         return UserError(error.read_text(encoding="utf-8"))
     lines = (folder / _LOG_FILE).read_bytes()[earlier:].decode("utf-8", errors="replace").splitlines()
     tail = lines[-_TAIL_LINES:]
+    # Of several machines the first that failed counts: the launcher is ended while it waits for the others.
+    code = next((ended for ended in map(ended_with, lines) if ended is not None), code)
     refused = next((line.partition(_REFUSED)[2] for line in tail if line.startswith(_REFUSED)), None)
     if refused is not None:
         return UserError(f"train.launcher_args: DeepSpeed's launcher refuses them: {refused}.")
+    unreached = unreached_machine(lines)
+    if unreached is not None:
+        return UserError(f"{unreached}; the log is {folder / _LOG_FILE}.")
     # Behind the process that found no memory come the errors of those that waited for it.
     if any(wants_memory(line) or _KILLED in line.lower() for line in lines):
         return UserError(
@@ -162,12 +169,10 @@ def _failure(folder: Path, code: int, *, earlier: int) -> Exception:
     )
 
 
-def _environment() -> dict[str, str]:
+def _environment(*, several: bool) -> dict[str, str]:
     """This environment, in which DeepSpeed finds ninja and itself though no virtual environment is active."""
-    programs = str(Path(sys.executable).parent)
-    environment = os.environ | {"PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])}
-    environment["PYTHONUNBUFFERED"] = "1"
-    return environment
+    environment = os.environ | {"PATH": own_path(), "PYTHONUNBUFFERED": "1"}
+    return environment | ssh_environment() if several else environment
 
 
 def _free_port() -> int:

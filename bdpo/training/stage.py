@@ -35,7 +35,8 @@ from bdpo.training.checkpoints import drop_damaged, latest_checkpoint
 from bdpo.training.deepspeed_config import read_deepspeed_config
 from bdpo.training.devices import have_devices, training_devices
 from bdpo.training.event_file import EventFile
-from bdpo.training.launch import count_hosts, launch
+from bdpo.training.launch import launch
+from bdpo.training.machines import read_hostfile
 from bdpo.training.model_card import model_card
 from bdpo.training.prepare import prepare, read_split
 from bdpo.training.schedule import pairs_until
@@ -99,7 +100,8 @@ def train(
     require_trackers(settings.report_to)
     if settings.lora is not None and find_spec("peft") is None:
         raise UserError("train.lora needs the package peft: `pip install peft`.")
-    world = settings.processes * count_hosts(settings.hostfile)
+    machines = read_hostfile(settings.hostfile, settings.processes) if settings.hostfile is not None else {"": 0}
+    world = settings.processes * len(machines)
     devices = training_devices(settings.processes, alone=settings.hostfile is None)
     deepspeed = read_deepspeed_config(settings.deepspeed, world=world)
     if model.quantization is not None and deepspeed.get("zero_optimization", {}).get("stage", 0) == 3:
@@ -126,6 +128,11 @@ def train(
         progress.say(f"train: the method {settings.method} has no reference model, so no scores are read")
     if left_out:
         progress.say(f"train: {left_out} pairs with two unsafe responses are left out, as safedpo asks")
+    if max(machines.values()) > settings.processes:
+        progress.say(
+            f"train: {settings.processes} of up to {max(machines.values())} slots of a machine are used; more if "
+            "train.processes is more"
+        )
     num_pairs = len(read_split(scratch / PREPARED_FILE, "train").rows)
     if settings.early_stopping is not None and not read_split(scratch / PREPARED_FILE, "validation").rows:
         raise UserError(

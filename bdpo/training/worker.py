@@ -14,8 +14,8 @@ from pathlib import Path
 from bdpo.artifacts.disk import explain_disk_error
 from bdpo.artifacts.store import write_atomically
 from bdpo.errors import UserError
-from bdpo.lifetime import die_with
-from bdpo.training.worker_files import ERROR_FILE, VISIBLE_GPUS, Job
+from bdpo.lifetime import die_unread, die_with
+from bdpo.training.worker_files import ERROR_FILE, VISIBLE_GPUS, Job, own_path
 
 
 def main() -> None:
@@ -23,6 +23,10 @@ def main() -> None:
     job = Job.read(Path(sys.argv[-1]))
     if job.parent_host == socket.gethostname():
         die_with(job.parent_pid, job.parent_started)
+    # On another machine, and on this one where ssh stands in between, the output leads to whoever wants the work.
+    die_unread(sys.stderr.fileno())
+    # Who comes by ssh has the login's programs, without those of the virtual environment, of which PyTorch needs ninja.
+    os.environ["PATH"] = own_path()
     if job.visible_gpus is not None:
         # The launcher has put its own list there; torch and DeepSpeed look at it when they are imported.
         os.environ[VISIBLE_GPUS] = job.visible_gpus
@@ -36,6 +40,8 @@ def main() -> None:
     torch.set_num_threads(max(len(os.sched_getaffinity(0)) // local, 1))
     make_reproducible(job.seed, deterministic=job.deterministic)
     try:
+        if not Path(job.model_folder).is_dir():
+            raise UserError(f"{job.model_folder}: on the machine {socket.gethostname()} there is no such folder.")
         Trainer(job).run()
     except Exception as error:
         explained = error if isinstance(error, UserError) else explain_disk_error(error, Path(job.folder))

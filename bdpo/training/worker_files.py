@@ -1,6 +1,8 @@
 """The job file and the files by which the worker and its parent talk."""
 
 import json
+import os
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,11 @@ ADAPTER_FOLDER = "adapter"
 CHECKPOINTS_FOLDER = "checkpoints"
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 """Environment variable of the GPUs that a process sees, in their order."""
+
+
+def own_path() -> str:
+    """`PATH` with the programs of this Python's environment first, for none need be active."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 @dataclass(frozen=True)

@@ -1,40 +1,19 @@
-"""The launcher's command line, and hostfiles."""
+"""The launcher's command line, and what its log says."""
 
 import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from bdpo.errors import UserError
-from bdpo.training.launch import _failure, count_hosts, launch_command
+from bdpo.training.launch import _failure, _follow, launch_command
 from bdpo.training.worker_files import Job
 from tests.paths import ROOT
-
-
-def hostfile(folder: Path, text: str) -> Path:
-    path = folder / "hosts"
-    path.write_text(text)
-    return path
-
-
-def test_machines_are_counted(tmp_path: Path) -> None:
-    assert count_hosts(None) == 1
-    assert count_hosts(hostfile(tmp_path, "# ours\nnode-1 slots=8\n\nnode-2  slots=8\n")) == 2
-
-
-@pytest.mark.parametrize("text", ["", "node-1\n", "node-1 slots=8\nnode-1 slots=4\n", "node-1 slots=eight\n"])
-def test_what_is_no_hostfile_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(UserError, match="hosts: "):
-        count_hosts(hostfile(tmp_path, text))
-
-
-def test_a_hostfile_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"field `train\.hostfile`: .*hosts cannot be read: .*No such file"):
-        count_hosts(tmp_path / "hosts")
 
 
 def test_on_this_machine_nothing_else_is_reached() -> None:
@@ -44,7 +23,7 @@ def test_on_this_machine_nothing_else_is_reached() -> None:
 
 
 def test_hostfile_and_further_arguments_are_passed_through(tmp_path: Path) -> None:
-    hosts = hostfile(tmp_path, "node-1 slots=8\nnode-2 slots=8\n")
+    hosts = tmp_path / "hosts"
     more = ["--master_addr=node-1", "--launcher=slurm"]
     command = launch_command(Path("job.json"), processes=8, hostfile=hosts, launcher_args=more)
     assert command[command.index("--hostfile") + 1] == str(hosts)
@@ -92,6 +71,44 @@ def test_arguments_that_the_launcher_does_not_know_are_the_users(tmp_path: Path)
     failure = _failure(tmp_path, 2, earlier=0)
     assert isinstance(failure, UserError)
     assert str(failure) == ("train.launcher_args: DeepSpeed's launcher refuses them: unrecognized arguments: --x.")
+
+
+def test_what_a_lost_machine_said_is_told_and_the_others_are_not_waited_for(tmp_path: Path) -> None:
+    """The launcher would go on for a minute, as it does while the other machines wait for this one."""
+    (tmp_path / "train.log").write_text("pdsh@here: earlier: ssh exited with exit code 255\n")
+    earlier = (tmp_path / "train.log").stat().st_size
+    with (tmp_path / "train.log").open("a") as log:
+        log.write("node-2: Host key verification failed.\npdsh@here: node-2: ssh exited with exit code 255\n")
+    began = time.monotonic()
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
+        assert list(_follow(tmp_path, child, earlier=earlier)) == []
+        child.kill()
+    assert time.monotonic() - began < 30
+    failure = _failure(tmp_path, -9, earlier=earlier)
+    assert isinstance(failure, UserError)
+    assert "the machine node-2 was not reached by ssh, or was lost: Host key verification failed; when" in str(failure)
+
+
+def test_what_failed_on_another_machine_is_not_taken_for_our_own_signal(tmp_path: Path) -> None:
+    (tmp_path / "train.log").write_text("node-2: KeyError: 'x'\npdsh@here: node-2: ssh exited with exit code 1\n")
+    failure = _failure(tmp_path, -9, earlier=0)
+    assert isinstance(failure, RuntimeError)
+    assert "node-2: KeyError: 'x'" in str(failure)
+
+
+def test_a_worker_finds_the_programs_of_its_environment(tmp_path: Path) -> None:
+    """PyTorch asks for ninja; a login by ssh has not activated anything."""
+    (tmp_path / "torch.py").write_text("import shutil\nprint(shutil.which('ninja'))\nraise SystemExit\n")
+    job = dict.fromkeys(field.name for field in fields(Job)) | {"parent_host": "elsewhere"}
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    done = subprocess.run(
+        [sys.executable, "-m", "bdpo.training.worker", str(tmp_path / "job.json")],
+        env={"PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{Path(sys.executable).parent / 'ninja'}\n"
 
 
 def test_a_worker_sees_the_users_gpus_and_not_the_launchers(tmp_path: Path) -> None:
