@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def same(one: StageResult, other: StageResult) -> bool:
     )
 
 
-_PARENT = """
+PARENT = """
 import sys
 from bdpo.config import load_config
 from bdpo.pipeline import Pipeline
@@ -68,8 +69,8 @@ _PATIENCE_S = 500
 class Run:
     """A training in processes of its own, of which any can be killed."""
 
-    def __init__(self, config: Path, *overrides: str) -> None:
-        command = [sys.executable, "-c", _PARENT, str(config), *overrides]
+    def __init__(self, config: Path, *overrides: str, command: Sequence[str] | None = None) -> None:
+        command = command or [sys.executable, "-c", PARENT, str(config), *overrides]
         self.errors = config.parent / "errors.txt"
         with self.errors.open("wb") as errors:
             self.parent = subprocess.Popen(command, cwd=ROOT, stderr=errors)
@@ -93,10 +94,11 @@ class Run:
 
     def wait_for(self, condition: Any, what: str) -> None:
         """Wait for something; the processes are found first, for looking takes longer than steps do."""
-        self._until(self._find_all, "all processes")
-        self._until(condition, what)
+        self.until(self._find_all, "all processes")
+        self.until(condition, what)
 
-    def _until(self, condition: Any, what: str) -> None:
+    def until(self, condition: Any, what: str) -> None:
+        """Wait for something while the parent lives."""
         deadline = time.monotonic() + _PATIENCE_S
         while not condition():
             assert self.parent.poll() is None, f"it ended before {what}"
