@@ -10,6 +10,7 @@ its bare name, and a `bdpo.py` would hide the package `bdpo`.
 import os
 import re
 import signal
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -304,6 +305,7 @@ def run_here(
         if isinstance(ended, TerminationSignal):
             # As Prefect does with one that reaches it: the signal acts as it would have without it.
             os.kill(os.getpid(), ended.signal)
+            sys.exit(128 + ended.signal)  # the first process of a container is spared what it does not handle
         raise ended
     if isinstance(_HERE.outcome, UserError):
         raise _HERE.outcome

@@ -72,12 +72,20 @@ def resolve_model(
     if not any(p.name in ("tokenizer.json", "tokenizer.model", "vocab.json") for p in tokenizer):
         raise UserError(f"{field} {path!r}: the folder {folder} holds no tokenizer (tokenizer.json).")
     code = sorted(folder.glob("*.py"))
-    on_disk = digest_files([config, *weights, *code])
+    try:
+        on_disk = digest_files([config, *weights, *code])
+        tokenizer_digest = digest_files(tokenizer)
+    except PermissionError as error:
+        # safetensors writes files that their owner alone may read, and in a container that is another user.
+        raise UserError(
+            f"{field} {path!r}: {error.filename} may not be read by this user (number {os.getuid()}): "
+            "let it be, as by `chmod a+r`."
+        ) from error
     return ModelSource(
         name=path,
         folder=folder,
         weights_digest=on_disk if quantization is None else digest_value([on_disk, quantization]),
-        tokenizer_digest=digest_files(tokenizer),
+        tokenizer_digest=tokenizer_digest,
         quantization=quantization,
     )
 

@@ -32,10 +32,11 @@ def test_a_pool_takes_its_template_and_every_variable_is_used(kind: str) -> None
 
 def test_gpus_are_limited_and_the_image_is_that_of_this_version() -> None:
     assert f'version = "{VERSION}"' in (ROOT / "pyproject.toml").read_text()
-    for kind in ("docker", "kubernetes"):
-        variables = template(kind)["variables"]["properties"]
-        assert variables["gpu_limit"]["default"] == 1
-        assert variables["image"]["default"] == f"bdpo:{VERSION}"
+    variables = {kind: template(kind)["variables"]["properties"] for kind in ("docker", "kubernetes")}
+    for kind in variables:
+        assert variables[kind]["image"]["default"] == f"bdpo:{VERSION}"
+    (request,) = variables["docker"]["device_requests"]["default"]
+    assert request["count"] == variables["kubernetes"]["gpu_limit"]["default"] == 1
     (container,) = template("kubernetes")["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["containers"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "{{ gpu_limit }}"
 
@@ -56,15 +57,15 @@ def test_a_kubernetes_job_is_one_that_the_cluster_takes() -> None:
     validate.validate(made.job_manifest, "1.30", strict=True)
 
 
-def test_a_docker_container_gets_its_gpus() -> None:
+@pytest.mark.parametrize("count", [2, 0])
+def test_a_docker_container_gets_its_gpus_or_asks_for_none(count: int) -> None:
+    """Where there is no GPU, Docker starts no container that requests one, not even with a count of 0."""
     worker = pytest.importorskip("prefect_docker.worker", reason="pip install prefect-docker")
+    requests = [{"driver": "nvidia", "count": count, "capabilities": [["gpu"]]}] if count else []
     made = asyncio.run(
-        worker.DockerWorkerJobConfiguration.from_template_and_values(template("docker"), {"gpu_limit": 2})
+        worker.DockerWorkerJobConfiguration.from_template_and_values(template("docker"), {"device_requests": requests})
     )
-    assert made.container_create_kwargs == {
-        "shm_size": "8g",
-        "device_requests": [{"driver": "nvidia", "count": 2, "capabilities": [["gpu"]]}],
-    }
+    assert made.container_create_kwargs == {"shm_size": "8g", "device_requests": requests}
 
 
 def test_the_image_has_the_locked_versions_and_the_deployments_their_pools() -> None:
@@ -83,8 +84,11 @@ def test_the_image_has_the_locked_versions_and_the_deployments_their_pools() -> 
 
 
 def test_the_image_gets_every_file_of_the_project() -> None:
-    """In Docker's patterns `**/` is any folders or none, and what is left out takes all below it along."""
-    lines = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    """In Docker's patterns `**/` is any folders or none, and what is left out takes all below it along.
+
+    The file lies in the project's folder: one beside the Dockerfile is read by BuildKit alone.
+    """
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
     regular = [
         re.escape(line).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*") + "(?:/.*)?"
         for line in lines
@@ -93,6 +97,7 @@ def test_the_image_gets_every_file_of_the_project() -> None:
     left_out = re.compile("|".join(regular))
     assert left_out.fullmatch("bdpo/data/__pycache__/x.pyc")
     assert left_out.fullmatch("artifacts/bdpo.duckdb")
+    assert left_out.fullmatch(".git")
     tracked = subprocess.run(["/usr/bin/env", "git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if tracked.returncode != 0:
         pytest.skip("this is no checkout of git")

@@ -1,12 +1,17 @@
-"""What the flow refuses before it starts anything."""
+"""What the flow refuses before it starts anything, and how it ends."""
 
+import signal
 from pathlib import Path
 
 import pytest
+from prefect.exceptions import TerminationSignal
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Crashed
 
 from bdpo.errors import UserError
 from bdpo.fingerprints import Stage
-from flows.flow import run_stages
+from bdpo.progress import Silent
+from flows.flow import run_here, run_stages
 from tests.tiny_run import tiny_run
 
 
@@ -27,3 +32,16 @@ def test_a_share_is_of_the_scoring_alone(tmp_path: Path, only: Stage | None) -> 
 def test_a_share_cannot_be_forced(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^force names score, of which this run has only the share 1/2"):
         run_stages(str(tiny_run(tmp_path, num_pairs=20)), [], "score", ["score"], True, False, "1/2", None)
+
+
+def test_the_first_process_of_a_container_exits_as_if_the_signal_had_ended_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the kernel drops a signal that nothing handles, also one that the process sends itself."""
+    ended = Crashed(data=TerminationSignal(signal=signal.SIGTERM))
+    monkeypatch.setattr("flows.flow._require_server", lambda url: None)
+    monkeypatch.setattr("flows.flow.bdpo", lambda **settings: ended)
+    sent: list[int] = []
+    monkeypatch.setattr("os.kill", lambda pid, number: sent.append(number))
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), pytest.raises(SystemExit) as left:
+        run_here("a.yaml", [], None, [], False, None, Silent())
+    assert sent == [signal.SIGTERM]
+    assert left.value.code == 128 + signal.SIGTERM

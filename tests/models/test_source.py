@@ -87,3 +87,14 @@ def test_an_adapter_is_told_to_be_merged(folder: Path, beside_a_model: bool) -> 
 def test_the_field_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"evaluate\.judge\.path './gone': there is no such folder"):
         resolve_model("./gone", field="evaluate.judge.path")
+
+
+def test_weights_that_another_user_alone_may_read_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may be root, whom the system refuses nothing."""
+
+    def refuse(files: list[Path]) -> str:
+        raise PermissionError(13, "Permission denied", str(files[-1]))
+
+    monkeypatch.setattr("bdpo.models.source.digest_files", refuse)
+    with pytest.raises(UserError, match=r"model\.safetensors may not be read by this user \(number \d+\)"):
+        resolve_model(str(folder))
