@@ -295,7 +295,8 @@ def run_here(
             return_state=True,
         )
         results: Any = state.result(raise_on_failure=False)
-    except UNREACHABLE as error:
+    except (*UNREACHABLE, TerminationSignal) as error:
+        # Prefect raises the second when the signal that it sends again has not ended this process.
         results = error
     if not isinstance(results, BaseException):
         found: list[StageResult] = results

@@ -2,8 +2,10 @@
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prefect.client.schemas.objects import State
 from prefect.exceptions import TerminationSignal
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed
@@ -34,11 +36,20 @@ def test_a_share_cannot_be_forced(tmp_path: Path) -> None:
         run_stages(str(tiny_run(tmp_path, num_pairs=20)), [], "score", ["score"], True, False, "1/2", None)
 
 
-def test_the_first_process_of_a_container_exits_as_if_the_signal_had_ended_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("raised", [True, False])
+def test_the_first_process_of_a_container_exits_as_if_the_signal_had_ended_it(
+    monkeypatch: pytest.MonkeyPatch, raised: bool
+) -> None:
     """There the kernel drops a signal that nothing handles, also one that the process sends itself."""
-    ended = Crashed(data=TerminationSignal(signal=signal.SIGTERM))
+
+    def end(**settings: object) -> State[Any]:
+        ended = TerminationSignal(signal=signal.SIGTERM)
+        if raised:
+            raise ended
+        return Crashed(data=ended)
+
     monkeypatch.setattr("flows.flow._require_server", lambda url: None)
-    monkeypatch.setattr("flows.flow.bdpo", lambda **settings: ended)
+    monkeypatch.setattr("flows.flow.bdpo", end)
     sent: list[int] = []
     monkeypatch.setattr("os.kill", lambda pid, number: sent.append(number))
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), pytest.raises(SystemExit) as left:
