@@ -85,9 +85,10 @@ def _processes(name: str) -> list[int]:
 def _trainings(name: str) -> list[int]:
     found = []
     for pid in _processes(name):
-        command = Path(f"/proc/{pid}/cmdline")
-        if command.exists() and b"bdpo" in command.read_bytes() and b"sshd" not in command.read_bytes():
-            found.append(pid)
+        with suppress(OSError):  # it has ended meanwhile
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if b"bdpo" in command and b"sshd" not in command:
+                found.append(pid)
     return found
 
 
