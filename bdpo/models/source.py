@@ -78,8 +78,8 @@ def resolve_model(
     except PermissionError as error:
         # safetensors writes files that their owner alone may read, and in a container that is another user.
         raise UserError(
-            f"{field} {path!r}: {error.filename} may not be read by this user (number {os.getuid()}): "
-            "let it be, as by `chmod a+r`."
+            f"{field} {path!r}: {error.filename} cannot be read: permission is denied to this user (number "
+            f"{os.getuid()}); give it, as by `chmod a+r`."
         ) from error
     return ModelSource(
         name=path,

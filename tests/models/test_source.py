@@ -96,5 +96,5 @@ def test_weights_that_another_user_alone_may_read_are_named(folder: Path, monkey
         raise PermissionError(13, "Permission denied", str(files[-1]))
 
     monkeypatch.setattr("bdpo.models.source.digest_files", refuse)
-    with pytest.raises(UserError, match=r"model\.safetensors may not be read by this user \(number \d+\)"):
+    with pytest.raises(UserError, match=r"model\.safetensors cannot be read: permission is denied to this user"):
         resolve_model(str(folder))
