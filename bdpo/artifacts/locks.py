@@ -9,6 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+_LOCK = "lock"
+
 
 @contextmanager
 def hold(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
@@ -64,6 +66,3 @@ def own_folder(place: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         lock.release()
-
-
-_LOCK = "lock"

@@ -100,8 +100,8 @@ def train(
     require_trackers(settings.report_to)
     if settings.lora is not None and find_spec("peft") is None:
         raise UserError("train.lora needs the package peft: `pip install peft`.")
-    machines = read_hostfile(settings.hostfile, settings.processes) if settings.hostfile is not None else {"": 0}
-    world = settings.processes * len(machines)
+    slots = read_hostfile(settings.hostfile, settings.processes) if settings.hostfile is not None else {}
+    world = settings.processes * max(len(slots), 1)
     devices = training_devices(settings.processes, alone=settings.hostfile is None)
     deepspeed = read_deepspeed_config(settings.deepspeed, world=world)
     if model.quantization is not None and deepspeed.get("zero_optimization", {}).get("stage", 0) == 3:
@@ -128,9 +128,10 @@ def train(
         progress.say(f"train: the method {settings.method} has no reference model, so no scores are read")
     if left_out:
         progress.say(f"train: {left_out} pairs with two unsafe responses are left out, as safedpo asks")
-    if max(machines.values()) > settings.processes:
+    most_slots = max(slots.values(), default=0)
+    if most_slots > settings.processes:
         progress.say(
-            f"train: {settings.processes} of up to {max(machines.values())} slots of a machine are used; more if "
+            f"train: {settings.processes} of up to {most_slots} slots of a machine are used; more if "
             "train.processes is more"
         )
     num_pairs = len(read_split(scratch / PREPARED_FILE, "train").rows)

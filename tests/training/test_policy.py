@@ -89,6 +89,31 @@ def test_adapters_on_one_side_of_a_tied_weight_are_refused(target: str) -> None:
         add_adapters(with_embeddings(tied=True), rank=2, alpha=4, target_modules=["q_proj", target], seed=0)
 
 
+def draw_adapters(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Adapters as if trained, which at their start add nothing; by name."""
+    trained: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    with torch.no_grad():
+        for p in trained.values():
+            p.normal_(0, 0.1)
+    return trained
+
+
+def save(folder: Path, adapted: Any, trained: dict[str, Tensor], *, base: Path, dtype: str) -> None:
+    """Save into the folders `adapter` and `policy`, as the trainer does."""
+    save_adapters(
+        folder / "adapter",
+        folder / "policy",
+        adapted,
+        {f"base_model.model.{name}": value for name, value in copy_state(trained).items()},
+        base=base,
+        base_name="embedded",
+        dtype=dtype,
+        quantization=None,
+        attention="sdpa",
+        trust_remote_code=False,
+    )
+
+
 @pytest.mark.parametrize("targets", [["all-linear"], ["q_proj", "embed_tokens", "lm_head"]])
 def test_the_merged_model_is_the_trained_one_and_nobody_is_asked(
     targets: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -104,23 +129,10 @@ def test_the_merged_model_is_the_trained_one_and_nobody_is_asked(
     base = save_tiny(tmp_path / "base")
     model = load_model(base, dtype="float32")
     adapted = add_adapters(model, rank=2, alpha=4, target_modules=targets, seed=0)
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    trained = draw_adapters(model)
     with torch.no_grad():
-        for p in trained.values():
-            p.normal_(0, 0.1)
         expected = model(BATCH.input_ids).logits
-    save_adapters(
-        tmp_path / "adapter",
-        tmp_path / "policy",
-        adapted,
-        {f"base_model.model.{name}": value for name, value in copy_state(trained).items()},
-        base=base,
-        base_name="embedded",
-        dtype="float32",
-        quantization=None,
-        attention="sdpa",
-        trust_remote_code=False,
-    )
+    save(tmp_path, adapted, trained, base=base, dtype="float32")
     assert asked == []
     assert len(load_file(tmp_path / "adapter" / "adapter_model.safetensors")) == len(trained)
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "policy")
@@ -135,10 +147,7 @@ def test_a_merge_needs_no_whole_model_in_float32_and_rounds_once(
     base = save_tiny(tmp_path / "base")
     model = load_model(base, dtype="bfloat16")
     adapted = add_adapters(model, rank=2, alpha=6, target_modules=["q_proj"], seed=0)
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    with torch.no_grad():
-        for p in trained.values():
-            p.normal_(0, 0.1)
+    trained = draw_adapters(model)
     layer = model.model.layers[0].self_attn.q_proj
     factors = (layer.lora_B["default"].weight.float(), layer.lora_A["default"].weight.float())
     expected = (layer.base_layer.weight.float() + 3 * factors[0] @ factors[1]).bfloat16()
@@ -149,18 +158,7 @@ def test_a_merge_needs_no_whole_model_in_float32_and_rounds_once(
         return loaded[-1]
 
     monkeypatch.setattr("bdpo.training.policy.load_model", load)
-    save_adapters(
-        tmp_path / "adapter",
-        tmp_path / "policy",
-        adapted,
-        {f"base_model.model.{name}": value for name, value in copy_state(trained).items()},
-        base=base,
-        base_name="embedded",
-        dtype="bfloat16",
-        quantization=None,
-        attention="sdpa",
-        trust_remote_code=False,
-    )
+    save(tmp_path, adapted, trained, base=base, dtype="bfloat16")
     assert [each.dtype for each in loaded] == [torch.bfloat16]
     merged = load_file(tmp_path / "policy" / "model.safetensors")
     assert {value.dtype for value in merged.values()} == {torch.bfloat16}
