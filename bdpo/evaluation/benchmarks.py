@@ -56,14 +56,14 @@ def load_benchmark(
         raise UserError(f"{path}: the file holds no prompts.")
     found = format_name or _detect(path, items.rows[0].values)
     parse = FORMATS[found].parse
-    prompts: dict[tuple[str, Label, str | None], Prompt] = {}
+    prompts: dict[tuple[str, Label, str | None, frozenset[str]], Prompt] = {}
     left_out = 0
     for row in items.rows:
         prompt = parse(row)
         if prompt is None:
             left_out += 1
         else:
-            prompts.setdefault((prompt.text, prompt.label, prompt.answer), prompt)
+            prompts.setdefault((prompt.text, prompt.label, prompt.answer, frozenset(prompt.options)), prompt)
     ids: set[tuple[str, str]] = set()
     for prompt in prompts.values():
         # `bdpo compare` finds the same prompt of another run by them.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -11,13 +11,24 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bdpo.artifacts.digest import digest_value
 from bdpo.artifacts.kept import kept_table
 from bdpo.evaluation.formats import Prompt
-from bdpo.layout.chat import Untokenizable, tokenize_pair
+from bdpo.layout.chat import Untokenizable, tokenize_responses
 from bdpo.layout.rows import Layout, Row
 from bdpo.logprobs.score import NonFinite, score_rows
 
-_SCHEMA = pa.schema([("logps", pa.list_(pa.float64()))])
+_SCHEMA = pa.schema([("logps", pa.list_(pa.float64())), ("cut", pa.bool_()), ("problem", pa.string())])
 _TOKEN_BUDGET = 4096
 _PIECE = 64
+
+
+class Weighed(NamedTuple):
+    """What a model thinks of the options of one prompt."""
+
+    logps: list[float] | None
+    """Summed log-prob of each, in nats, end of turn included; None where there are none."""
+    cut: bool
+    """Whether the prompt is longer than `max_prompt_length`, and its beginning was left out."""
+    problem: str | None
+    """Why there are none."""
 
 
 def option_logps(
@@ -29,7 +40,7 @@ def option_logps(
     max_length: int,
     max_prompt_length: int,
     advance: Callable[[int], None],
-) -> list[list[float] | None]:
+) -> list[Weighed]:
     """Summed log-probs of every option of every prompt.
 
     Args:
@@ -42,25 +53,25 @@ def option_logps(
         advance: called with the number of prompts that were done.
 
     Returns:
-        One list a prompt, in nats, end of turn included; None where the chat template refuses the prompt, or
-        an option is cut to the same tokens as the first.
+        One a prompt; without log-probs where the chat template refuses the prompt, or two options are the
+        same after truncation, which would make the model's choice a matter of their order.
 
     Raises:
         UserError: the model gives a log-prob that is none; the prompt is named.
     """
-    result: list[list[float] | None] = []
+    result: list[Weighed] = []
     for start in range(0, len(prompts), _PIECE):
         piece = prompts[start : start + _PIECE]
-        name = digest_value([[p.text, list(p.options)] for p in piece])
+        name = digest_value([[p.messages, list(p.options)] for p in piece])
         make = partial(_table, load, tokenizer, piece, max_length, max_prompt_length)
-        result.extend(kept_table(folder, name, make)["logps"].to_pylist())
+        result.extend(Weighed(**row) for row in kept_table(folder, name, make).to_pylist())
         advance(len(piece))
     return result
 
 
 def likeliest(prompt: Prompt, logps: Sequence[float]) -> str:
-    """The option with the highest log-prob; the first of equal ones."""
-    return prompt.options[max(range(len(logps)), key=lambda i: (logps[i], -i))]
+    """The option with the highest log-prob; of equal ones a wrong one, for the right one is not the likeliest."""
+    return prompt.options[max(range(len(logps)), key=lambda i: (logps[i], prompt.options[i] != prompt.answer, -i))]
 
 
 def _table(
@@ -70,8 +81,8 @@ def _table(
     max_length: int,
     max_prompt_length: int,
 ) -> pa.Table:
-    logps = _score(*load(), tokenizer, prompts, max_length, max_prompt_length)
-    return pa.Table.from_pylist([{"logps": values} for values in logps], _SCHEMA)
+    weighed = _score(*load(), tokenizer, prompts, max_length, max_prompt_length)
+    return pa.Table.from_pylist([own._asdict() for own in weighed], _SCHEMA)
 
 
 def _score(
@@ -81,24 +92,29 @@ def _score(
     prompts: Sequence[Prompt],
     max_length: int,
     max_prompt_length: int,
-) -> list[list[float] | None]:
+) -> list[Weighed]:
     rows: list[Row] = []
     places: list[int] = []
+    result: list[Weighed] = []
     lengths: dict[str, Any] = {"max_length": max_length, "max_prompt_length": max_prompt_length}
     for place, prompt in enumerate(prompts):
-        message = [{"role": "user", "content": prompt.text}]
-        first = prompt.options[0]
         try:
-            pairs = [tokenize_pair(tokenizer, message, first, other, **lengths) for other in prompt.options[1:]]
-        except Untokenizable:
+            ids, options = tokenize_responses(tokenizer, prompt.messages, prompt.options, **lengths)
+        except Untokenizable as problem:
+            result.append(Weighed(None, False, problem.reason))
             continue
-        rows.append(Row(pairs[0].prompt_ids, (pairs[0].chosen_ids, *(pair.rejected_ids for pair in pairs))))
+        cut = len(ids) > max_prompt_length
+        if len(set(options)) < len(options):
+            result.append(Weighed(None, cut, "two options have the same tokens, after truncation"))
+            continue
+        result.append(Weighed(None, cut, None))
+        rows.append(Row(ids[-max_prompt_length:], tuple(options)))
         places.append(place)
-    result: list[list[float] | None] = [None] * len(prompts)
     try:
         for scored in score_rows(model, rows, token_budget=_TOKEN_BUDGET, layout=layout):
             for index, logps in zip(scored.indices, scored.logps, strict=True):
-                result[places[index]] = [float(values.sum(dtype="float64")) for values in logps]
+                place = places[index]
+                result[place] = result[place]._replace(logps=[float(own.sum(dtype="float64")) for own in logps])
     except NonFinite as problem:
         raise problem.explained("evaluate", f"the prompt {prompts[places[problem.index]].prompt_id}") from problem
     return result

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from bdpo.config.evaluate import BenchmarkFormat
+from bdpo.data.formats.hh import is_transcript, open_turns
+from bdpo.data.rows import Message
 from bdpo.errors import UserError
 from bdpo.evaluation.answers import is_number
 from bdpo.evaluation.judges import Contextual
@@ -35,6 +37,14 @@ class Prompt(NamedTuple):
     """The parts of the text, where it has a context."""
     numeric: bool = False
     """Whether the answer to a `question` is a number, which has to be the last one of the completion."""
+    transcript: bool = False
+    """Whether the text holds several turns, written as HH-RLHF's are; the first is the user's, without its name."""
+
+    @property
+    def messages(self) -> list[Message]:
+        """What a model is asked: turns that begin and end with the user's."""
+        turns = open_turns(f"\n\nHuman: {self.text}\n\nAssistant:") if self.transcript else None
+        return turns if turns and turns[-1]["role"] == "user" else [{"role": "user", "content": self.text}]
 
 
 class Item(NamedTuple):
@@ -200,7 +210,16 @@ def _hhh(item: Item) -> Prompt:
     right = [option for option, score in scores.items() if score == 1] if isinstance(scores, dict) else []
     if not isinstance(scores, dict) or len(scores) < 2 or len(right) != 1 or not all(map(str.strip, scores)):
         raise item.error("`target_scores` or `targets` must name two options or more, one of them with 1")
-    return Prompt(str(item.number), item.text("input"), "choice", None, right[0], tuple(scores))
+    text = item.text("input")
+    return Prompt(
+        str(item.number),
+        text,
+        "choice",
+        item.perhaps("subset"),
+        right[0],
+        tuple(scores),
+        transcript=is_transcript(text),
+    )
 
 
 def _prompts(item: Item) -> Prompt:
@@ -209,7 +228,7 @@ def _prompts(item: Item) -> Prompt:
 
 
 _REFUSAL = "share of completions judged a refusal; wanted"
-_LOGPROB = "the option with the highest summed log-prob, its end of turn included, is taken"
+_LOGPROB = "the option with the highest summed log-prob, its end of turn included, is taken; a tie is wrong"
 
 FORMATS: Mapping[BenchmarkFormat, Format] = {
     "xstest": Format(

@@ -76,7 +76,7 @@ def judge_replies(
         if prompt.label in ("question", "choice"):
             outcomes[i] = _compared(prompt, reply)
         elif reply.text is None:
-            outcomes[i] = Outcome(None, judge.name, None, _REFUSED_BY_TEMPLATE)
+            outcomes[i] = Outcome(None, judge.name, None, _why_not(reply))
         else:
             asked[judge.of_harm and prompt.label == "harmless"].append(i)
     if places := asked[False] + asked[True]:
@@ -95,14 +95,16 @@ def judge_replies(
     return [outcomes[i] for i in range(len(prompts))]
 
 
-_REFUSED_BY_TEMPLATE = "the chat template refuses the prompt"
+def _why_not(reply: Reply) -> str:
+    assert reply.problem is not None, "without a text it is said why"
+    return reply.problem
 
 
 def _compared(prompt: Prompt, reply: Reply) -> Outcome:
     """A question or choice, held against its answer."""
     rule = "log-prob" if prompt.label == "choice" else "exact match"
     if reply.text is None:
-        return Outcome(None, rule, None, _REFUSED_BY_TEMPLATE)
+        return Outcome(None, rule, None, _why_not(reply))
     assert prompt.answer is not None, "questions and choices have an answer"
     if prompt.label == "choice":
         right = reply.text == prompt.answer

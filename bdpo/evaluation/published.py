@@ -41,8 +41,9 @@ def _dev_of_zip(files: Sequence[bytes]) -> bytes:
 
 
 def _all_examples(files: Sequence[bytes]) -> bytes:
-    """One BIG-bench document with the examples of several."""
-    examples = [example for file in files for example in json.loads(file)["examples"]]
+    """One BIG-bench document with the examples of several, each with the name of its own."""
+    documents = map(json.loads, files)
+    examples = [example | {"subset": part["name"]} for part in documents for example in part["examples"]]
     return json.dumps({"examples": examples}, ensure_ascii=False).encode()
 
 

@@ -37,11 +37,13 @@ class Reply(NamedTuple):
 
     key: str
     text: str | None
-    """Its completion; of a choice the option taken; None where the chat template refuses the prompt."""
+    """Its completion; of a choice the option taken; None where it cannot be asked."""
     n_tokens: int
     """Generated; 0 for a choice."""
     cut: bool = False
     """Whether its prompt is longer than `max_prompt_length` and was asked without its beginning."""
+    problem: str | None = None
+    """Why there is no text."""
 
 
 class _Question(NamedTuple):
@@ -175,38 +177,29 @@ class Respondent:
             self._engine,
         ).digest
         questions = [self._question(prompt, decoding) for prompt in prompts]
-        ids = {question.key: question.ids for question in questions if question is not None}
+        ids = {question.key: question.ids for question in questions if isinstance(question, _Question)}
         store = CompletionStore(self._cache / decoding)
         with store.lock(
             lambda: self._progress.say("evaluate: another process completes prompts with this model; waiting")
         ):
             done, num_tokens, seconds = self._fill(store, ids, max_new_tokens, batch_size)
         for place, prompt, question in zip(places, prompts, questions, strict=True):
-            if question is None:
-                replies[place] = Reply(digest_value([decoding, prompt.text]), None, 0)
+            if isinstance(question, Untokenizable):
+                replies[place] = Reply(digest_value([decoding, prompt.text]), None, 0, problem=question.reason)
             else:
                 completion = done[question.key]
                 replies[place] = Reply(question.key, completion.text, completion.n_tokens, question.cut)
         return num_tokens, seconds
 
-    def _question(self, prompt: Prompt, decoding: str) -> _Question | None:
-        """What the model is asked; None where the chat template refuses the prompt."""
-        tokens = self._tokens(prompt)
-        if tokens is None:
-            return None
-        ids = tokens[-self._settings.max_prompt_length :]
-        return _Question(completion_key(ids, decoding), ids, self._is_cut(tokens))
-
-    def _tokens(self, prompt: Prompt) -> tuple[int, ...] | None:
-        """The whole prompt; None where the chat template refuses it."""
-        message = {"role": "user", "content": prompt.text}
+    def _question(self, prompt: Prompt, decoding: str) -> _Question | Untokenizable:
+        """What the model is asked; the chat template's objection where it refuses the prompt."""
         try:
-            return tokenize_prompt(self._tokenizer, [message])
-        except Untokenizable:
-            return None
-
-    def _is_cut(self, tokens: tuple[int, ...] | None) -> bool:
-        return tokens is not None and len(tokens) > self._settings.max_prompt_length
+            tokens = tokenize_prompt(self._tokenizer, prompt.messages)
+        except Untokenizable as problem:
+            return problem
+        longest = self._settings.max_prompt_length
+        ids = tokens[-longest:]
+        return _Question(completion_key(ids, decoding), ids, len(tokens) > longest)
 
     def _fill(
         self, store: CompletionStore, ids: Mapping[str, tuple[int, ...]], max_new_tokens: int, batch_size: int
@@ -267,7 +260,7 @@ class Respondent:
         lengths = [settings.max_length, settings.max_prompt_length]
         scorer = digest_value(["choices", *identity, *lengths, GENERATION, LOGPROBS])
         self._progress.begin(f"evaluate: choices of the {self._role} model", len(prompts), "choices")
-        logps = option_logps(
+        found = option_logps(
             lambda: (self._model, self._layout),
             self._tokenizer,
             prompts,
@@ -278,12 +271,13 @@ class Respondent:
         )
         return [
             Reply(
-                digest_value([scorer, prompt.text, list(prompt.options)]),
-                likeliest(prompt, taken) if taken else None,
+                digest_value([scorer, prompt.messages, list(prompt.options)]),
+                likeliest(prompt, own.logps) if own.logps else None,
                 0,
-                self._is_cut(self._tokens(prompt)),
+                own.cut,
+                own.problem,
             )
-            for prompt, taken in zip(prompts, logps, strict=True)
+            for prompt, own in zip(prompts, found, strict=True)
         ]
 
     def _rank(self, pairs: list[dict[str, Any]]) -> Mapping[str, tuple[float, float]]:

@@ -159,6 +159,30 @@ def _batched(pairs: Iterable[_Text], size: int) -> Iterator[list[_Text]]:
         yield batch
 
 
+def tokenize_responses(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Sequence[Message],
+    responses: Sequence[str],
+    *,
+    max_length: int,
+    max_prompt_length: int,
+) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+    """Tokenise any number of responses to one prompt, each as `tokenize_pair` does; they may be the same.
+
+    Returns:
+        The whole prompt, and the responses as they follow its last `max_prompt_length` tokens.
+
+    Raises:
+        Untokenizable: as `tokenize_pair`, but for `identical_tokens`.
+    """
+    (before,) = render(tokenizer, [prompt], generate=True)
+    texts = render(tokenizer, [[*prompt, {"role": "assistant", "content": response}] for response in responses])
+    ids, *whole = encode(tokenizer, before, *texts)
+    room = max_length - min(len(ids), max_prompt_length)
+    end = end_of_turn(tokenizer, str(tokenizer.chat_template))
+    return ids, [response_ids(full, ids, end, room, f"{number}.") for number, full in enumerate(whole, start=1)]
+
+
 def tokenize_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message]) -> tuple[int, ...]:
     """Tokenise a prompt for generation: what `tokenize_pair` puts before a response, uncut.
 

@@ -133,6 +133,30 @@ def test_both_shapes_of_hhh(tmp_path: Path) -> None:
         assert (prompt.text, prompt.label, prompt.answer, prompt.options) == ("q", "choice", "good", ("bad", "good"))
 
 
+def test_of_hhh_one_question_stands_in_several_items_and_a_transcript_is_asked_turn_by_turn(tmp_path: Path) -> None:
+    """As in BIG-bench's file: three replies to one question make three pairs, two of them with the same best."""
+    dialogue = 'Hello. \n\nAssistant:  Hi, how can I help?\n\nHuman:  With: a "Human: x".'
+    items = [
+        {"input": "q", "target_scores": {"a": 1, "b": 0}, "subset": "Harms"},
+        {"input": "q", "target_scores": {"a": 1, "c": 0}, "subset": "Harms"},
+        {"input": "q", "target_scores": {"b": 1, "c": 0}},
+        {"input": "q", "target_scores": {"c": 0, "b": 1}},
+        {"input": dialogue, "target_scores": {"a": 1, "b": 0}},
+        {"input": "Go on.\n\nAssistant: I did.", "target_scores": {"a": 1, "b": 0}},
+    ]
+    found = load_benchmark(write(tmp_path / "task.json", json.dumps({"examples": items}))).prompts
+    assert [(p.prompt_id, p.category) for p in found] == [
+        ("1", "Harms"), ("2", "Harms"), ("3", None), ("5", None), ("6", None),
+    ]  # fmt: skip
+    assert found[0].messages == [{"role": "user", "content": "q"}]
+    assert found[3].messages == [
+        {"role": "user", "content": "Hello."},
+        {"role": "assistant", "content": "Hi, how can I help?"},
+        {"role": "user", "content": 'With: a "Human: x".'},
+    ]
+    assert found[4].messages == [{"role": "user", "content": "Go on.\n\nAssistant: I did."}], "no turn of the user's"
+
+
 def test_a_contextual_behaviour_follows_its_context(tmp_path: Path) -> None:
     text = "Behavior,FunctionalCategory,SemanticCategory,Tags,ContextString,BehaviorID\nDo it,contextual,x,,Once,b1\n"
     (prompt,) = load_benchmark(write(tmp_path / "h.csv", text)).prompts

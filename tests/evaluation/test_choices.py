@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from bdpo.errors import UserError
-from bdpo.evaluation.choices import likeliest, option_logps
+from bdpo.evaluation.choices import Weighed, likeliest, option_logps
 from bdpo.evaluation.formats import Prompt
 from bdpo.evaluation.preference import score_held_out
 from bdpo.layout.rows import Layout
@@ -18,6 +18,12 @@ PROMPTS = [
     Prompt(str(i), f"Is {i} even?", "choice", None, "Yes", options)
     for i, options in enumerate([("Yes", "No", "Perhaps"), ("No", "Yes"), ("It is", "It is not, I fear")])
 ]
+PROMPTS.append(
+    PROMPTS[1]._replace(text="Well?\n\nAssistant: Well.\n\nHuman: Is 1 even?", transcript=True, prompt_id="turns")
+)
+
+
+REFUSES = "{% if messages[0]['content'] == 'forbidden' %}{{ raise_exception('not that') }}{% endif %}"
 
 
 def test_log_probs_are_those_of_plain_forwards_and_are_kept(tmp_path: Path) -> None:
@@ -29,7 +35,7 @@ def test_log_probs_are_those_of_plain_forwards_and_are_kept(tmp_path: Path) -> N
         loads.append(1)
         return model, Layout.PACKED
 
-    def ask() -> list[list[float] | None]:
+    def ask() -> list[Weighed]:
         return option_logps(
             load,
             tokenizer,
@@ -41,9 +47,12 @@ def test_log_probs_are_those_of_plain_forwards_and_are_kept(tmp_path: Path) -> N
         )
 
     found = ask()
-    for prompt, logps in zip(PROMPTS, found, strict=True):
+    for prompt, (logps, cut, problem) in zip(PROMPTS, found, strict=True):
+        assert (cut, problem) == (False, None)
         assert logps is not None
-        head = f"<|im_start|>user\n{prompt.text}<|im_end|>\n<|im_start|>assistant\n"
+        earlier = "Well?<|im_end|>\n<|im_start|>assistant\nWell.<|im_end|>\n<|im_start|>user\n"
+        question = prompt.text.rpartition("Human: ")[2]
+        head = f"<|im_start|>user\n{earlier if prompt.transcript else ''}{question}<|im_end|>\n<|im_start|>assistant\n"
         for option, logp in zip(prompt.options, logps, strict=True):
             start = len(tokenizer(head, add_special_tokens=False)["input_ids"])
             ids = torch.tensor([tokenizer(f"{head}{option}<|im_end|>", add_special_tokens=False)["input_ids"]])
@@ -55,9 +64,38 @@ def test_log_probs_are_those_of_plain_forwards_and_are_kept(tmp_path: Path) -> N
     assert len(loads) == 1, "what is kept needs no model"
 
 
-def test_the_likeliest_wins_and_the_first_of_equals() -> None:
+def test_the_likeliest_wins_and_of_equals_a_wrong_one() -> None:
+    assert likeliest(PROMPTS[0], [-1.0, -2.0, -3.0]) == "Yes"
     assert likeliest(PROMPTS[0], [-3.0, -1.0, -2.0]) == "No"
+    assert likeliest(PROMPTS[0], [-1.0, -2.0, -1.0]) == "Perhaps", "the right one stands first, as in all of HHH"
     assert likeliest(PROMPTS[1], [-1.0, -1.0]) == "No"
+
+
+def test_what_cannot_be_weighed_says_why_and_a_cut_prompt_is_told(tmp_path: Path) -> None:
+    """Options that are cut to the same tokens leave the choice to their order, and so nothing is chosen."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = REFUSES + str(tokenizer.chat_template)
+    prompts = [
+        PROMPTS[0]._replace(options=("Yes", "No " * 40, "No " * 40 + "no")),
+        PROMPTS[0]._replace(text="forbidden"),
+        PROMPTS[0]._replace(text="Is it even? " * 20),
+        PROMPTS[0],
+    ]
+    found = option_logps(
+        lambda: (tiny_model(), Layout.PLAIN),
+        tokenizer,
+        prompts,
+        tmp_path,
+        max_length=64,
+        max_prompt_length=32,
+        advance=lambda n: None,
+    )
+    assert [(own.logps is None, own.cut, own.problem) for own in found] == [
+        (True, False, "two options have the same tokens, after truncation"),
+        (True, False, "the chat template refuses the messages: not that"),
+        (False, True, None),
+        (False, False, None),
+    ]
 
 
 def test_a_log_prob_that_is_none_names_its_prompt(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from bdpo.evaluation.outcomes import Outcome, figures_of, judge_replies, rows_of
 from bdpo.evaluation.respond import Answers, Reply
 from bdpo.progress import Silent
 
+REFUSED = "the chat template refuses the messages: no"
+
 
 def prompt(label: Label, name: str = "1") -> Prompt:
     return Prompt(
@@ -20,7 +22,8 @@ def prompt(label: Label, name: str = "1") -> Prompt:
 
 
 def outcome(label: Label, text: str | None, judge: Judge = RULES) -> Outcome:
-    (found,) = judge_replies([prompt(label)], [Reply("k", text, 1)], judge, "base", Silent())
+    reply = Reply("k", text, 1, problem=None if text else REFUSED)
+    (found,) = judge_replies([prompt(label)], [reply], judge, "base", Silent())
     return found
 
 
@@ -47,7 +50,7 @@ def test_what_counts_for_each_label(label: Label, text: str, counts: bool, verdi
 @pytest.mark.parametrize("label", ["harmful", "harmless", "attack", "question", "choice"])
 def test_a_prompt_that_the_template_refuses_counts_for_nothing(label: Label) -> None:
     found = outcome(label, None)
-    assert (found.counts, found.verdict, found.reason) == (None, None, "the chat template refuses the prompt")
+    assert (found.counts, found.verdict, found.reason) == (None, None, REFUSED)
 
 
 def test_verdicts_keep_their_places_whoever_gives_them() -> None:

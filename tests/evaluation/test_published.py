@@ -50,8 +50,8 @@ FILES = {
     "/a.csv": CONTENT,
     "/latin.csv": b"caf\xe9",
     "/dev.zip": zipped(),
-    "/one.json": json.dumps({"examples": [{"input": "p", "target_scores": {"a": 1, "b": 0}}]}).encode(),
-    "/two.json": json.dumps({"examples": [{"input": "q", "target_scores": {"a": 0, "b": 1}}]}).encode(),
+    "/one.json": json.dumps({"name": "One", "examples": [{"input": "p", "target_scores": {"a": 1, "b": 0}}]}).encode(),
+    "/two.json": json.dumps({"name": "Two", "examples": [{"input": "q", "target_scores": {"a": 0, "b": 1}}]}).encode(),
 }
 
 
@@ -139,7 +139,8 @@ def test_an_archive_and_a_document_in_parts(server: tuple[str, list[str]], monke
     assert [p.answer for p in load_benchmark(fetch("advglue")).prompts] == ["Positive"]
     parts = (f"{address}/one.json", f"{address}/two.json")
     put(monkeypatch, "hhh", PUBLISHED["hhh"]._replace(urls=parts))
-    assert [(p.text, p.answer) for p in load_benchmark(fetch("hhh")).prompts] == [("p", "a"), ("q", "b")]
+    found = load_benchmark(fetch("hhh")).prompts
+    assert [(p.text, p.answer, p.category) for p in found] == [("p", "a", "One"), ("q", "b", "Two")]
 
 
 def test_the_table_names_every_benchmark_at_a_secure_address() -> None:

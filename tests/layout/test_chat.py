@@ -15,6 +15,7 @@ from bdpo.layout.chat import (
     tokenize_pair,
     tokenize_pairs,
     tokenize_prompt,
+    tokenize_responses,
 )
 from tests.tiny import CHATML, tiny_tokenizer
 
@@ -238,6 +239,19 @@ def test_a_prompt_for_generation_is_what_stands_before_a_response() -> None:
     tokenizer = tiny_tokenizer()
     for longest in (6, 500):
         assert tokenize_prompt(tokenizer, USER)[-longest:] == pair(max_prompt_length=longest).prompt_ids
+
+
+def test_several_responses_are_each_what_they_are_in_a_pair_and_may_be_the_same() -> None:
+    texts, lengths = ["Yes", "Perhaps, in a way", "Yes"], {"max_length": 30, "max_prompt_length": 16}
+    prompt, found = tokenize_responses(tiny_tokenizer(), USER, texts, **lengths)
+    assert prompt == ids(f"{START}user\nHi{END}\n{START}assistant\n")
+    assert found == [ids("Yes" + END), ids("Perhaps, in a way"[: 30 - 16]), ids("Yes" + END)]
+    long: list[Message] = [{"role": "user", "content": "Hi" * 20}]
+    whole, found = tokenize_responses(tiny_tokenizer(), long, texts[:2], **lengths)
+    assert len(whole) > 16
+    assert (whole[-16:], *found) == tokenize_pair(tiny_tokenizer(), long, texts[0], texts[1], **lengths)
+    with pytest.raises(Untokenizable, match=r"the 2\. response has no token of its own"):
+        tokenize_responses(tiny_tokenizer(), USER, ["Yes", ""], **lengths)
 
 
 def test_many_pairs_are_what_each_is_alone_and_problems_stand_in_their_place() -> None:
