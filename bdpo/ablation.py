@@ -20,7 +20,7 @@ from bdpo.evaluation.comparison import Outcomes, load_run
 from bdpo.evaluation.seeds import judged_by_all, seeded_difference, seeded_rate
 from bdpo.evaluation.statistics import holm
 from bdpo.evaluation.summary import WORDS
-from bdpo.fingerprints import Stage
+from bdpo.fingerprints import STAGES, Stage
 from bdpo.pipeline import Pipeline, StageResult
 from bdpo.progress import Progress
 from bdpo.schemas import Checks
@@ -68,7 +68,9 @@ def ablate(config: Config, *, checks: Checks, progress: Progress) -> Ablation:
     if plan is None:
         raise UserError(f"config {config.name!r} has no section `ablation` (methods, learning rates, seeds): add it.")
     runner = _Runner(config, checks, progress)
-    Pipeline(config, checks=checks).require_files()
+    pipeline = Pipeline(config, checks=checks)
+    pipeline.require_files()
+    pipeline.require_packages(STAGES)
     trials = []
     for method in plan.methods:
         found = {rate: runner.train(method, rate, plan.seeds[0]) for rate in plan.learning_rates}

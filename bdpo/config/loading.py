@@ -145,6 +145,9 @@ def _explain(
         sentence = f"unknown field `{key}`: {hint}Allowed here: {', '.join(allowed)}"
     elif first["type"] == "missing":
         sentence = f"field `{key}` is missing and has no default"
+    elif first["type"] == "model_type":
+        what = "is empty" if first["input"] is None else f"is {first['input']!r:.60}"
+        sentence = f"`{key}` {what}, but fields belong there, such as `{_allowed(model, tagged)[0]}`; or leave it out"
     elif first["type"] == "value_error":
         reason = first["msg"].removeprefix("Value error, ")
         sentence = f"{f'field `{key}`: ' if key else ''}{reason}"

@@ -5,7 +5,6 @@ a task needs a metric that is right or wrong for each sample (`acc`, `exact_matc
 models is taken.
 """
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from bdpo.config import ModelSettings
 from bdpo.config.evaluate import LmEvalSettings
 from bdpo.errors import UserError
 from bdpo.models.source import ModelSource
+from bdpo.packages import require_package
 from bdpo.progress import Progress
 
 Metrics = Mapping[str, Mapping[str, bool]]
@@ -51,8 +51,7 @@ def harness_outcomes(
     Raises:
         UserError: lm-eval is not installed or fails, or a task has no metric that is right or wrong.
     """
-    if importlib.util.find_spec("lm_eval") is None:
-        raise UserError("evaluate.lm_eval needs the package lm-eval: pip install lm-eval, or remove the field.")
+    require_package("evaluate.lm_eval", "lm_eval")
     identity = [source.weights_digest, source.tokenizer_digest, model.dtype, version("lm_eval")]
     own = settings.model_dump(mode="json", exclude={"include"}) | {
         "include": [digest_file(p) for p in settings.include]

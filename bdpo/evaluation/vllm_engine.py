@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bdpo.errors import UserError
 from bdpo.evaluation.generation import Completion
+from bdpo.packages import importing
 
 
 def vllm_completions(
@@ -36,12 +36,8 @@ def vllm_completions(
         UserError: vllm is not installed.
     """
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # it would report each start to its makers
-    try:
+    with importing("evaluate.engine", "vllm"):
         from vllm import LLM, SamplingParams
-    except ImportError:
-        raise UserError(
-            "evaluate.engine `vllm` needs the package vllm: pip install vllm, or use `transformers`."
-        ) from None
     longest = max(map(len, prompts.values())) + max_new_tokens
     engine = LLM(model=str(folder), dtype=dtype, max_model_len=longest, seed=0, generation_config="vllm")
     # `ends` are all that ends a completion; the tokenizer's own end would too.

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
-from bdpo.errors import UserError
+from bdpo.packages import importing
 
 
 def four_bit_config(dtype: str) -> BitsAndBytesConfig:
@@ -13,12 +13,8 @@ def four_bit_config(dtype: str) -> BitsAndBytesConfig:
     Raises:
         UserError: `bitsandbytes` is not installed.
     """
-    try:
+    with importing("model.quantization", "bitsandbytes"):
         import bitsandbytes  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            "model.quantization needs the package bitsandbytes: `pip install bitsandbytes`, or take it out."
-        ) from error
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

@@ -19,7 +19,7 @@ from bdpo.models.allocator import explain_memory_error, release_memory
 from bdpo.models.source import ModelSource
 from bdpo.pipeline import transfer
 from bdpo.pipeline.lookup import ArtifactLookup
-from bdpo.pipeline.packages import missing_package
+from bdpo.pipeline.packages import require_packages
 from bdpo.pipeline.plan import StagePlan, make_plan
 from bdpo.pipeline.record import RunRecord
 from bdpo.progress import Progress, Silent
@@ -95,11 +95,8 @@ class Pipeline:
             UserError: a package that the settings ask for is not installed.
         """
         for stage in stages:
-            missing = missing_package(self.config, stage)
-            if missing is None:
-                continue
             if stage in force or (self._lookup.is_missing(stage) and self._lookup.elsewhere(stage) is None):
-                raise UserError(missing)
+                require_packages(self.config, stage)
 
     def inputs(self, stage: Stage) -> tuple[Stage, ...]:
         """The stages whose artifacts a stage reads."""

@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from bdpo.logprobs.keys import Scorer
 from bdpo.losses import Hyperparameters
 from bdpo.models.loading import load_tokenizer
 from bdpo.models.source import ModelSource
+from bdpo.packages import require_package
 from bdpo.progress import Progress
 from bdpo.training.checkpoints import drop_damaged, latest_checkpoint
 from bdpo.training.deepspeed_config import read_deepspeed_config
@@ -98,8 +98,8 @@ def train(
     facts = METHODS[settings.method]
     forms = method_forms(settings.method, settings.balance, settings.scale)
     require_trackers(settings.report_to)
-    if settings.lora is not None and find_spec("peft") is None:
-        raise UserError("train.lora needs the package peft: `pip install peft`.")
+    if settings.lora is not None:
+        require_package("train.lora", "peft")
     slots = read_hostfile(settings.hostfile, settings.processes) if settings.hostfile is not None else {}
     world = settings.processes * max(len(slots), 1)
     devices = training_devices(settings.processes, alone=settings.hostfile is None)

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from bdpo.config.train import TrackerName
-from bdpo.errors import UserError
+from bdpo.packages import importing
 
 _MODULES: dict[TrackerName, str] = {
     "wandb": "bdpo.training.wandb_tracker",
@@ -36,13 +36,9 @@ def require_trackers(names: Sequence[TrackerName]) -> None:
         UserError: a tracker's package is not installed.
     """
     for name in names:
-        try:
+        with importing("train.report_to", name):
             # Our own module of it, which tells MLflow what it reads when it is first imported.
             import_module(_MODULES[name])
-        except ImportError as error:
-            raise UserError(
-                f"train.report_to names {name}, which is not installed: `pip install {name}`, or take it out."
-            ) from error
 
 
 def open_trackers(

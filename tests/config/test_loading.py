@@ -202,6 +202,8 @@ def test_a_folder_and_bytes_that_are_no_text(tmp_path: Path) -> None:
         ("ingest.evaluation_prompts.0.path=x", "`ingest.evaluation_prompts` is a list of 0; write the whole list"),
         ("ingest.sources.first.limit=1", "write an index from 0 to 0 instead of 'first'"),
         ("name.first=1", "`name` holds a value, not a section"),
+        ("train=", "--set 'train=': `train` is empty, but fields belong there, such as `balance`; or leave it out."),
+        ("train.lora=yes", "`train.lora` is True, but fields belong there, such as `alpha`; or leave it out."),
         ("train.0.x=1", "unknown field `train.0`"),
         ("0.x=1", "unknown field `0`"),
     ],

@@ -82,7 +82,7 @@ def test_tasks_may_be_a_plain_list(tmp_path: Path) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("lm_eval") is not None, reason="lm-eval is installed")
 def test_without_lm_eval_one_sentence(tmp_path: Path) -> None:
     source = resolve_model(str(save_tiny(tmp_path / "model")))
-    with pytest.raises(UserError, match=r"^evaluate\.lm_eval needs the package lm-eval: pip install lm-eval, or"):
+    with pytest.raises(UserError, match=r"^evaluate\.lm_eval needs the package lm-eval, which is not installed: `pip"):
         harness_outcomes(
             LmEvalSettings(tasks=["t"]), source, ModelSettings(), batch_size=1, cache=tmp_path, progress=Silent()
         )

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,8 @@ def test_four_bit_weights_are_not_shared_out(config: Path) -> None:
 
 
 def test_adapters_without_peft_are_refused_before_any_work(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bdpo.training.stage.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"train\.lora needs the package peft: `pip install peft`\."):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(UserError, match=r"^train\.lora needs the package peft, which is not installed: `pip"):
         train(config, "train.lora.rank=4")
     begun = (config.parent / "artifacts" / "train").glob("*/scratch/*")
     assert [path.name for path in begun] == ["inputs.json"], "nothing but what a workspace begins with"

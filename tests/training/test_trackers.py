@@ -28,12 +28,15 @@ def test_names_are_those_that_dashboards_know() -> None:
     assert metrics_of(ROWS[2]) == {"epoch": 1.0, "eval/loss": 0.65, "gap/rewards/margins": 0.1}
 
 
-@pytest.mark.parametrize("name", ["wandb", "mlflow"])
-def test_a_tracker_that_is_not_installed_is_named_before_any_work(name: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "package"), [("wandb", "wandb"), ("mlflow", "mlflow-skinny")])
+def test_a_tracker_that_is_not_installed_is_named_before_any_work(
+    name: Any, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     require_trackers([])
     monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, f"bdpo.training.{name}_tracker", raising=False)
-    with pytest.raises(UserError, match=rf"train\.report_to names {name}, which is not installed: `pip install"):
+    said = rf"^train\.report_to needs the package {package}, which is not installed: `pip install {package}`, or"
+    with pytest.raises(UserError, match=said):
         require_trackers([name])
 
 
