@@ -50,6 +50,8 @@ VIEWS = (
 )
 
 
+_STAGE_OF = {view.name: view.stage for view in VIEWS} | {"mi_summary": "score"}
+
 _MI_SUMMARY = """
 create view {view} as
 with sides as (
@@ -236,5 +238,10 @@ def query_catalogue(root: Path, sql: str) -> tuple[list[str], list[tuple[Any, ..
                     f"{path}: this catalogue shows {gone[1]}, which is not there any more; if the artifacts were moved "
                     "or some were deleted, `bdpo run CONFIG` with this folder as `artifacts` builds it anew."
                 ) from None
-            known = ", ".join(name for name, _ in views)
-            raise UserError(f"query: {reason} (views: {known})") from None
+            names = [name for name, _ in views]
+            absent = re.search(r"Table with name (\w+) does not exist", reason)
+            if absent and (stage := _STAGE_OF.get(absent[1].lower())):
+                reason = f"the latest run has no artifact of the stage {stage}, which {absent[1]} would show"
+                earlier = f"all_{absent[1].lower()}"
+                reason += f"; {earlier} shows those of other runs" if earlier in names else ""
+            raise UserError(f"query: {reason} (views: {', '.join(names)})") from None

@@ -102,6 +102,21 @@ def test_a_catalogue_of_artifacts_that_were_moved_or_deleted_says_so(tmp_path: P
     assert query_catalogue(tmp_path / "there", "select * from quarantine") == (["reason"], [("x",)])
 
 
+def test_a_view_of_a_stage_without_an_artifact_says_why_it_is_not_there(tmp_path: Path) -> None:
+    """Such as the scores after a training without a reference model alone."""
+    add(tmp_path, "aa", ["x"])
+    rebuild_catalogue(tmp_path, {"ingest": "bb"}, {})
+    for view, stage in (("scored_pairs", "score"), ("Mi_Summary", "score"), ("judgements", "evaluate")):
+        with pytest.raises(UserError) as refused:
+            query_catalogue(tmp_path, f"select count(*) from {view}")
+        assert str(refused.value) == (
+            f"query: the latest run has no artifact of the stage {stage}, which {view} would show "
+            "(views: all_quarantine)"
+        )
+    with pytest.raises(UserError, match="would show; all_quarantine shows those of other runs"):
+        query_catalogue(tmp_path, "select * from quarantine")
+
+
 @pytest.mark.parametrize("sql", ["", " ; ", "-- a note"])
 def test_a_query_without_sql_is_a_sentence(tmp_path: Path, sql: str) -> None:
     rebuild_catalogue(tmp_path, {}, {})
