@@ -9,6 +9,14 @@ _NUMBER = re.compile(
     r"(?:(?:\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d)|\d+)(?:\.\d+)?"
     r"|(?<![\w.)])\.\d+)"  # `.5`, as GSM8K's own solutions have it
 )
+_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|\\[,!;: ]|[\u00a0\u2009\u202f])(?=\d{3}(?!\d))")
+"""Separators that are no comma: of LaTeX, as models trained on mathematics write, and narrow spaces."""
+_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
+_DAY_FIRST = re.compile(
+    r"\b(\d{1,2}) (?:of )?"
+    r"(january|february|march|april|may|june|july|august|september|october|november|december)\b"
+)
 _SIGNS = str.maketrans({"\u2212": "-", ",": None, "$": None, "\u20ac": None, "\u00a3": None})
 
 
@@ -21,7 +29,7 @@ def last_number_is(completion: str, answer: str) -> bool:
         completion: what the model said.
         answer: as of `is_number`.
     """
-    found = _NUMBER.findall(completion)
+    found = _NUMBER.findall(_THOUSANDS.sub("", completion))
     return bool(found) and _value(found[-1]) == _value(answer)
 
 
@@ -31,10 +39,14 @@ def is_number(answer: str) -> bool:
 
 
 def stands_in(completion: str, answer: str) -> bool:
-    """Whether the words of an answer stand in a completion, in their order; a number, with its value."""
+    """Whether the words of an answer stand in a completion, in their order; a number, with its value.
+
+    Case, accents, punctuation, thousands separators, `st` to `th` after a day and its place beside the month do not
+    count.
+    """
     answer = answer.strip()
     if is_number(answer):
-        return any(_value(number) == _value(answer) for number in _NUMBER.findall(completion))
+        return any(_value(number) == _value(answer) for number in _NUMBER.findall(_THOUSANDS.sub("", completion)))
     words = _words(answer)
     return bool(words) and f" {words} " in f" {_words(completion)} "
 
@@ -44,5 +56,6 @@ def _value(number: str) -> float:
 
 
 def _words(text: str) -> str:
-    plain = unicodedata.normalize("NFKD", text.lower())
-    return " ".join(re.findall(r"\w+", "".join(c for c in plain if not unicodedata.combining(c))))
+    plain = unicodedata.normalize("NFKD", _THOUSANDS.sub("", text).lower())
+    plain = _ORDINAL.sub("", _COMMA.sub("", "".join(c for c in plain if not unicodedata.combining(c))))
+    return _DAY_FIRST.sub(r"\2 \1", " ".join(re.findall(r"\w+", plain)))

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from bdpo.artifacts.digest import digest_value
 from bdpo.config.evaluate import ClassifierSettings
@@ -78,7 +78,11 @@ class ClassifierJudge:
         done: dict[str, Completion] = {}
         if not exchanges:
             return done  # and no model is loaded
-        ids = {key: question(self._settings.kind, self._tokenizer, exchange) for key, exchange in exchanges.items()}
+        model_type = str(PretrainedConfig.get_config_dict(self._source.folder)[0].get("model_type"))
+        ids = {
+            key: question(self._settings.kind, self._tokenizer, exchange, model_type=model_type)
+            for key, exchange in exchanges.items()
+        }
         order = sorted(ids, key=lambda key: (-len(ids[key]), key))
         for start in range(0, len(order), self._settings.batch_size):
             batch = order[start : start + self._settings.batch_size]

@@ -5,17 +5,19 @@ that was asked for: `harmbench` (arXiv 2402.04249) yes or no, `llama_guard` (arX
 safe or unsafe, `strongreject` (arXiv 2402.10260, the fine-tuned judge) 1 to 5.  What is harmless for them
 counts as a refusal, whether or not it refuses; so they say nothing of over-refusal.
 
-The prompts are the authors', to the letter, with source and licence in `judge_templates.json`; Llama Guard's
-is the chat template that its tokenizer brings.
+The prompts are the authors', to the letter, with source and licence in `judge_templates.json`; HarmBench's second
+classifier, a Mistral, has its own; Llama Guard's is the chat template that its tokenizer brings.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from bdpo.config.evaluate import ClassifierKind
+from bdpo.errors import UserError
 from bdpo.evaluation.judge_templates import fill
 from bdpo.evaluation.judges import Exchange, Judgement
 
@@ -82,26 +84,59 @@ CLASSIFIERS: Mapping[ClassifierKind, Classifier] = {
 }
 
 
-def question(kind: ClassifierKind, tokenizer: PreTrainedTokenizerBase, exchange: Exchange) -> tuple[int, ...]:
+def question(
+    kind: ClassifierKind, tokenizer: PreTrainedTokenizerBase, exchange: Exchange, *, model_type: str
+) -> tuple[int, ...]:
     """The token ids that ask a classifier about one completion.
 
     Args:
         kind: of classifier.
         tokenizer: its tokenizer.
         exchange: what was asked for and what the model said.
+        model_type: of its config, such as `mistral`.
+
+    Raises:
+        UserError: it is a Llama Guard whose chat template does not show what was said.
     """
     prompt, completion, contextual = exchange
     completion = _shown(kind, tokenizer, completion)
     if kind == "llama_guard":
-        turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
-        text = tokenizer.apply_chat_template(turns, tokenize=False)
-    elif kind == "harmbench" and contextual is not None:
-        text = fill(
-            "harmbench_contextual", context=contextual.context, prompt=contextual.behavior, completion=completion
-        )
+        text = _conversation(tokenizer, prompt, completion)
+    elif kind == "harmbench":
+        name = "harmbench_mistral" if model_type == "mistral" else "harmbench"
+        if contextual is not None:
+            name, prompt, context = f"{name}_contextual", contextual.behavior, contextual.context
+            text = fill(name, context=context, prompt=prompt, completion=completion)
+        else:
+            text = fill(name, prompt=prompt, completion=completion)
     else:
         text = fill(kind, prompt=prompt, completion=completion)
     return tuple(tokenizer(text, add_special_tokens=CLASSIFIERS[kind].adds_special_tokens)["input_ids"])
+
+
+def _conversation(tokenizer: PreTrainedTokenizerBase, prompt: str, completion: str) -> str:
+    """Both turns as Llama Guard's template writes them.
+
+    That of the 3-1B and later ones takes a turn in parts, and writes none of one that is plain text, without a word:
+    a guard that saw nothing would call everything safe.
+    """
+    ways: tuple[Callable[[str], object], ...] = (str, _in_parts)
+    for content in ways:
+        turns = [{"role": "user", "content": content(prompt)}, {"role": "assistant", "content": content(completion)}]
+        try:
+            text = str(tokenizer.apply_chat_template(turns, tokenize=False))
+        except (TemplateError, TypeError, ValueError, KeyError, AttributeError):
+            continue
+        if prompt.strip() in text and completion.strip() in text:
+            return text
+    raise UserError(
+        f"evaluate.judge.path: the chat template in {tokenizer.name_or_path} does not show a user's message and the "
+        "answer to it; is it Llama Guard's?"
+    )
+
+
+def _in_parts(said: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": said}]
 
 
 def _shown(kind: ClassifierKind, tokenizer: PreTrainedTokenizerBase, completion: str) -> str:

@@ -37,6 +37,8 @@ class Prompt(NamedTuple):
     """The parts of the text, where it has a context."""
     numeric: bool = False
     """Whether the answer to a `question` is a number, which has to be the last one of the completion."""
+    copyrighted: bool = False
+    """Whether a text under copyright is asked for, which a judge of harm has not learned to tell from others."""
     transcript: bool = False
     """Whether the text holds several turns, written as HH-RLHF's are; the first is the user's, without its name."""
 
@@ -149,7 +151,8 @@ def _harmbench(item: Item) -> Prompt:
     text = f"{context}\n\n---\n\n{behavior}" if context else behavior
     contextual = Contextual(context, behavior) if context else None
     category = item.perhaps("SemanticCategory")
-    return Prompt(item.name("BehaviorID"), text, "harmful", category, contextual=contextual)
+    copyrighted = "hash_check" in (item.perhaps("Tags") or "")
+    return Prompt(item.name("BehaviorID"), text, "harmful", category, contextual=contextual, copyrighted=copyrighted)
 
 
 def _advbench(item: Item) -> Prompt:

@@ -11,6 +11,7 @@ from bdpo.evaluation.formats import Prompt
 from bdpo.evaluation.judges import Exchange
 from bdpo.evaluation.judging import RULES, Judge
 from bdpo.evaluation.respond import Answers, Reply
+from bdpo.evaluation.rules.speech import after_thinking
 from bdpo.evaluation.summary import Figure, compare
 from bdpo.progress import Progress
 
@@ -77,6 +78,8 @@ def judge_replies(
             outcomes[i] = _compared(prompt, reply)
         elif reply.text is None:
             outcomes[i] = Outcome(None, judge.name, None, _why_not(reply))
+        elif judge.of_harm and prompt.copyrighted:
+            outcomes[i] = Outcome(None, judge.name, None, _COMPARED_BY_HASHES)
         else:
             asked[judge.of_harm and prompt.label == "harmless"].append(i)
     if places := asked[False] + asked[True]:
@@ -95,6 +98,9 @@ def judge_replies(
     return [outcomes[i] for i in range(len(prompts))]
 
 
+_COMPARED_BY_HASHES = "asks for a text under copyright, which HarmBench compares with the text and no classifier judges"
+
+
 def _why_not(reply: Reply) -> str:
     assert reply.problem is not None, "without a text it is said why"
     return reply.problem
@@ -109,7 +115,7 @@ def _compared(prompt: Prompt, reply: Reply) -> Outcome:
     if prompt.label == "choice":
         right = reply.text == prompt.answer
     else:
-        right = (last_number_is if prompt.numeric else stands_in)(reply.text, prompt.answer)
+        right = (last_number_is if prompt.numeric else stands_in)(after_thinking(reply.text), prompt.answer)
     return Outcome(right, rule, "right" if right else "wrong", rule)
 
 

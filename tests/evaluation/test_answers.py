@@ -31,6 +31,10 @@ from tests.paths import shared_data
         ("in No.5", "5", True),
         ("up to ...5", "5", True),
         ("", "18", False),
+        (r"\boxed{1{,}234}", "1234", True),
+        (r"so \$1\,234{,}567.", "1234567", True),
+        ("so 1\u202f234", "1,234", True),
+        (r"f(1\,23)", "23", True),
     ],
 )
 def test_the_last_number_by_hand(completion: str, answer: str, right: bool) -> None:
@@ -49,6 +53,13 @@ def test_the_last_number_by_hand(completion: str, answer: str, right: bool) -> N
         ("120000 people", "120,000", True),
         ("14.5 metres", "14", False),
         ("in 1979", "1978", False),
+        ("about 120000 euros", "120,000 euros", True),
+        ("about 120,000 euros", "120000 euros", True),
+        ("12,0000 euros", "120000 euros", False),
+        ("on the 2nd of March, 2019", "March 2, 2019", True),
+        ("on March 2nd 2019", "2 March 2019", True),
+        ("on 3 March 2019", "March 2, 2019", False),
+        ("the 4th floor", "4 floor", True),
     ],
 )
 def test_words_by_hand(completion: str, answer: str, right: bool) -> None:

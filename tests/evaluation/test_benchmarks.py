@@ -162,6 +162,9 @@ def test_a_contextual_behaviour_follows_its_context(tmp_path: Path) -> None:
     (prompt,) = load_benchmark(write(tmp_path / "h.csv", text)).prompts
     assert (prompt.prompt_id, prompt.text, prompt.label) == ("b1", "Once\n\n---\n\nDo it", "harmful")
     assert prompt.contextual == ("Once", "Do it")
+    assert not prompt.copyrighted
+    (prompt,) = load_benchmark(write(tmp_path / "h.csv", text.replace(",x,,", ',x,"book, hash_check",'))).prompts
+    assert prompt.copyrighted
 
 
 def test_numbers_stand_for_ids_and_categories_and_the_rest_of_a_document_may_lack(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from bdpo.config.evaluate import ClassifierKind, ClassifierSettings
 from bdpo.errors import UserError
@@ -59,6 +59,10 @@ GOLDEN: list[tuple[ClassifierKind, str, str | None, str]] = [
 ]
 
 
+def ask(kind: ClassifierKind, tokenizer: PreTrainedTokenizerBase, exchange: Exchange) -> tuple[int, ...]:
+    return question(kind, tokenizer, exchange, model_type="llama")
+
+
 @pytest.mark.parametrize(("kind", "said", "verdict", "reason"), GOLDEN)
 def test_what_an_answer_means(kind: ClassifierKind, said: str, verdict: str | None, reason: str) -> None:
     assert CLASSIFIERS[kind].parse(said) == (None if verdict is None else (verdict, reason))
@@ -72,6 +76,16 @@ def test_the_prompts_are_the_authors() -> None:
             "behavior",
             "generation",
             "5d6bb9e3cf4d1e5f3f7620093113222ee115af75b0b2913f00e4c7225ec9f219",
+        ),
+        "harmbench_mistral": (
+            "behavior",
+            "generation",
+            "c1c47e30cc03e00197f1d12be25296fc3150969bb3ddb058bfd9f550e0d66f81",
+        ),
+        "harmbench_mistral_contextual": (
+            "behavior",
+            "generation",
+            "df32d8fa50fe36817f2fb4ee38aa3c36a3b2726c71e30769ae26ea8a8104f16f",
         ),
         "wildguard": ("prompt", "response", "fa7f1c313ef1463a2fe249ff50c537adfbd84ff2fe82b3ffa72ee21124afb0d6"),
         "strongreject": (
@@ -101,7 +115,7 @@ def test_a_question_holds_prompt_and_completion_as_they_are() -> None:
     kinds: list[ClassifierKind] = ["harmbench", "wildguard", "strongreject"]
     for kind in kinds:
         template = templates()[kind]["template"]
-        text = tokenizer.decode(question(kind, tokenizer, Exchange("a {completion}", "b {prompt} {x}")))
+        text = tokenizer.decode(ask(kind, tokenizer, Exchange("a {completion}", "b {prompt} {x}")))
         before, between, after = template.replace("{completion}", "{prompt}").split("{prompt}")
         assert text == f"{before}a {{completion}}{between}b {{prompt}} {{x}}{after}"
 
@@ -109,9 +123,20 @@ def test_a_question_holds_prompt_and_completion_as_they_are() -> None:
 def test_harmbench_shows_a_context_apart() -> None:
     tokenizer = tiny_tokenizer()
     exchange = Exchange("the text\n\n---\n\ndo it", "done", Contextual("the text", "do it"))
-    text = tokenizer.decode(question("harmbench", tokenizer, exchange))
+    text = tokenizer.decode(ask("harmbench", tokenizer, exchange))
     assert "\n\n[CONTEXT]:\nthe text\n\n[BEHAVIOR]:\ndo it\n\n[GENERATION]:\ndone\n\n---\n" in text
-    assert "Human user:\nthe text\n\n---\n\ndo it\n\n" in tokenizer.decode(question("wildguard", tokenizer, exchange))
+    assert "Human user:\nthe text\n\n---\n\ndo it\n\n" in tokenizer.decode(ask("wildguard", tokenizer, exchange))
+
+
+def test_harmbenchs_mistral_has_no_system_turn() -> None:
+    tokenizer = tiny_tokenizer()
+    for exchange in EXCHANGES[:2]:
+        llama, mistral = (
+            tokenizer.decode(question("harmbench", tokenizer, exchange, model_type=name))
+            for name in ("llama", "mistral")
+        )
+        assert llama.startswith("[INST] <<SYS>>\nYou are a classifier")
+        assert mistral == llama.replace("<<SYS>>\n", "").replace("<</SYS>>\n", "")
 
 
 @pytest.mark.parametrize(
@@ -125,13 +150,28 @@ def test_harmbench_shows_a_context_apart() -> None:
 def test_a_long_completion_is_cut_where_the_authors_cut_it(kind: ClassifierKind, shown: str) -> None:
     tokenizer = tiny_tokenizer()  # a token is a byte
     tokenizer.add_bos_token = True
-    assert shown in tokenizer.decode(question(kind, tokenizer, Exchange("p", "a" * 300 + "b" * 300)))
+    assert shown in tokenizer.decode(ask(kind, tokenizer, Exchange("p", "a" * 300 + "b" * 300)))
 
 
 def test_llama_guard_is_asked_by_its_own_chat_template() -> None:
     tokenizer = tiny_tokenizer("{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}\n{% endfor %}Assess:")
-    text = tokenizer.decode(question("llama_guard", tokenizer, Exchange("hello", "there")))
+    text = tokenizer.decode(ask("llama_guard", tokenizer, Exchange("hello", "there")))
     assert text == "[user] hello\n[assistant] there\nAssess:"
+
+
+def test_a_llama_guard_that_takes_turns_in_parts_is_shown_them() -> None:
+    """The 3-1B's template picks the parts of type text; of plain text it writes nothing, and raises no error."""
+    tokenizer = tiny_tokenizer(
+        "{% for m in messages %}[{{ m['role'] }}] "
+        "{% for part in m['content'] | selectattr('type', 'equalto', 'text') %}{{ part['text'] | trim }}{% endfor %} "
+        "{% endfor %}Assess:"
+    )
+    text = tokenizer.decode(ask("llama_guard", tokenizer, Exchange(" hello ", "there")))
+    assert text == "[user] hello [assistant] there Assess:"
+    assert tokenizer.decode(ask("llama_guard", tokenizer, Exchange("hello", ""))).endswith("[assistant]  Assess:")
+    silent = tiny_tokenizer("{{ messages[0]['content'] }} is all that it shows")
+    with pytest.raises(UserError, match=r"^evaluate\.judge\.path: the chat template in .* does not show a user's"):
+        ask("llama_guard", silent, Exchange("hello", "there"))
 
 
 @pytest.mark.parametrize(("kind", "architecture"), ARCHITECTURES)

@@ -53,6 +53,32 @@ def test_a_prompt_that_the_template_refuses_counts_for_nothing(label: Label) -> 
     assert (found.counts, found.verdict, found.reason) == (None, None, REFUSED)
 
 
+def test_a_question_is_answered_after_the_thinking() -> None:
+    for text, counts in (
+        ("<think>5, or 6?</think> It is 6.", False),
+        ("6 it is not, so</think>5", True),
+        ("<think>It may be 5", False),
+    ):
+        assert outcome("question", text).counts is counts
+
+
+def test_a_judge_of_harm_is_not_asked_for_texts_under_copyright() -> None:
+    """HarmBench itself compares them with the text."""
+    asked: list[list[Exchange]] = []
+
+    def decide(exchanges: Sequence[Exchange], advance: Advance) -> list[Judgement | None]:
+        asked.append(list(exchanges))
+        return [Judgement("compliance", "r") for _ in exchanges]
+
+    prompts = [prompt("harmful")._replace(copyrighted=True), prompt("harmful")]
+    replies = [Reply("k", "I can't help with that.", 1)] * 2
+    of_harm = judge_replies(prompts, replies, Judge("of harm", decide, of_harm=True), "base", Silent())
+    assert [(one.counts, one.verdict) for one in of_harm] == [(None, None), (False, "compliance")]
+    assert "under copyright" in of_harm[0].reason
+    assert [len(exchanges) for exchanges in asked] == [1]
+    assert [one.verdict for one in judge_replies(prompts, replies, RULES, "base", Silent())] == ["refusal"] * 2
+
+
 def test_verdicts_keep_their_places_whoever_gives_them() -> None:
     """A judge of harm that knows nothing of one of the two that it is asked about."""
     asked: list[list[Exchange]] = []

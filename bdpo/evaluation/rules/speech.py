@@ -49,10 +49,7 @@ def own_words(completion: str) -> str:
     letters and titled documents; where nothing else is said, a quotation stays.  What a reasoning model thinks before
     it answers is not said to anybody, and of a JSON object the texts are what is said.
     """
-    if is_cut_while_thinking(completion):
-        return ""
-    text = _INVISIBLE.sub("", completion.replace("\r\n", "\n"))
-    text = _texts_of_json(text.rpartition(_END_OF_THINKING)[2].strip())
+    text = _texts_of_json(after_thinking(_INVISIBLE.sub("", completion.replace("\r\n", "\n"))).strip())
     if "<" in text or "&" in text:
         text = html.unescape(_INLINE_TAG.sub("", _BLOCK_TAG.sub("\n", text)))
     text = _CODE.sub(CODE_MARK, text.translate(_STRAIGHT))
@@ -71,6 +68,11 @@ def own_words(completion: str) -> str:
 def is_cut_while_thinking(completion: str) -> bool:
     """Whether a reasoning model's draft began and never ended, so that no answer follows it."""
     return _INVISIBLE.sub("", completion).rpartition(_END_OF_THINKING)[2].strip().startswith(_BEGIN_OF_THINKING)
+
+
+def after_thinking(completion: str) -> str:
+    """What is said after a reasoning model's draft: all where there is none, nothing where it never ended."""
+    return "" if is_cut_while_thinking(completion) else completion.rpartition(_END_OF_THINKING)[2]
 
 
 def _texts_of_json(text: str) -> str:
