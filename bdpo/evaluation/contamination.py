@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,11 +23,22 @@ CONTAMINATION = pa.schema(
     ]
 )
 """`contamination.parquet`, one row an evaluation prompt that shares something: `same` where a training
-message has the same words, `shared` the share of the prompt's 8-word runs that stand in training messages."""
+message has the words of what is asked, `shared` the share of its 8-word runs that stand in training messages, and of a
+choice's options, that stand in training responses."""
+
+
+class _Asked(NamedTuple):
+    """An evaluation prompt, in words."""
+
+    said: tuple[str, ...]
+    """Of the user's last turn."""
+    runs: list[str]
+    """Of all its turns."""
+    option_runs: list[str]
 
 
 def find_contamination(entries: Sequence[tuple[Benchmark, Prompt]], pairs: Path) -> list[dict[str, Any]]:
-    """Compare evaluation prompts with the prompts of the training split.
+    """Compare evaluation prompts with the training split, and the options of choices with its responses.
 
     Case, punctuation and spacing do not count.  Prompts of fewer than 8 words are compared as a whole only, those
     without any word not at all.
@@ -39,32 +50,54 @@ def find_contamination(entries: Sequence[tuple[Benchmark, Prompt]], pairs: Path)
     Returns:
         Rows of CONTAMINATION, of prompts that share something.
     """
-    asked = [(benchmark, prompt, tuple(words(prompt.text))) for benchmark, prompt in entries]
+    asked = [_asked(prompt) for _, prompt in entries]
     # What is asked is small; the training messages may be millions, so they are only passed through.
-    wanted_texts = {said for _, _, said in asked if said}
-    wanted_runs = {run for said in wanted_texts for run in runs(said, WORDS)}
+    texts = {own.said for own in asked if own.said}
+    wanted = {run for own in asked for run in own.runs}
+    wanted_options = {run for own in asked for run in own.option_runs}
     same: set[tuple[str, ...]] = set()
     seen: set[str] = set()
-    for message in _training_messages(pairs):
-        said = tuple(words(message))
-        same.update({said} & wanted_texts)
-        seen.update(wanted_runs.intersection(runs(said, WORDS)))
+    seen_options: set[str] = set()
+    for messages, responses in _training_texts(pairs, with_responses=bool(wanted_options)):
+        for message in messages:
+            said = tuple(words(message))
+            same.update({said} & texts)
+            seen.update(wanted.intersection(runs(said, WORDS)))
+        for response in responses:
+            seen_options.update(wanted_options.intersection(runs(words(response), WORDS)))
     found = []
-    for benchmark, prompt, said in asked:
-        own = runs(said, WORDS)
-        shared = sum(run in seen for run in own) / len(own) if own else 0.0
-        if said in same or shared:
+    for (benchmark, prompt), own in zip(entries, asked, strict=True):
+        number = len(own.runs) + len(own.option_runs)
+        in_both = sum(run in seen for run in own.runs) + sum(run in seen_options for run in own.option_runs)
+        if own.said in same or in_both:
             found.append(
-                {"benchmark": benchmark.name, "prompt_id": prompt.prompt_id, "same": said in same, "shared": shared}
+                {
+                    "benchmark": benchmark.name,
+                    "prompt_id": prompt.prompt_id,
+                    "same": own.said in same,
+                    "shared": in_both / number if number else 0.0,
+                }
             )
     return found
 
 
-def _training_messages(pairs: Path) -> Iterator[str]:
+def _asked(prompt: Prompt) -> _Asked:
+    turns = [words(message["content"]) for message in prompt.messages]
+    options = [words(option) for option in prompt.options]
+    return _Asked(
+        tuple(turns[-1]),
+        [run for said in turns for run in runs(said, WORDS)],
+        [run for said in options for run in runs(said, WORDS)],
+    )
+
+
+def _training_texts(pairs: Path, *, with_responses: bool) -> Iterator[tuple[list[str], list[str]]]:
+    """The messages of each training prompt, and its responses where they are asked for."""
+    sides = ["chosen", "rejected"] if with_responses else []
     with pq.ParquetFile(pairs) as file:
-        for batch in file.iter_batches(_ROWS, columns=["prompt", "split"]):
-            for prompt in batch.filter(pc.field("split") == "train")["prompt"].to_pylist():
-                yield from (message["content"] for message in prompt)
+        for batch in file.iter_batches(_ROWS, columns=["prompt", "split", *sides]):
+            for row in batch.filter(pc.field("split") == "train").to_pylist():
+                yield [message["content"] for message in row["prompt"]], [row[side] for side in sides]
 
 
 _ROWS = 8192

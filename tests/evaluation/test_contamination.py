@@ -40,6 +40,33 @@ def test_same_texts_and_shared_runs_of_the_training_split(tmp_path: Path) -> Non
     ]
 
 
+def test_a_dialogue_is_compared_turn_by_turn_and_options_with_the_responses(tmp_path: Path) -> None:
+    eight = "one two three four five six seven eight"
+    pair = {
+        "prompt": [{"role": "user", "content": "And then?"}, {"role": "assistant", "content": f"So {eight}"}],
+        "chosen": f"I say {eight}.",
+        "rejected": "a b c d e f g h",
+        "split": "train",
+    }
+    write_parquet(pa.Table.from_pylist([pair, pair | {"split": "validation"}]), tmp_path / "pairs.parquet")
+    dialogue = f"Well?\n\nAssistant: {eight}\n\nHuman: and then"
+    prompts = [
+        Prompt("turns", dialogue, "choice", None, "x", ("x", "y"), transcript=True),
+        Prompt(
+            "options", "Which of them?", "choice", None, "x", ("A b c d e f g h i", "i say one two three four five six")
+        ),
+        Prompt("no answer", "Which of them?", "question", None, f"I say {eight}"),
+        Prompt("short", "Yes or no?", "choice", None, "Yes", ("Yes", "No")),
+    ]
+    benchmark = Benchmark("b", "hhh", prompts, {}, 0)
+    found = find_contamination([(benchmark, prompt) for prompt in prompts], tmp_path / "pairs.parquet")
+    assert found == [
+        {"benchmark": "b", "prompt_id": "turns", "same": True, "shared": 1.0},
+        # Of three runs of its options training has two.
+        {"benchmark": "b", "prompt_id": "options", "same": False, "shared": 2 / 3},
+    ]
+
+
 def test_training_messages_are_passed_through_and_not_kept(tmp_path: Path) -> None:
     """3,000 messages of 60 different words hold 159,000 runs, which would take 40 MB."""
     rows = [
