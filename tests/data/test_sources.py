@@ -69,10 +69,10 @@ def test_responses_are_paired_wherever_they_lie() -> None:
     apart = [answers(num)[side] for side in (1, 0) for num in range(50)]
     found = read_source(rows(*apart, *answers(7), {"prompt": 1}), origin="x", format_name="beavertails")
     assert [[raw.line for raw in parsed.rows] for parsed in found if isinstance(parsed.outcome, Candidate)] == [
-        [51 + num, 1 + num] for num in range(50)
+        [51 + num, 1 + num] if num != 7 else [58, 101, 8, 102] for num in range(50)
     ]
     refused = [(p.rows[0].line, p.outcome.rule) for p in found if isinstance(p.outcome, RowProblem)]
-    assert refused == [(103, "wrong_type"), (101, "duplicate"), (102, "duplicate")]
+    assert refused == [(103, "wrong_type")]
     (pair, *_) = [parsed.outcome for parsed in found if isinstance(parsed.outcome, Candidate)]
     assert pair.meta == {"chosen": {"harms": []}, "rejected": {"harms": []}}
 
