@@ -27,6 +27,20 @@ PKU = {
     "safer_response_id": 0,
 }
 
+SINGLE = {
+    "prompt": "Q",
+    "response_0": "zero",
+    "response_1": "one",
+    "prompt_source": "x",
+    "response_0_source": "m",
+    "response_1_source": "m",
+    "better_response_id": 1,
+    "prompt_sha256": "0",
+    "response_0_sha256": "0",
+    "response_1_sha256": "0",
+}
+"""As PKU-SafeRLHF-single-dimension has them."""
+
 
 def said(*turns: str) -> list[dict[str, str]]:
     return [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)]
@@ -66,6 +80,9 @@ def test_the_newer_formats_are_found_by_their_columns() -> None:
     assert detect_format({"instruction": "I", "input": "", **answers}) == "alpaca"
     assert detect_format({"prompt": "Q", **answers, **scores}) == "preference"
     assert detect_format({"prompt": "Q", "response": "a", "is_safe": True, "category": {}}) == "beavertails"
+    assert detect_format(SINGLE) == "pku_better"
+    for other in ("is_response_0_safe", "safer_response_id"):
+        assert detect_format(SINGLE | {other: 1}) is None
     assert detect_format(PKU | {"response": "a", "is_safe": True, "category": {}}) == "pku"
 
 
@@ -122,6 +139,20 @@ def test_pku_by_one_id_alone() -> None:
         alike = parse_pku_safer(row | {"is_response_0_safe": both, "is_response_1_safe": both})
         assert (alike.chosen, alike.chosen_safe, alike.rejected_safe) == ("one", both, both)
     assert refused(parse_pku_better, row | {"better_response_id": 2}) == "wrong_type"
+
+
+def test_pku_by_one_id_needs_no_safety_labels() -> None:
+    better = parse_pku_better(SINGLE)
+    assert (better.chosen, better.rejected, better.chosen_safe, better.rejected_safe) == ("one", "zero", None, None)
+    assert better.meta["response_0_source"] == "m"
+    safer_row = SINGLE | {"safer_response_id": 0}
+    safer = parse_pku_safer(safer_row)
+    assert (safer.chosen, safer.rejected, safer.chosen_safe, safer.rejected_safe) == ("zero", "one", None, None)
+    half = parse_pku_safer(safer_row | {"is_response_1_safe": True, "is_response_0_safe": None})
+    assert (half.chosen, half.chosen_safe, half.rejected_safe) == ("zero", None, True)
+    assert refused(parse_pku_better, SINGLE | {"is_response_0_safe": "maybe"}) == "wrong_type"
+    assert refused(parse_pku_safer, SINGLE) == "missing_field"
+    assert refused(parse_pku, safer_row) == "missing_field"
 
 
 def test_pku_keeps_the_safety_of_both_sides() -> None:

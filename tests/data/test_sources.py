@@ -110,6 +110,22 @@ def test_the_scores_of_ultrafeedback_count_wherever_its_rows_lie() -> None:
     assert kept(named) == ["q0", "better", "worse", "tied"]
 
 
+def test_rows_of_pku_with_and_without_labels_are_told_apart() -> None:
+    def compared(prompt: str, better: Any) -> dict[str, Any]:
+        return {"prompt": prompt, "response_0": "zero", "response_1": "one", "better_response_id": better}
+
+    labels = {"is_response_0_safe": True, "is_response_1_safe": False, "safer_response_id": 0}
+    values = rows(compared("bare", 1), compared("labelled", 1) | labels, compared("broken", 7))
+    found = read_source(values, origin="x")
+    assert [p.outcome.chosen for p in found if isinstance(p.outcome, Candidate)] == ["one", "zero"]
+    assert [p.outcome.rule for p in found if isinstance(p.outcome, RowProblem)] == ["wrong_type"]
+    named = read_source(values, origin="x", format_name="pku_better")
+    assert [p.outcome.chosen for p in named if isinstance(p.outcome, Candidate)] == ["one", "one"]
+    (bare, *_) = read_source(values, origin="x", format_name="pku")
+    assert isinstance(bare.outcome, RowProblem)
+    assert bare.outcome.rule == "other_format"
+
+
 def test_rows_without_fields_are_told_by_the_first() -> None:
     problem = RawRow("a.jsonl", 7, b"{", RowProblem("broken_json", "not valid JSON: unexpected end"))
     with pytest.raises(UserError) as error:
