@@ -72,6 +72,8 @@ def test_the_newer_formats_are_found_by_their_columns() -> None:
     assert detect_format({"chosen": turn, "rejected": turn}) is None
     assert detect_format({"instruction": "I", "input": "", "chosen": "a", "rejected": "b"}) == "alpaca"
     assert detect_format({"prompt": "Q", **sides, **scores}) == "ultrafeedback"
+    assert detect_format({**sides, **scores}) == "ultrafeedback"
+    assert detect_format({**sides, "score_chosen": 2.0}) == "preference"
     assert detect_format({"prompt": "Q", "chosen": "a", "rejected": "b", **scores}) == "preference"
     as_text = {side: json.dumps(messages) for side, messages in sides.items()}
     assert detect_format({"prompt": "Q", **as_text, **scores}) == "ultrafeedback"

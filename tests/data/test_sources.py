@@ -110,6 +110,21 @@ def test_the_scores_of_ultrafeedback_count_wherever_its_rows_lie() -> None:
     assert kept(named) == ["q0", "better", "worse", "tied"]
 
 
+def test_the_scores_of_ultrafeedback_count_without_a_prompt_of_its_own() -> None:
+    def scored(prompt: str, chosen: int, rejected: int) -> dict[str, Any]:
+        question = {"role": "user", "content": prompt}
+        sides = {side: [question, {"role": "assistant", "content": side}] for side in ("chosen", "rejected")}
+        return {**sides, "score_chosen": chosen, "score_rejected": rejected}
+
+    unscored = {name: side for name, side in scored("unscored", 1, 1).items() if not name.startswith("score")}
+    values = [scored("better", 2, 1), scored("worse", 1, 2), scored("tied", 1, 1)]
+    for first in ([], [good(0)], [unscored]):
+        found = read_source(rows(*first, *values), origin="x")
+        assert kept(found)[-1] == "better"
+        refused = [p.outcome.rule for p in found if isinstance(p.outcome, RowProblem)]
+        assert refused == ["inverted_scores", "tied_scores"]
+
+
 def test_rows_of_pku_with_and_without_labels_are_told_apart() -> None:
     def compared(prompt: str, better: Any) -> dict[str, Any]:
         return {"prompt": prompt, "response_0": "zero", "response_1": "one", "better_response_id": better}

@@ -20,7 +20,7 @@ DESCRIPTIONS: Mapping[DataFormat, str] = {
     "preference": "`prompt`, `chosen`, `rejected` as strings or lists of messages",
     "sharegpt": "`conversations` or `messages`, and `chosen` and `rejected` as one message",
     "alpaca": "`instruction`, `input`, `chosen`, `rejected` as strings",
-    "ultrafeedback": "`prompt`, `chosen` and `rejected` as lists of messages, `score_chosen`, `score_rejected`",
+    "ultrafeedback": "`chosen` and `rejected` as lists of messages, `prompt` or not, `score_chosen`, `score_rejected`",
     "beavertails": "`prompt`, `response`, `is_safe`, `category`",
 }
 
@@ -48,10 +48,9 @@ def detect_format(row: Mapping[str, Any]) -> DataFormat | None:
     if "chosen" not in row or "rejected" not in row:
         return None
     chosen = row["chosen"]
-    if "prompt" in row:
-        scored = holds_messages(chosen) and "score_chosen" in row and "score_rejected" in row
-        return "ultrafeedback" if scored else "preference"
     if holds_messages(chosen):
+        return "ultrafeedback" if "score_chosen" in row and "score_rejected" in row else "preference"
+    if "prompt" in row:
         return "preference"
     if isinstance(chosen, dict):
         return "sharegpt" if "conversations" in row or "messages" in row else None
