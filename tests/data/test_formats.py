@@ -107,12 +107,25 @@ def test_hh_of_two_turns() -> None:
             "roles_do_not_alternate",
         ),
         ("\n\nAssistant: a", "\n\nAssistant: b", "empty_prompt"),
+        ("\n\nHuman: Q\n\nAssistant: Human: a", "\n\nHuman: Q\n\nAssistant: b", "malformed_transcript"),
+        ("\n\nHuman: Q\n\nAssistant: a", "\n\nHuman: Q\n\nAssistant:  Assistant: b", "malformed_transcript"),
         (None, "\n\nHuman: Q\n\nAssistant: b", "missing_field"),
         (7, "\n\nHuman: Q\n\nAssistant: b", "wrong_type"),
     ],
 )
 def test_hh_that_is_refused(chosen: Any, rejected: Any, rule: str) -> None:
     assert refused(parse_hh, {"chosen": chosen, "rejected": rejected}) == rule
+
+
+def test_the_answer_of_a_transcript_does_not_begin_with_a_speaker() -> None:
+    """Elsewhere such names may stand: in an earlier turn, which was said so and is not learned, or within an answer."""
+    start = "\n\nHuman: Q\n\nAssistant: Human: a\n\nHuman: R\n\nAssistant: "
+    pair = parse_hh({"chosen": f"{start}Humans: b", "rejected": f"{start}c\nHuman: d"})
+    assert (pair.prompt, pair.chosen, pair.rejected) == (said("Q", "Human: a", "R"), "Humans: b", "c\nHuman: d")
+    copy = {"prompt": start, "chosen": "b", "rejected": " Human: c"}
+    assert refused(parse_preference, copy) == "malformed_transcript"
+    assert refused(parse_preference, copy | {"chosen": "Human: b", "rejected": "c"}) == "malformed_transcript"
+    assert parse_preference(copy | {"prompt": "Write a dialogue."}).rejected == " Human: c"
 
 
 @pytest.mark.parametrize(
@@ -210,7 +223,11 @@ def test_whole_transcripts_beside_a_prompt_are_no_answers(prompt: str) -> None:
     assert refused(parse_preference, row | {"prompt": "R"}) == "prompts_differ"
     assert refused(parse_preference, row | {"rejected": "\n\nHuman: Q\n\nAssistant: b"}) == "prompts_differ"
     assert refused(parse_preference, row | {"prompt": None}) == "missing_field"
-    assert parse_preference(row | {"rejected": "b"}).chosen.strip() == row["chosen"].strip()
+    one_side = row | {"rejected": "b"}
+    if prompt == "Q ":
+        assert parse_preference(one_side).chosen == row["chosen"]
+    else:
+        assert refused(parse_preference, one_side) == "malformed_transcript"
 
 
 def test_a_gap_as_pandas_writes_it_is_a_label_that_is_missing() -> None:
