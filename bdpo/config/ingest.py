@@ -59,11 +59,12 @@ class SourceSettings(Section):
     """Split of the dataset, such as `train_prefs` of HuggingFaceH4/ultrafeedback_binarized, for `hub` only."""
     format: Literal["auto", DataFormat] = "auto"
     """`hh`: whole transcripts; `pku`: PKU-SafeRLHF, where the safe response is preferred, of two safe ones the better
-    and of two unsafe ones the safer; `pku_safer`, `pku_better`: the same rows by one of their two ids alone;
-    `preference`: prompt/chosen/rejected, plain or
+    and of two unsafe ones the safer; `pku_safer`, `pku_better`: the same rows by one of their two ids alone,
+    with or without safety labels; `preference`: prompt/chosen/rejected, plain or
     conversational; `sharegpt`, `alpaca`: as LLaMA-Factory reads them; `ultrafeedback`: binarized, with
     scores; `beavertails`: single labelled responses, paired within a prompt; `auto`: found by the
-    columns of the first rows; where these are `preference`, later rows with scores are read as `ultrafeedback`."""
+    columns of the first rows; where these are `preference`, later rows with scores are read as `ultrafeedback`, and
+    where they are `pku_better`, later rows with all columns as `pku`."""
     columns: ColumnSettings | None = None
     """For rows of any other shape: which column holds `prompt`, `chosen`, `rejected`, ..."""
     name: str | None = None

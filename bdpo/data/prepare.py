@@ -36,7 +36,7 @@ FACTS = pa.schema(
         pa.field("prompt_id", pa.string(), nullable=False),
         pa.field("file", pa.string(), nullable=False),
         pa.field("line", pa.int64(), nullable=False),
-        pa.field("num_rows", pa.int8(), nullable=False),
+        pa.field("num_rows", pa.int32(), nullable=False),
         pa.field("chosen_chars", pa.int64(), nullable=False),
         pa.field("rejected_chars", pa.int64(), nullable=False),
         pa.field("chosen_safe", pa.bool_()),

@@ -25,7 +25,7 @@ _RESPONSES = pa.schema(
         pa.field("prompt", pa.string()),
         pa.field("response", pa.string()),
         pa.field("safe", pa.bool_()),
-        pa.field("category", pa.string()),
+        pa.field("harms", pa.list_(pa.string())),
         pa.field("meta", pa.string()),
     ]
 )
@@ -61,11 +61,13 @@ def pair_blocks(shape: Shape, blocks: Iterable[Block], scratch: Path) -> Iterato
             writer.write_table(pa.Table.from_arrays(arrays, schema=_RESPONSES))
             yield others
     pairs: list[Parsed] = []
+    num_rows = 0
     for parsed in pair_responses(_by_prompt(path)):
         pairs.append(parsed)
-        if len(pairs) == BLOCK_ROWS:
+        num_rows += len(parsed.rows)
+        if num_rows >= BLOCK_ROWS:
             yield pairs
-            pairs = []
+            pairs, num_rows = [], 0
     yield pairs
 
 
@@ -85,4 +87,4 @@ def _by_prompt(path: Path) -> Iterator[list[tuple[RawRow, Response]]]:
 
 
 def _response(row: dict[str, Any]) -> Response:
-    return Response(row["prompt"], row["response"], row["safe"], row["category"], json.loads(row["meta"]))
+    return Response(row["prompt"], row["response"], row["safe"], row["harms"], json.loads(row["meta"]))

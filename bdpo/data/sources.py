@@ -17,6 +17,8 @@ from bdpo.data.sampling import is_kept
 from bdpo.errors import UserError
 
 _LOOKED_AT = 100
+_MORE: Mapping[DataFormat, DataFormat] = {"preference": "ultrafeedback", "pku_better": "pku"}
+"""A format that may be found by rows that lack what others of the source have, to the format of these."""
 _OF_SHAPE = ("missing_field", "wrong_type", "malformed_transcript")
 """Rules that a row of another format breaks."""
 
@@ -65,16 +67,15 @@ class Shape:
         return candidate
 
     def _format_of(self, row: Mapping[str, Any]) -> DataFormat:
-        """The source's format, but for rows with UltraFeedback's scores after others: nobody asked to skip these."""
+        """The source's format, but for rows with scores or safety labels after others: nobody asked to skip these."""
         assert self.format_name is not None, "rows were read before their format was known"
-        if self.is_found and self.format_name == "preference" and detect_format(row) == "ultrafeedback":
-            return "ultrafeedback"
-        return self.format_name
+        more = _MORE.get(self.format_name) if self.is_found else None
+        return more if more is not None and detect_format(row) == more else self.format_name
 
     def _other_format(self, row: Mapping[str, Any]) -> RowProblem | None:
         """Why a row that is not of the source's format may be so: it is of another."""
         found = detect_format(row)
-        if found is None or self.format_name is None or found == self.format_name.partition("_")[0]:
+        if found is None or self.format_name is None or found in (self.format_name, self.format_name.partition("_")[0]):
             return None
         if {found, self.format_name} == {"preference", "ultrafeedback"}:  # either's rows may be read as the other's
             return None

@@ -20,7 +20,7 @@ from bdpo.schemas import PAIRS
 NUM_BUCKETS = 128
 _CODEC = pa.Codec("lz4_raw")
 _ORIGIN = pa.struct([pa.field("file", pa.string()), pa.field("line", pa.int64()), pa.field("row", pa.binary())])
-"""A row that a pair was made of: one, or two where single responses were paired."""
+"""A row that a pair was made of: one, or every annotation of both where single responses were paired."""
 ROW = pa.field("row", pa.int32(), nullable=False)
 """Number of a pair in its block, counted from 0."""
 TEXTS = pa.schema([ROW, *PAIRS])

@@ -61,7 +61,7 @@ def ingest(
         evaluation_prompts: what `settings.evaluation_prompts` holds; a pair that shares too much with one is refused.
 
     Returns:
-        Counts: rows, pairs, paired_rows (two a pair where single responses were paired), quarantined,
+        Counts: rows, pairs, paired_rows (two or more a pair where single responses were paired), quarantined,
         left_out (rows by `weight` and by `sample`; rows = paired_rows + quarantined + those), by_rule,
         by_split, by_source, num_categories.
 

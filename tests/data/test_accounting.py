@@ -48,8 +48,13 @@ def test_no_input_loses_a_row(tmp_path: Path, lines: list[bytes]) -> None:
 
 def test_the_hh_file_is_accounted_for(tmp_path: Path) -> None:
     summary = run(shared_data("hh_rlhf/harmless-base-test.jsonl.gz"), tmp_path / "out")
-    assert (summary["rows"], summary["pairs"]) == (2312, 2299)
-    assert summary["by_rule"] == {"prompts_differ": 5, "roles_do_not_alternate": 4, "blank_chosen": 4}
+    assert (summary["rows"], summary["pairs"]) == (2312, 2272)
+    assert summary["by_rule"] == {
+        "malformed_transcript": 28,
+        "prompts_differ": 4,
+        "roles_do_not_alternate": 4,
+        "blank_chosen": 4,
+    }
 
 
 def test_the_demonstration_data_shows_the_quarantine(tmp_path: Path) -> None:

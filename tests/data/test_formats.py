@@ -27,6 +27,20 @@ PKU = {
     "safer_response_id": 0,
 }
 
+SINGLE = {
+    "prompt": "Q",
+    "response_0": "zero",
+    "response_1": "one",
+    "prompt_source": "x",
+    "response_0_source": "m",
+    "response_1_source": "m",
+    "better_response_id": 1,
+    "prompt_sha256": "0",
+    "response_0_sha256": "0",
+    "response_1_sha256": "0",
+}
+"""As PKU-SafeRLHF-single-dimension has them."""
+
 
 def said(*turns: str) -> list[dict[str, str]]:
     return [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)]
@@ -58,6 +72,8 @@ def test_the_newer_formats_are_found_by_their_columns() -> None:
     assert detect_format({"chosen": turn, "rejected": turn}) is None
     assert detect_format({"instruction": "I", "input": "", "chosen": "a", "rejected": "b"}) == "alpaca"
     assert detect_format({"prompt": "Q", **sides, **scores}) == "ultrafeedback"
+    assert detect_format({**sides, **scores}) == "ultrafeedback"
+    assert detect_format({**sides, "score_chosen": 2.0}) == "preference"
     assert detect_format({"prompt": "Q", "chosen": "a", "rejected": "b", **scores}) == "preference"
     as_text = {side: json.dumps(messages) for side, messages in sides.items()}
     assert detect_format({"prompt": "Q", **as_text, **scores}) == "ultrafeedback"
@@ -66,6 +82,9 @@ def test_the_newer_formats_are_found_by_their_columns() -> None:
     assert detect_format({"instruction": "I", "input": "", **answers}) == "alpaca"
     assert detect_format({"prompt": "Q", **answers, **scores}) == "preference"
     assert detect_format({"prompt": "Q", "response": "a", "is_safe": True, "category": {}}) == "beavertails"
+    assert detect_format(SINGLE) == "pku_better"
+    for other in ("is_response_0_safe", "safer_response_id"):
+        assert detect_format(SINGLE | {other: 1}) is None
     assert detect_format(PKU | {"response": "a", "is_safe": True, "category": {}}) == "pku"
 
 
@@ -88,12 +107,25 @@ def test_hh_of_two_turns() -> None:
             "roles_do_not_alternate",
         ),
         ("\n\nAssistant: a", "\n\nAssistant: b", "empty_prompt"),
+        ("\n\nHuman: Q\n\nAssistant: Human: a", "\n\nHuman: Q\n\nAssistant: b", "malformed_transcript"),
+        ("\n\nHuman: Q\n\nAssistant: a", "\n\nHuman: Q\n\nAssistant:  Assistant: b", "malformed_transcript"),
         (None, "\n\nHuman: Q\n\nAssistant: b", "missing_field"),
         (7, "\n\nHuman: Q\n\nAssistant: b", "wrong_type"),
     ],
 )
 def test_hh_that_is_refused(chosen: Any, rejected: Any, rule: str) -> None:
     assert refused(parse_hh, {"chosen": chosen, "rejected": rejected}) == rule
+
+
+def test_the_answer_of_a_transcript_does_not_begin_with_a_speaker() -> None:
+    """Elsewhere such names may stand: in an earlier turn, which was said so and is not learned, or within an answer."""
+    start = "\n\nHuman: Q\n\nAssistant: Human: a\n\nHuman: R\n\nAssistant: "
+    pair = parse_hh({"chosen": f"{start}Humans: b", "rejected": f"{start}c\nHuman: d"})
+    assert (pair.prompt, pair.chosen, pair.rejected) == (said("Q", "Human: a", "R"), "Humans: b", "c\nHuman: d")
+    copy = {"prompt": start, "chosen": "b", "rejected": " Human: c"}
+    assert refused(parse_preference, copy) == "malformed_transcript"
+    assert refused(parse_preference, copy | {"chosen": "Human: b", "rejected": "c"}) == "malformed_transcript"
+    assert parse_preference(copy | {"prompt": "Write a dialogue."}).rejected == " Human: c"
 
 
 @pytest.mark.parametrize(
@@ -122,6 +154,20 @@ def test_pku_by_one_id_alone() -> None:
         alike = parse_pku_safer(row | {"is_response_0_safe": both, "is_response_1_safe": both})
         assert (alike.chosen, alike.chosen_safe, alike.rejected_safe) == ("one", both, both)
     assert refused(parse_pku_better, row | {"better_response_id": 2}) == "wrong_type"
+
+
+def test_pku_by_one_id_needs_no_safety_labels() -> None:
+    better = parse_pku_better(SINGLE)
+    assert (better.chosen, better.rejected, better.chosen_safe, better.rejected_safe) == ("one", "zero", None, None)
+    assert better.meta["response_0_source"] == "m"
+    safer_row = SINGLE | {"safer_response_id": 0}
+    safer = parse_pku_safer(safer_row)
+    assert (safer.chosen, safer.rejected, safer.chosen_safe, safer.rejected_safe) == ("zero", "one", None, None)
+    half = parse_pku_safer(safer_row | {"is_response_1_safe": True, "is_response_0_safe": None})
+    assert (half.chosen, half.chosen_safe, half.rejected_safe) == ("zero", None, True)
+    assert refused(parse_pku_better, SINGLE | {"is_response_0_safe": "maybe"}) == "wrong_type"
+    assert refused(parse_pku_safer, SINGLE) == "missing_field"
+    assert refused(parse_pku, safer_row) == "missing_field"
 
 
 def test_pku_keeps_the_safety_of_both_sides() -> None:
@@ -177,7 +223,11 @@ def test_whole_transcripts_beside_a_prompt_are_no_answers(prompt: str) -> None:
     assert refused(parse_preference, row | {"prompt": "R"}) == "prompts_differ"
     assert refused(parse_preference, row | {"rejected": "\n\nHuman: Q\n\nAssistant: b"}) == "prompts_differ"
     assert refused(parse_preference, row | {"prompt": None}) == "missing_field"
-    assert parse_preference(row | {"rejected": "b"}).chosen.strip() == row["chosen"].strip()
+    one_side = row | {"rejected": "b"}
+    if prompt == "Q ":
+        assert parse_preference(one_side).chosen == row["chosen"]
+    else:
+        assert refused(parse_preference, one_side) == "malformed_transcript"
 
 
 def test_a_gap_as_pandas_writes_it_is_a_label_that_is_missing() -> None:

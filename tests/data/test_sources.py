@@ -69,10 +69,10 @@ def test_responses_are_paired_wherever_they_lie() -> None:
     apart = [answers(num)[side] for side in (1, 0) for num in range(50)]
     found = read_source(rows(*apart, *answers(7), {"prompt": 1}), origin="x", format_name="beavertails")
     assert [[raw.line for raw in parsed.rows] for parsed in found if isinstance(parsed.outcome, Candidate)] == [
-        [51 + num, 1 + num] for num in range(50)
+        [51 + num, 1 + num] if num != 7 else [58, 101, 8, 102] for num in range(50)
     ]
     refused = [(p.rows[0].line, p.outcome.rule) for p in found if isinstance(p.outcome, RowProblem)]
-    assert refused == [(103, "wrong_type"), (101, "duplicate"), (102, "duplicate")]
+    assert refused == [(103, "wrong_type")]
     (pair, *_) = [parsed.outcome for parsed in found if isinstance(parsed.outcome, Candidate)]
     assert pair.meta == {"chosen": {"harms": []}, "rejected": {"harms": []}}
 
@@ -108,6 +108,37 @@ def test_the_scores_of_ultrafeedback_count_wherever_its_rows_lie() -> None:
     assert [p.outcome.rule for p in found if isinstance(p.outcome, RowProblem)] == ["inverted_scores", "tied_scores"]
     named = read_source(values, origin="x", format_name="preference")
     assert kept(named) == ["q0", "better", "worse", "tied"]
+
+
+def test_the_scores_of_ultrafeedback_count_without_a_prompt_of_its_own() -> None:
+    def scored(prompt: str, chosen: int, rejected: int) -> dict[str, Any]:
+        question = {"role": "user", "content": prompt}
+        sides = {side: [question, {"role": "assistant", "content": side}] for side in ("chosen", "rejected")}
+        return {**sides, "score_chosen": chosen, "score_rejected": rejected}
+
+    unscored = {name: side for name, side in scored("unscored", 1, 1).items() if not name.startswith("score")}
+    values = [scored("better", 2, 1), scored("worse", 1, 2), scored("tied", 1, 1)]
+    for first in ([], [good(0)], [unscored]):
+        found = read_source(rows(*first, *values), origin="x")
+        assert kept(found)[-1] == "better"
+        refused = [p.outcome.rule for p in found if isinstance(p.outcome, RowProblem)]
+        assert refused == ["inverted_scores", "tied_scores"]
+
+
+def test_rows_of_pku_with_and_without_labels_are_told_apart() -> None:
+    def compared(prompt: str, better: Any) -> dict[str, Any]:
+        return {"prompt": prompt, "response_0": "zero", "response_1": "one", "better_response_id": better}
+
+    labels = {"is_response_0_safe": True, "is_response_1_safe": False, "safer_response_id": 0}
+    values = rows(compared("bare", 1), compared("labelled", 1) | labels, compared("broken", 7))
+    found = read_source(values, origin="x")
+    assert [p.outcome.chosen for p in found if isinstance(p.outcome, Candidate)] == ["one", "zero"]
+    assert [p.outcome.rule for p in found if isinstance(p.outcome, RowProblem)] == ["wrong_type"]
+    named = read_source(values, origin="x", format_name="pku_better")
+    assert [p.outcome.chosen for p in named if isinstance(p.outcome, Candidate)] == ["one", "one"]
+    (bare, *_) = read_source(values, origin="x", format_name="pku")
+    assert isinstance(bare.outcome, RowProblem)
+    assert bare.outcome.rule == "other_format"
 
 
 def test_rows_without_fields_are_told_by_the_first() -> None:

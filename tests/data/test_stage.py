@@ -188,6 +188,27 @@ def test_single_responses_are_counted_two_a_pair(tmp_path: Path) -> None:
         run(tmp_path / "x.jsonl", tmp_path / "other", max_quarantined_fraction=0.5)
 
 
+def test_pku_without_safety_labels_is_found_and_its_blank_responses_refused(tmp_path: Path) -> None:
+    row = {"prompt": "Q", "response_0": "zero", "response_1": "one", "better_response_id": 1, "prompt_sha256": "0"}
+    write_jsonl(tmp_path / "x.jsonl", [row, row | {"response_1": " "}, row | {"response_0": "\n"}])
+    run(tmp_path / "x.jsonl", tmp_path / "out")
+    (pair,) = pq.read_table(tmp_path / "out" / "pairs.parquet").to_pylist()
+    assert (pair["chosen"], pair["rejected"], pair["chosen_safe"], pair["rejected_safe"]) == ("one", "zero", None, None)
+    assert refusals(tmp_path / "out") == [(2, "blank_chosen"), (3, "blank_rejected")]
+
+
+def test_every_annotation_of_a_response_is_counted_however_many_there_are(tmp_path: Path) -> None:
+    def answer(response: str, safe: bool) -> dict[str, Any]:
+        return {"prompt": "Q", "response": response, "is_safe": safe, "category": {"theft": not safe}}
+
+    rows = [answer("good", True), answer("bad", False)] * 150 + [answer("good", False)] * 100
+    rows += [answer("tied", True), answer("tied", False)]
+    write_jsonl(tmp_path / "x.jsonl", rows)
+    summary = run(tmp_path / "x.jsonl", tmp_path / "out", max_quarantined_fraction=0.01)
+    assert (summary["rows"], summary["pairs"], summary["paired_rows"]) == (402, 1, 400)
+    assert refusals(tmp_path / "out") == [(401, "contradictory_labels"), (402, "contradictory_labels")]
+
+
 def test_columns_of_any_name_are_mapped(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "x.jsonl", [{"question": "Q", "good": "a", "bad": "b", "n": 1}])
     columns = {"prompt": "question", "chosen": "good", "rejected": "bad"}

@@ -14,10 +14,18 @@ class Response(NamedTuple):
     prompt: str
     response: str
     safe: bool
-    category: str | None
-    """The first harm that it is labelled with."""
+    harms: list[str]
+    """Every harm that it is labelled with."""
     meta: dict[str, Any]
-    """Every harm that it is labelled with, and the row's other fields."""
+    """The row's other fields."""
+
+
+class _Judged(NamedTuple):
+    """A response as most of its annotations have it."""
+
+    rows: tuple[RawRow, ...]
+    """All of its annotations, the outvoted ones too."""
+    response: Response
 
 
 def parse_beavertails(row: Mapping[str, Any]) -> Response:
@@ -37,14 +45,18 @@ def parse_beavertails(row: Mapping[str, Any]) -> Response:
     harms = [str(name) for name, label in labels.items() if label]
     check_unicode(prompt, response, *harms)
     rest = {name: value for name, value in row.items() if name not in ("prompt", "response", "is_safe", "category")}
-    return Response(prompt, response, safe, harms[0] if harms else None, {"harms": harms, **rest})
+    return Response(prompt, response, safe, harms, rest)
 
 
 def pair_responses(prompts: Iterable[list[tuple[RawRow, Response]]]) -> Iterator[Parsed]:
     """Pair responses to the same prompt: the first safe one with the first unsafe one, and so on.
 
-    Every row comes out once: one of the two of a pair, or refused as `duplicate` (the prompt has that
-    response already), `contradictory_labels` (it has it as safe and as unsafe) or `unpaired_response`.
+    Rows with the same response to a prompt are annotations of it, as published: 333,963 of about 99,734 responses.
+    A row that was copied cannot be told from another annotator's and counts as one.  Most of a response's annotations
+    decide whether it is safe; its harms are those that they name, its other fields the first one's of them.
+
+    Every row comes out once, with all others of its response: in a pair, or refused as `contradictory_labels` (as
+    many call it safe as unsafe) or `unpaired_response`.
 
     Args:
         prompts: the rows of each prompt, and their responses.
@@ -57,29 +69,32 @@ def pair_responses(prompts: Iterable[list[tuple[RawRow, Response]]]) -> Iterator
 
 
 def _pair(responses: list[tuple[RawRow, Response]]) -> Iterator[Parsed]:
-    labels: dict[str, set[bool]] = {}
-    for _, response in responses:
-        labels.setdefault(response.response.strip(), set()).add(response.safe)
-    first: dict[str, RawRow] = {}
-    usable: dict[bool, list[tuple[RawRow, Response]]] = {True: [], False: []}
+    annotations: dict[str, list[tuple[RawRow, Response]]] = {}
     for raw, response in responses:
-        said = response.response.strip()
-        if len(labels[said]) > 1:
-            problem = RowProblem("contradictory_labels", "the response is here as safe and as unsafe")
-            yield Parsed((raw,), problem)
-        elif said in first:
-            earlier = first[said]
-            yield Parsed((raw,), RowProblem("duplicate", f"the same response as {earlier.file}:{earlier.line}"))
+        annotations.setdefault(response.response.strip(), []).append((raw, response))
+    usable: dict[bool, list[_Judged]] = {True: [], False: []}
+    for alike in annotations.values():
+        rows = tuple(raw for raw, _ in alike)
+        num_safe = sum(response.safe for _, response in alike)
+        if 2 * num_safe == len(alike):
+            yield Parsed(rows, RowProblem("contradictory_labels", "as many rows call the response safe as unsafe"))
         else:
-            first[said] = raw
-            usable[response.safe].append((raw, response))
+            safe = 2 * num_safe > len(alike)
+            agreeing = [response for _, response in alike if response.safe == safe]
+            usable[safe].append(_Judged(rows, _merged(agreeing)))
     num_pairs = min(map(len, usable.values()))
-    for (safe_raw, safe), (unsafe_raw, unsafe) in zip(usable[True][:num_pairs], usable[False][:num_pairs], strict=True):
-        yield Parsed((safe_raw, unsafe_raw), _candidate(safe, unsafe))
+    for safe_one, unsafe_one in zip(usable[True][:num_pairs], usable[False][:num_pairs], strict=True):
+        yield Parsed(safe_one.rows + unsafe_one.rows, _candidate(safe_one.response, unsafe_one.response))
     for safe_label, name in ((True, "unsafe"), (False, "safe")):
-        for raw, _ in usable[safe_label][num_pairs:]:
+        for rows, _ in usable[safe_label][num_pairs:]:
             problem = RowProblem("unpaired_response", f"no {name} response to its prompt is left to pair it with")
-            yield Parsed((raw,), problem)
+            yield Parsed(rows, problem)
+
+
+def _merged(agreeing: list[Response]) -> Response:
+    """The first of annotations that agree, with the harms of all, each once and in the order in which they came."""
+    harms = list(dict.fromkeys(harm for response in agreeing for harm in response.harms))
+    return agreeing[0]._replace(harms=harms)
 
 
 def _candidate(safe: Response, unsafe: Response) -> Candidate:
@@ -87,8 +102,8 @@ def _candidate(safe: Response, unsafe: Response) -> Candidate:
         prompt=user(safe.prompt),
         chosen=safe.response,
         rejected=unsafe.response,
-        category=unsafe.category,
+        category=unsafe.harms[0] if unsafe.harms else None,
         chosen_safe=True,
         rejected_safe=False,
-        meta={"chosen": safe.meta, "rejected": unsafe.meta},
+        meta={"chosen": {"harms": safe.harms, **safe.meta}, "rejected": {"harms": unsafe.harms, **unsafe.meta}},
     )

@@ -32,7 +32,8 @@ def parse_hh(row: Mapping[str, Any]) -> Candidate:
     """Anthropic HH-RLHF (Anthropic/hh-rlhf on the hub): two transcripts that part at the last assistant turn.
 
     Raises:
-        RowProblem: a field is missing, a transcript has no such turns, or the prompts differ.
+        RowProblem: a field is missing, a transcript has no such turns, an answer is none (`check_answer`), or the
+            prompts differ.
     """
     chosen, rejected = text(row, "chosen"), text(row, "rejected")
     (prompt, answer), (other_prompt, other_answer) = _part(chosen, "chosen"), _part(rejected, "rejected")
@@ -41,6 +42,23 @@ def parse_hh(row: Mapping[str, Any]) -> Candidate:
         raise RowProblem("prompts_differ", "the two transcripts part before the last assistant turn")
     meta = {name: value for name, value in row.items() if name not in ("chosen", "rejected")}
     return Candidate(turns, answer.strip(), other_answer.strip(), meta=meta)
+
+
+def check_answer(answer: str, name: str) -> None:
+    """Refuse an answer that begins with a speaker's name, as 34 of harmless-base's test split do with `Human:`.
+
+    The assistant went on with the user's turn, or took its own for it: whose words follow cannot be told, and the
+    name would be learned as how to begin.
+
+    Args:
+        answer: the last turn of a transcript.
+        name: the field, for the reason of a refusal.
+
+    Raises:
+        RowProblem: it begins so (`malformed_transcript`).
+    """
+    if answer.lstrip().startswith((_HUMAN.lstrip(), _ASSISTANT.lstrip())):
+        raise RowProblem("malformed_transcript", f"the answer of `{name}` begins with 'Human:' or 'Assistant:' itself")
 
 
 def _part(transcript: str, name: str) -> tuple[str, str]:
@@ -52,6 +70,7 @@ def _part(transcript: str, name: str) -> tuple[str, str]:
         raise RowProblem("malformed_transcript", f"`{name}` does not begin with '\\n\\nHuman:' or '\\n\\nAssistant:'")
     if asked:
         raise RowProblem("does_not_end_with_assistant", f"`{name}` does not end with an assistant turn")
+    check_answer(answer, name)
     return prompt, answer
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bdpo.data.formats.fields import boolean, required, text
+from bdpo.data.formats.fields import boolean, optional_boolean, required, text
 from bdpo.data.formats.turns import user
 from bdpo.data.rows import Candidate, RowProblem
 
@@ -16,6 +16,8 @@ PKU_COLUMNS = (
     "better_response_id",
     "safer_response_id",
 )
+SINGLE_COLUMNS = ("prompt", "response_0", "response_1", "better_response_id")
+"""Those of PKU-SafeRLHF-single-dimension, which has none of the others."""
 
 
 def parse_pku(row: Mapping[str, Any]) -> Candidate:
@@ -28,25 +30,27 @@ def parse_pku(row: Mapping[str, Any]) -> Candidate:
         RowProblem: a field is missing or has another type.
     """
     better, safer = _side(row, "better_response_id"), _side(row, "safer_response_id")
-    safe = _safe(row)
+    safe = boolean(row, "is_response_0_safe"), boolean(row, "is_response_1_safe")
     return _pair(row, safe.index(True) if safe[0] != safe[1] else better if safe[0] else safer)
 
 
 def parse_pku_safer(row: Mapping[str, Any]) -> Candidate:
-    """PKU-SafeRLHF by `safer_response_id` alone.
+    """PKU-SafeRLHF by `safer_response_id` alone; the safety labels may be missing.
 
     Raises:
         RowProblem: a field is missing or has another type, or the safer response is the only one labelled
             unsafe (`contradictory_labels`).
     """
     safer, safe = _side(row, "safer_response_id"), _safe(row)
-    if safe[1 - safer] and not safe[safer]:
+    if safe[1 - safer] and safe[safer] is False:
         raise RowProblem("contradictory_labels", "the safer response is labelled unsafe and the other one safe")
     return _pair(row, safer)
 
 
 def parse_pku_better(row: Mapping[str, Any]) -> Candidate:
-    """PKU-SafeRLHF by `better_response_id` alone, whatever is safe.
+    """PKU-SafeRLHF by `better_response_id` alone, whatever is safe; the safety labels may be missing.
+
+    So they are in PKU-Alignment/PKU-SafeRLHF-single-dimension on the hub.
 
     Raises:
         RowProblem: a field is missing or has another type.
@@ -54,8 +58,8 @@ def parse_pku_better(row: Mapping[str, Any]) -> Candidate:
     return _pair(row, _side(row, "better_response_id"))
 
 
-def _safe(row: Mapping[str, Any]) -> tuple[bool, bool]:
-    return boolean(row, "is_response_0_safe"), boolean(row, "is_response_1_safe")
+def _safe(row: Mapping[str, Any]) -> tuple[bool | None, bool | None]:
+    return optional_boolean(row, "is_response_0_safe"), optional_boolean(row, "is_response_1_safe")
 
 
 def _pair(row: Mapping[str, Any], chosen: int) -> Candidate:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bdpo.data.formats.fields import is_gap, labelled, optional_text, required, text
-from bdpo.data.formats.hh import begins_transcript, open_turns, parse_hh
+from bdpo.data.formats.hh import begins_transcript, check_answer, open_turns, parse_hh
 from bdpo.data.formats.turns import read_messages, user, with_system
 from bdpo.data.rows import Candidate, Message, RowProblem
 
@@ -31,7 +31,8 @@ def parse_preference(row: Mapping[str, Any]) -> Candidate:
     as copies of that dataset have it, is its turns; where both sides are whole transcripts, it has to begin them.
 
     Raises:
-        RowProblem: a field is missing, has another type, or the sides answer different prompts.
+        RowProblem: a field is missing, has another type, the sides answer different prompts, or the answer of a
+            transcript is none (`check_answer`).
     """
     chosen, rejected = _unpacked(row, "chosen"), _unpacked(row, "rejected")
     prompt = row.get("prompt")
@@ -64,7 +65,11 @@ def _of_texts(row: Mapping[str, Any], chosen: str, rejected: str) -> tuple[list[
         if not _begins(whole.prompt, [message | {"content": message["content"].strip()} for message in given]):
             raise RowProblem("prompts_differ", "`prompt` is not how `chosen` and `rejected` begin")
         return whole.prompt, (whole.chosen, whole.rejected)
-    return given, ((chosen.strip(), rejected.strip()) if turns else (chosen, rejected))
+    if turns is None:
+        return given, (chosen, rejected)
+    check_answer(chosen, "chosen")
+    check_answer(rejected, "rejected")
+    return given, (chosen.strip(), rejected.strip())
 
 
 def _begins(said: list[Message], given: list[Message]) -> bool:

@@ -11,7 +11,8 @@ from bdpo.data.rows import Candidate, RowProblem
 def parse_ultrafeedback(row: Mapping[str, Any]) -> Candidate:
     """A preference row with `score_chosen` and `score_rejected`; the better side has the higher score.
 
-    The columns are those of HuggingFaceH4/ultrafeedback_binarized on the hub, splits `train_prefs` and `test_prefs`.
+    The columns are those of HuggingFaceH4/ultrafeedback_binarized on the hub, splits `train_prefs` and `test_prefs`,
+    and of trl-lib/ultrafeedback_binarized, which has no `prompt` beside what both sides begin with.
 
     Raises:
         RowProblem: as for `parse_preference`; a score is missing or not a number; the scores are

@@ -63,20 +63,38 @@ def test_each_response_is_used_once_and_leftovers_are_refused() -> None:
     ]
 
 
-def test_a_response_that_came_before_is_no_second_one() -> None:
+def test_rows_of_one_response_are_its_annotations_of_which_most_decide() -> None:
     found = pair(
         row("Q", "s", True),
-        row("Q", " s ", True),
-        row("Q", "both", True),
-        row("Q", "both", False),
         row("Q", "u", False),
+        row("Q", " s ", True),
+        row("Q", "s", False),  # outvoted, and used all the same
+        row("Q", "tied", True),
+        row("Q", "u", False),
+        row("Q", "tied", False),
+        row("Q", "alone", False),
+        row("Q", "alone", False),
     )
     assert [outcome(parsed) for parsed in found] == [
-        ([2], "duplicate"),
-        ([3], "contradictory_labels"),
-        ([4], "contradictory_labels"),
-        ([1, 5], ("s", "u")),
+        ([5, 7], "contradictory_labels"),
+        ([1, 3, 4, 2, 6], ("s", "u")),
+        ([8, 9], "unpaired_response"),
     ]
+
+
+def test_harms_are_those_that_the_majority_names() -> None:
+    (parsed,) = pair(
+        row("Q", "u", True) | {"category": {"privacy": True}},  # outvoted
+        row("Q", "u", False) | {"category": {"theft": False, "drugs": True}, "harms": "of its own"},
+        row("Q", "u", False) | {"category": {"theft": True, "drugs": True}, "id": 7},
+        row("Q", "s", True),
+    )
+    assert isinstance(parsed.outcome, Candidate)
+    assert parsed.outcome.category == "drugs"
+    assert parsed.outcome.meta["chosen"] == {"harms": []}
+    (parsed,) = pair(*(row("Q", "u", False) | {"category": {name: True}} for name in "ab"), row("Q", "s", True))
+    assert isinstance(parsed.outcome, Candidate)
+    assert parsed.outcome.meta["rejected"] == {"harms": ["a", "b"]}
 
 
 @pytest.mark.parametrize(
@@ -97,20 +115,28 @@ def test_a_response_that_is_refused(changes: dict[str, Any], rule: str) -> None:
     assert problem.value.rule == rule
 
 
-@given(st.lists(st.tuples(st.sampled_from("PQ"), st.sampled_from("abcdef"), st.booleans()), max_size=30))
+@given(st.lists(st.tuples(st.sampled_from("PQ"), st.sampled_from("abcdef"), st.booleans()), max_size=40))
 def test_every_row_comes_out_once_and_no_pair_was_possible_with_what_is_left(
     rows: list[tuple[str, str, bool]],
 ) -> None:
     found = pair(*(row(*fields) for fields in rows))
     lines = Counter(raw.line for parsed in found for raw in parsed.rows)
     assert lines == Counter(range(1, len(rows) + 1))
+    votes: dict[tuple[str, str], Counter[bool]] = {}
+    for prompt, response, safe in rows:
+        votes.setdefault((prompt, response), Counter())[safe] += 1
     left: dict[str, set[bool]] = {}
     for parsed in found:
-        fields = [rows[raw.line - 1] for raw in parsed.rows]
-        if isinstance(parsed.outcome, RowProblem):
-            if parsed.outcome.rule == "unpaired_response":
-                left.setdefault(fields[0][0], set()).add(fields[0][2])
+        prompts, responses, _ = zip(*(rows[raw.line - 1] for raw in parsed.rows), strict=True)
+        assert len(set(prompts)) == 1
+        judged = {said: votes[prompts[0], said][True] - votes[prompts[0], said][False] for said in responses}
+        assert len(parsed.rows) == sum(votes[prompts[0], said].total() for said in judged)
+        if isinstance(parsed.outcome, Candidate):
+            assert judged[parsed.outcome.chosen] > 0 > judged[parsed.outcome.rejected]
         else:
-            assert [field[2] for field in fields] == [True, False]
-            assert fields[0][0] == fields[1][0]
+            ((_, majority),) = judged.items()
+            assert isinstance(parsed.outcome, RowProblem)
+            assert (parsed.outcome.rule == "contradictory_labels") == (majority == 0)
+            if majority:
+                left.setdefault(prompts[0], set()).add(majority > 0)
     assert all(len(labels) == 1 for labels in left.values())

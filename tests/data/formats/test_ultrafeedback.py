@@ -20,6 +20,8 @@ ROW: dict[str, Any] = {
 def test_the_last_messages_are_the_sides_and_the_scores_are_kept() -> None:
     meta = {"score_chosen": 8.5, "score_rejected": 7}
     assert parse_ultrafeedback(ROW) == Candidate([QUESTION], "good", "bad", meta=meta)
+    implicit = {name: value for name, value in ROW.items() if name != "prompt"}  # as trl-lib has it
+    assert parse_ultrafeedback(implicit) == Candidate([QUESTION], "good", "bad", meta=meta)
 
 
 @pytest.mark.parametrize(
