@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from bdpo.config.evaluate import BenchmarkFormat
-from bdpo.data.formats.hh import is_transcript, open_turns
-from bdpo.data.rows import Message
 from bdpo.errors import UserError
 from bdpo.evaluation.answers import is_number
 from bdpo.evaluation.judges import Contextual
 from bdpo.evaluation.tables import parse_json, read_rows, read_text
+from bdpo.transcripts import is_transcript, open_turns
 
 Label = Literal["harmful", "harmless", "attack", "question", "choice"]
 
@@ -43,7 +42,7 @@ class Prompt(NamedTuple):
     """Whether the text holds several turns, written as HH-RLHF's are; the first is the user's, without its name."""
 
     @property
-    def messages(self) -> list[Message]:
+    def messages(self) -> list[dict[str, str]]:
         """What a model is asked: turns that begin and end with the user's."""
         turns = open_turns(f"\n\nHuman: {self.text}\n\nAssistant:") if self.transcript else None
         return turns if turns and turns[-1]["role"] == "user" else [{"role": "user", "content": self.text}]

@@ -238,9 +238,7 @@ def test_without_vllm_one_sentence(tmp_path: Path) -> None:
     if importlib.util.find_spec("vllm") is not None:
         pytest.skip("vllm is installed")
     prompts = {"k": (3, 4)}
-    with pytest.raises(
-        UserError, match=r"^evaluate\.engine `vllm` needs the package vllm, which is not installed: `pip"
-    ):
+    with pytest.raises(UserError, match=r"^evaluate\.engine needs the package vllm, which is not installed: `pip"):
         list(vllm_completions(tmp_path, prompts, dtype="bfloat16", ends=(2,), max_new_tokens=4, batch_size=2))
 
 

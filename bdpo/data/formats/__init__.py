@@ -5,12 +5,13 @@ from typing import Any
 
 from bdpo.config.ingest import DataFormat
 from bdpo.data.formats.alpaca import parse_alpaca
-from bdpo.data.formats.hh import is_transcript, parse_hh
+from bdpo.data.formats.hh import parse_hh
 from bdpo.data.formats.pku import PKU_COLUMNS, SINGLE_COLUMNS, parse_pku, parse_pku_better, parse_pku_safer
 from bdpo.data.formats.preference import holds_messages, parse_preference
 from bdpo.data.formats.sharegpt import parse_sharegpt
 from bdpo.data.formats.ultrafeedback import parse_ultrafeedback
 from bdpo.data.rows import Candidate
+from bdpo.transcripts import is_transcript
 
 DESCRIPTIONS: Mapping[DataFormat, str] = {
     "hh": "`chosen` and `rejected` as whole '\\n\\nHuman: ... \\n\\nAssistant: ...' transcripts",

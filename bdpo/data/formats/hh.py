@@ -4,28 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bdpo.data.formats.fields import text
-from bdpo.data.rows import Candidate, Message, RowProblem
-
-_HUMAN = "\n\nHuman:"
-_ASSISTANT = "\n\nAssistant:"
-
-
-def is_transcript(value: str) -> bool:
-    """Whether a text has a turn of a transcript in it."""
-    return _HUMAN in value or _ASSISTANT in value
-
-
-def begins_transcript(value: str) -> bool:
-    """Whether a text begins with the user's turn of a transcript."""
-    return value.lstrip(" ").startswith(_HUMAN)
-
-
-def open_turns(value: str) -> list[Message] | None:
-    """The turns of a transcript that waits for the assistant's answer; None where a text is none."""
-    prompt, turn, answer = value.rpartition(_ASSISTANT)
-    if not turn or answer.strip() or not begins_transcript(value):
-        return None
-    return _turns(prompt)
+from bdpo.data.rows import Candidate, RowProblem
+from bdpo.transcripts import ASSISTANT, HUMAN, turns_of
 
 
 def parse_hh(row: Mapping[str, Any]) -> Candidate:
@@ -37,8 +17,8 @@ def parse_hh(row: Mapping[str, Any]) -> Candidate:
     """
     chosen, rejected = text(row, "chosen"), text(row, "rejected")
     (prompt, answer), (other_prompt, other_answer) = _part(chosen, "chosen"), _part(rejected, "rejected")
-    turns = _turns(prompt)
-    if prompt != other_prompt and turns != _turns(other_prompt):
+    turns = turns_of(prompt)
+    if prompt != other_prompt and turns != turns_of(other_prompt):
         raise RowProblem("prompts_differ", "the two transcripts part before the last assistant turn")
     meta = {name: value for name, value in row.items() if name not in ("chosen", "rejected")}
     return Candidate(turns, answer.strip(), other_answer.strip(), meta=meta)
@@ -57,29 +37,18 @@ def check_answer(answer: str, name: str) -> None:
     Raises:
         RowProblem: it begins so (`malformed_transcript`).
     """
-    if answer.lstrip().startswith((_HUMAN.lstrip(), _ASSISTANT.lstrip())):
+    if answer.lstrip().startswith((HUMAN.lstrip(), ASSISTANT.lstrip())):
         raise RowProblem("malformed_transcript", f"the answer of `{name}` begins with 'Human:' or 'Assistant:' itself")
 
 
 def _part(transcript: str, name: str) -> tuple[str, str]:
     """What comes before the last turn of a transcript, which is the assistant's, and what is said in it."""
-    prompt, turn, answer = transcript.rpartition(_ASSISTANT)
-    asked = answer.rpartition(_HUMAN)[1] if turn else transcript.partition(_HUMAN)[1]
-    begins = min((at for at in map(transcript.find, (_HUMAN, _ASSISTANT)) if at >= 0), default=-1)
+    prompt, turn, answer = transcript.rpartition(ASSISTANT)
+    asked = answer.rpartition(HUMAN)[1] if turn else transcript.partition(HUMAN)[1]
+    begins = min((at for at in map(transcript.find, (HUMAN, ASSISTANT)) if at >= 0), default=-1)
     if begins < 0 or transcript[:begins].strip():
         raise RowProblem("malformed_transcript", f"`{name}` does not begin with '\\n\\nHuman:' or '\\n\\nAssistant:'")
     if asked:
         raise RowProblem("does_not_end_with_assistant", f"`{name}` does not end with an assistant turn")
     check_answer(answer, name)
     return prompt, answer
-
-
-def _turns(prompt: str) -> list[Message]:
-    turns: list[Message] = []
-    start, *asked = prompt.split(_HUMAN)
-    turns += [{"role": "assistant", "content": said.strip()} for said in start.split(_ASSISTANT)[1:]]
-    for part in asked:
-        question, *answers = part.split(_ASSISTANT)
-        turns.append({"role": "user", "content": question.strip()})
-        turns += [{"role": "assistant", "content": said.strip()} for said in answers]
-    return turns

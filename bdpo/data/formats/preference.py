@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from bdpo.data.formats.fields import is_gap, labelled, optional_text, required, text
-from bdpo.data.formats.hh import begins_transcript, check_answer, open_turns, parse_hh
+from bdpo.data.formats.hh import check_answer, parse_hh
 from bdpo.data.formats.turns import read_messages, user, with_system
 from bdpo.data.rows import Candidate, Message, RowProblem
+from bdpo.transcripts import begins_transcript, open_turns
 
 _MESSAGES_AS_TEXT = re.compile(r"\s*\[\s*\{")
 """How a list of messages begins that a file without lists holds as text, perhaps indented."""
