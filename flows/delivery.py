@@ -1,13 +1,15 @@
 """Showing things in the Prefect UI without depending on it: a server that goes away must not fail the work it shows."""
 
+import re
+import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.exceptions import PrefectHTTPStatusError
+from prefect.exceptions import PrefectHTTPStatusError, TerminationSignal
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from pydantic_core import PydanticSerializationError
 
@@ -18,6 +20,13 @@ UNREACHABLE = (httpx.TransportError, PrefectHTTPStatusError)
 _PAUSE_S = 20.0
 _WRONG = frozenset({400, 405, 409, 415, 422})
 """What a server answers to a request that is wrong."""
+
+
+_ENDINGS: Mapping[str, Callable[[], BaseException]] = {
+    "KeyboardInterrupt": KeyboardInterrupt,
+    "TerminationSignal": lambda: TerminationSignal(signal=signal.SIGTERM),
+}
+_ENDED = re.compile(rf"^Error calling function `\w+`: ({'|'.join(_ENDINGS)}):")
 
 
 def is_away(error: BaseException) -> bool:
@@ -32,10 +41,14 @@ def is_away(error: BaseException) -> bool:
 
 def what_ended(error: BaseException) -> BaseException:
     """What a signal's handler raised in a serializer, where pydantic made an error of it; else the error itself."""
+    if not isinstance(error, PydanticSerializationError):
+        return error
     cause = error.__cause__
-    if isinstance(error, PydanticSerializationError) and cause is not None and not isinstance(cause, Exception):
+    if cause is not None and not isinstance(cause, Exception):
         return cause
-    return error
+    # Of one model within another, such as Prefect's settings, the name alone is left.
+    named = _ENDED.search(str(error))
+    return error if named is None else _ENDINGS[named[1]]()
 
 
 def server_address() -> str:

@@ -1,5 +1,6 @@
 """`bdpo up` for real: server, worker and deployments, driven with Prefect's own command."""
 
+import http
 import json
 import os
 import signal
@@ -89,8 +90,16 @@ class Up:
         request = urllib.request.Request(  # noqa: S310 - a loopback address of our own
             f"{self.url}/{place}", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            return json.load(answer)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                # Its SQLite is locked by another request; Prefect's own clients ask again too.
+                if error.code != http.HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
 
     def lineage(self) -> dict[str, set[str]]:
         """Asset to the assets it was made from, by the events of their making."""
