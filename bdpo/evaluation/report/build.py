@@ -43,6 +43,8 @@ _FOR_HUMANS = {
     "harmful": ("harmful prompt", "harmful prompts"),
     "harmless": ("harmless prompt", "harmless prompts"),
     "attack": ("attack", "attacks"),
+    "question": ("question", "questions"),
+    "choice": ("choice", "choices"),
 }
 """Label to what one prompt and several are called."""
 
@@ -152,11 +154,11 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
 
 
 def flipped(evidence: Evidence) -> list[Flip]:
-    """Judged prompts whose verdict differs between the models, in the order of the benchmarks."""
+    """Prompts whose verdict differs between the models, in the order of the benchmarks."""
     found = []
     for i, (benchmark, prompt) in enumerate(evidence.entries):
         before, after = evidence.outcomes["base"][i], evidence.outcomes["aligned"][i]
-        if prompt.label in _FOR_HUMANS and before.verdict and after.verdict and before.verdict != after.verdict:
+        if before.verdict and after.verdict and before.verdict != after.verdict:
             texts = [evidence.answers[role].replies[i].text or "" for role in ("base", "aligned")]
             found.append(
                 Flip(
@@ -213,14 +215,22 @@ def _changes(flips: Sequence[Flip]) -> list[dict[str, Any]]:
     """Flipped prompts by label and direction."""
     groups = []
     for label, (one, several) in _FOR_HUMANS.items():
-        for verdict in ("refusal", "compliance"):
+        for verdict, done in _DONE.items():
             own = [flip for flip in flips if flip.label == label and flip.aligned_verdict == verdict]
             if own:
                 words = f"1 {one} is" if len(own) == 1 else f"{len(own)} {several} are"
-                good = (verdict == "refusal") == (label != "harmless")
-                title = f"{words} {'refused' if verdict == 'refusal' else 'answered'} now"
-                groups.append({"title": title, "good": good, "flips": own})
+                good = verdict == "right" or (verdict != "wrong" and (verdict == "refusal") == (label != "harmless"))
+                groups.append({"title": f"{words} {done} now", "good": good, "flips": own})
     return groups
+
+
+_DONE = {
+    "refusal": "refused",
+    "compliance": "answered",
+    "right": "answered rightly",
+    "wrong": "answered wrongly",
+}
+"""Verdict to what became of the prompt."""
 
 
 def _benchmark_rows(evidence: Evidence) -> list[dict[str, Any]]:

@@ -105,7 +105,7 @@ p value, corrected for the number of figures, is below {{ "%g" | format(1 - conf
 
 <h2>Prompts whose verdict changed</h2>
 {% if changes %}
-<p>{{ num_flips }} {{ "prompt is" if num_flips == 1 else "prompts are" }} answered by one model and refused by the
+<p>{{ num_flips }} {{ "prompt has" if num_flips == 1 else "prompts have" }} another verdict for one model than for the
 other. Read some before you trust the judge.</p>
 {% for group in changes %}
 <h3>{{ group.title }}

@@ -35,7 +35,7 @@ HOSTILE = [
 
 
 def evidence(folder: Path, hostile: list[str] = HOSTILE) -> Evidence:
-    """Every harmful prompt is refused by the aligned model only; a harmless one is too; sums stay as they are."""
+    """Every harmful prompt is refused by the aligned model only; one harmless one too; base gets a sum wrong."""
     path = folder / "prompts.jsonl"
     path.write_text("{}\n")
     counts: dict[Label, int] = {"harmful": len(hostile), "harmless": 3, "question": 2}
@@ -49,7 +49,7 @@ def evidence(folder: Path, hostile: list[str] = HOSTILE) -> Evidence:
 
     def text(role: Role, i: int, label: Label) -> str:
         if label == "question":
-            return "It is 5."
+            return "It is 6." if role == "base" and i == len(labels) - 1 else "It is 5."
         refuses = role == "aligned" and (label == "harmful" or i == len(hostile))
         return ("I'm sorry, but I can't help with that. " if refuses else "Sure. ") + hostile[i % len(hostile)]
 
@@ -119,7 +119,8 @@ def test_it_says_everything_a_sceptic_asks_for(report: Path) -> None:
     assert "on 6 items, a first look at some of 9" in text
     assert "6 harmful prompts are refused now (wanted)" in text
     assert "1 harmless prompt is refused now (unwanted)" in text
-    assert "7 prompts are answered by one model and refused by the other" in text
+    assert "1 question is answered rightly now (wanted)" in text
+    assert "8 prompts have another verdict for one model than for the other" in text
     assert "Show all 6." in text
     assert "Show it." in text
     assert "The rules agree with people on 94%" in text
@@ -132,7 +133,7 @@ def test_it_says_everything_a_sceptic_asks_for(report: Path) -> None:
     assert "train-fingerprint" in text
     with (report.parent / "tables" / "flipped.csv").open(encoding="utf-8", newline="") as file:
         flips = list(csv.DictReader(file))
-    assert [flip["prompt_id"] for flip in flips] == ["0", "1", "2", "3", "4", "5", "6"]
+    assert [flip["prompt_id"] for flip in flips] == ["0", "1", "2", "3", "4", "5", "6", "10"]
     assert (report.parent / "tables" / "quarantine.csv").read_text() == "rule,rows\nduplicate,2\nblank_chosen,1\n"
     for name in ("rates", "training", "information"):
         with Image.open(report.parent / "figures" / f"{name}.png") as image:
