@@ -30,7 +30,8 @@ def require_package(field: str, module: str) -> None:
         UserError: it is not installed.
     """
     # None stands for a module that cannot be imported; find_spec fails where one has no spec.
-    if sys.modules.get(module, ...) is None or (module not in sys.modules and find_spec(module) is None):
+    found = sys.modules[module] if module in sys.modules else find_spec(module)
+    if found is None:
         raise _missing(field, module, "is not installed")
 
 

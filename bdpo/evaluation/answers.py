@@ -29,8 +29,8 @@ def last_number_is(completion: str, answer: str) -> bool:
         completion: what the model said.
         answer: as of `is_number`.
     """
-    found = _NUMBER.findall(_THOUSANDS.sub("", completion))
-    return bool(found) and _value(found[-1]) == _value(answer)
+    found = _numbers(completion)
+    return bool(found) and found[-1] == _value(answer)
 
 
 def is_number(answer: str) -> bool:
@@ -46,9 +46,13 @@ def stands_in(completion: str, answer: str) -> bool:
     """
     answer = answer.strip()
     if is_number(answer):
-        return any(_value(number) == _value(answer) for number in _NUMBER.findall(_THOUSANDS.sub("", completion)))
+        return _value(answer) in _numbers(completion)
     words = _words(answer)
     return bool(words) and f" {words} " in f" {_words(completion)} "
+
+
+def _numbers(text: str) -> list[float]:
+    return [_value(number) for number in _NUMBER.findall(_THOUSANDS.sub("", text))]
 
 
 def _value(number: str) -> float:

@@ -13,13 +13,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from bdpo.config.evaluate import ClassifierKind
 from bdpo.errors import UserError
 from bdpo.evaluation.judge_templates import fill
 from bdpo.evaluation.judges import Exchange, Judgement
+from bdpo.layout.chat import Untokenizable, render
 
 _LONGEST_COMPLETION = 512
 """Tokens of a completion, its first one included, that HarmBench and StrongREJECT show their classifiers."""
@@ -124,8 +124,8 @@ def _conversation(tokenizer: PreTrainedTokenizerBase, prompt: str, completion: s
     for content in ways:
         turns = [{"role": "user", "content": content(prompt)}, {"role": "assistant", "content": content(completion)}]
         try:
-            text = str(tokenizer.apply_chat_template(turns, tokenize=False))
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError):
+            (text,) = render(tokenizer, [turns])
+        except Untokenizable:
             continue
         if prompt.strip() in text and completion.strip() in text:
             return text

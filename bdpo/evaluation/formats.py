@@ -13,7 +13,7 @@ from bdpo.errors import UserError
 from bdpo.evaluation.answers import is_number
 from bdpo.evaluation.judges import Contextual
 from bdpo.evaluation.tables import parse_json, read_rows, read_text
-from bdpo.transcripts import is_transcript, open_turns
+from bdpo.transcripts import HUMAN, is_transcript, turns_of
 
 Label = Literal["harmful", "harmless", "attack", "question", "choice"]
 
@@ -44,7 +44,7 @@ class Prompt(NamedTuple):
     @property
     def messages(self) -> list[dict[str, str]]:
         """What a model is asked: turns that begin and end with the user's."""
-        turns = open_turns(f"\n\nHuman: {self.text}\n\nAssistant:") if self.transcript else None
+        turns = turns_of(f"{HUMAN} {self.text}") if self.transcript else []
         return turns if turns and turns[-1]["role"] == "user" else [{"role": "user", "content": self.text}]
 
 

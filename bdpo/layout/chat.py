@@ -124,13 +124,18 @@ def _render_pair(
     tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], chosen: str, rejected: str
 ) -> tuple[str, str, str] | Untokenizable:
     try:
-        (before,) = render(tokenizer, [prompt], generate=True)
-        first, second = render(
-            tokenizer, [[*prompt, {"role": "assistant", "content": content}] for content in (chosen, rejected)]
-        )
+        before, first, second = _render_responses(tokenizer, prompt, (chosen, rejected))
         return before, first, second
     except Untokenizable as problem:
         return problem
+
+
+def _render_responses(
+    tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], responses: Sequence[str]
+) -> list[str]:
+    """The prompt up to an answer, and the whole conversation with each response."""
+    whole = [[*prompt, {"role": "assistant", "content": response}] for response in responses]
+    return [*render(tokenizer, [prompt], generate=True), *render(tokenizer, whole)]
 
 
 def _cut(
@@ -141,16 +146,23 @@ def _cut(
     max_length: int,
     max_prompt_length: int,
 ) -> TokenizedPair:
-    kept = prompt[-max_prompt_length:]
-    room = max_length - len(kept)
+    whole = {"chosen": chosen, "rejected": rejected}
+    chosen_ids, rejected_ids = _cut_responses(tokenizer, prompt, whole, max_length, max_prompt_length)
+    require_different(chosen_ids, rejected_ids)
+    return TokenizedPair(prompt[-max_prompt_length:], chosen_ids, rejected_ids)
+
+
+def _cut_responses(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: tuple[int, ...],
+    whole: Mapping[str, tuple[int, ...]],
+    max_length: int,
+    max_prompt_length: int,
+) -> list[tuple[int, ...]]:
+    """What each conversation, by what its response is called, adds to the prompt, in the room that is left."""
+    room = max_length - min(len(prompt), max_prompt_length)
     end = end_of_turn(tokenizer, str(tokenizer.chat_template))
-    pair = TokenizedPair(
-        kept,
-        response_ids(chosen, prompt, end, room, "chosen"),
-        response_ids(rejected, prompt, end, room, "rejected"),
-    )
-    require_different(pair.chosen_ids, pair.rejected_ids)
-    return pair
+    return [response_ids(full, prompt, end, room, side) for side, full in whole.items()]
 
 
 def _batched(pairs: Iterable[_Text], size: int) -> Iterator[list[_Text]]:
@@ -175,12 +187,9 @@ def tokenize_responses(
     Raises:
         Untokenizable: as `tokenize_pair`, but for `identical_tokens`.
     """
-    (before,) = render(tokenizer, [prompt], generate=True)
-    texts = render(tokenizer, [[*prompt, {"role": "assistant", "content": response}] for response in responses])
-    ids, *whole = encode(tokenizer, before, *texts)
-    room = max_length - min(len(ids), max_prompt_length)
-    end = end_of_turn(tokenizer, str(tokenizer.chat_template))
-    return ids, [response_ids(full, ids, end, room, f"{number}.") for number, full in enumerate(whole, start=1)]
+    ids, *found = encode(tokenizer, *_render_responses(tokenizer, prompt, responses))
+    whole = {f"{number}.": full for number, full in enumerate(found, start=1)}
+    return ids, _cut_responses(tokenizer, ids, whole, max_length, max_prompt_length)
 
 
 def tokenize_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message]) -> tuple[int, ...]:
@@ -266,7 +275,10 @@ def _template_at_fault(tokenizer: PreTrainedTokenizerBase, what: str) -> Iterato
 
 
 def render(
-    tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Sequence[Message]], *, generate: bool = False
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Sequence[Sequence[Mapping[str, object]]],
+    *,
+    generate: bool = False,
 ) -> list[str]:
     """Conversations as the template writes them, with the beginning of an answer where `generate`.
 

@@ -95,8 +95,12 @@ class Pipeline:
             UserError: a package that the settings ask for is not installed.
         """
         for stage in stages:
-            if stage in force or (self._lookup.is_missing(stage) and self._lookup.elsewhere(stage) is None):
+            try:
                 require_packages(self.config, stage)
+            except UserError:
+                # Only now, for the artifact may have to be looked for in the remote store.
+                if stage in force or (self._lookup.is_missing(stage) and self._lookup.elsewhere(stage) is None):
+                    raise
 
     def inputs(self, stage: Stage) -> tuple[Stage, ...]:
         """The stages whose artifacts a stage reads."""

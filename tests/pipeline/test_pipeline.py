@@ -99,6 +99,15 @@ def test_a_package_of_a_late_stage_is_missed_before_the_first(
     assert not (tmp_path / "artifacts" / "ingest").exists()
 
 
+def test_no_artifact_is_looked_for_where_no_package_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have to be looked for in the remote store."""
+    for look in ("is_missing", "elsewhere"):
+        monkeypatch.setattr(f"bdpo.pipeline.run.ArtifactLookup.{look}", lambda *args: pytest.fail("looked"))
+    pipeline(tiny_run(tmp_path)).require_packages(STAGES)
+
+
 def test_a_stage_that_is_there_needs_no_package(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     overrides = ["train.report_to=[wandb]"]
