@@ -55,6 +55,26 @@ def test_ctrl_c_ends_training_and_the_same_command_goes_on(
     assert again.count(" computing, because ") == 1, "ingest and score are kept"
 
 
+def test_ctrl_c_within_code_from_a_string_has_the_same_exit_code(tmp_path: Path) -> None:
+    """As in the definition of a dataclass, while a stage imports what it needs."""
+    script = """
+import sys
+from bdpo.cli import app, main
+
+@app.command()
+def interrupted():
+    exec("raise KeyboardInterrupt")
+
+sys.argv = ["bdpo", "interrupted"]
+main()
+"""
+    (tmp_path / "interrupted.py").write_text(script)
+    command = [sys.executable, "-m", "interrupted"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 130
+    assert ended.stderr.strip().startswith("Interrupted. ")
+
+
 @pytest.mark.parametrize(
     ("options", "end"),
     [(["--only", "train"], "goes on from there."), (["--force", "train"], "but begins a forced stage anew.")],
