@@ -100,8 +100,11 @@ class Engine:
         if accelerator.device_name() == "cpu":
             build_extension(accelerator.create_op_builder("ShareMemCommBuilder"))
         unlink_orphans()
+        policy = _Policy(model)
         try:
-            self._engine, wrapped, _, _ = deepspeed.initialize(model=_Policy(model), optimizer=optimizer, config=config)
+            if zero["stage"] == 3:
+                _share_out(policy, config, model.dtype)
+            self._engine, wrapped, _, _ = deepspeed.initialize(model=policy, optimizer=optimizer, config=config)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
@@ -174,6 +177,18 @@ class Engine:
         tensor = torch.tensor(list(values), dtype=torch.float64, device=self._engine.device)
         torch.distributed.all_reduce(tensor)
         return [float(value) for value in tensor]
+
+
+def _share_out(policy: nn.Module, config: dict[str, Any], dtype: torch.dtype) -> None:
+    """Give each process its share of every parameter, one parameter after the other on the device.
+
+    `deepspeed.initialize` would first put the whole model on every device, where ZeRO 3 is for one that has no room.
+    """
+    deepspeed.init_distributed()
+    deepspeed.zero.Init(module=policy, config_dict_or_path=config, dtype=dtype)
+    device = deepspeed.get_accelerator().current_device_name()
+    for buffer in policy.buffers():
+        buffer.data = buffer.data.to(device)
 
 
 def rank_and_world() -> tuple[int, int]:

@@ -9,6 +9,7 @@ Started with RANK and WORLD_SIZE in the environment, as the DeepSpeed launcher s
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -17,6 +18,7 @@ from transformers import PreTrainedModel
 from bdpo.layout.rows import Layout, Row, collate
 from bdpo.logprobs.attention import use_packed_attention
 from bdpo.logprobs.forward import response_logps, sum_logps
+from bdpo.training import engine as engine_module
 from bdpo.training.deepspeed_config import read_deepspeed_config
 from bdpo.training.engine import Engine, barrier, rank_and_world
 from tests.paths import ROOT
@@ -104,11 +106,17 @@ def _engine_steps(folder: Path, name: str, dtype: str) -> None:
     barrier()
 
 
+def _refuse(*_: Any, **__: Any) -> None:
+    raise AssertionError("ZeRO 3 is for models that fit no device, and the whole of this one went onto it")
+
+
 def main() -> None:
     """Run the settings that the command line names."""
     torch.set_num_threads(1)
+    whole_move = torch.nn.Module.to
     for setting in sys.argv[2:]:
         name, dtype = setting.split(":")
+        engine_module._Policy.to = _refuse if name.startswith("zero3") else whole_move  # type: ignore[method-assign]
         _engine_steps(Path(sys.argv[1]), name, dtype)
 
 
