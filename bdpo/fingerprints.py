@@ -7,13 +7,14 @@ from typing import Any, Literal
 from bdpo import versions
 from bdpo.artifacts.digest import digest_file, digest_value
 from bdpo.config import Config, DriftSettings, SourceSettings
-from bdpo.config.evaluate import BenchmarkSettings, ClassifierSettings
+from bdpo.config.evaluate import BenchmarkSettings, ClassifierSettings, LmEvalSettings
 from bdpo.config.methods import METHODS, Method
 from bdpo.data.files import data_files
 from bdpo.data.hub import resolve_commit
 from bdpo.errors import UserError
 from bdpo.evaluation.ends import configured_ends
 from bdpo.evaluation.published import locate
+from bdpo.evaluation.task_files import digest_tasks
 from bdpo.models.source import ModelSource, resolve_model
 
 Stage = Literal["ingest", "score", "train", "evaluate"]
@@ -140,6 +141,10 @@ def _flatten(name: str, value: Any, into: dict[str, Any]) -> None:
         into |= {f"{name} weights": judge.weights_digest, f"{name} tokenizer": judge.tokenizer_digest}
         into[f"{name} end tokens"] = configured_ends(judge.folder)
         into |= {f"{name}.kind": value.kind, f"{name}.dtype": value.dtype, f"{name}.batch_size": value.batch_size}
+    elif isinstance(value, LmEvalSettings):
+        for field in LmEvalSettings.model_fields.keys() - {"include"}:
+            _flatten(f"{name}.{field}", getattr(value, field), into)
+        into |= {f"{name}.include.{i}": digest for i, digest in enumerate(digest_tasks(value.include))}
     elif isinstance(value, DriftSettings):
         for field in DriftSettings.model_fields.keys() - {"previous"}:
             _flatten(f"{name}.{field}", getattr(value, field), into)

@@ -93,6 +93,17 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _quantized_here_alone(self) -> "Config":
+        others = {"engine": self.evaluate.engine == "vllm", "lm_eval": self.evaluate.lm_eval is not None}
+        for field, used in others.items():
+            if self.model.quantization is not None and used:
+                raise ValueError(
+                    f"evaluate.{field} would load the base model in 16 bits, and the reference is that of "
+                    f"model.quantization {self.model.quantization}: leave evaluate.{field} out"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _every_method_can_be_trained(self) -> "Config":
         if self.ablation is not None:
             for method in self.ablation.methods:

@@ -14,11 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bdpo.artifacts.digest import digest_file, digest_value
+from bdpo.artifacts.digest import digest_value
 from bdpo.artifacts.kept import kept_json
 from bdpo.config import ModelSettings
 from bdpo.config.evaluate import LmEvalSettings
 from bdpo.errors import UserError
+from bdpo.evaluation.task_files import digest_tasks
 from bdpo.models.source import ModelSource
 from bdpo.packages import require_package
 from bdpo.progress import Progress
@@ -43,7 +44,7 @@ def harness_outcomes(
     Args:
         settings: tasks and their limits.
         source: the model's files.
-        model: its dtype.
+        model: its dtype, and whether code that comes with it may run.
         batch_size: samples together.
         cache: folder where outcomes are kept, by what they depend on.
         progress: where to show what happens.
@@ -53,14 +54,12 @@ def harness_outcomes(
     """
     require_package("evaluate.lm_eval", "lm_eval")
     identity = [source.weights_digest, source.tokenizer_digest, model.dtype, version("lm_eval")]
-    own = settings.model_dump(mode="json", exclude={"include"}) | {
-        "include": [digest_file(p) for p in settings.include]
-    }
+    own = settings.model_dump(mode="json", exclude={"include"}) | {"include": digest_tasks(settings.include)}
 
     def run() -> dict[str, Metrics]:
         progress.say(f"evaluate: lm-eval, {', '.join(settings.tasks)}, of {source.name}")
         with tempfile.TemporaryDirectory() as scratch:
-            _run(settings, source, model.dtype, batch_size, Path(scratch))
+            _run(settings, source, model, batch_size, Path(scratch))
             return {task: read_samples(task, Path(scratch)) for task in settings.tasks}
 
     outcomes: Outcomes = kept_json(cache / "lm-eval" / f"{digest_value([identity, own, 'every metric'])}.json", run)
@@ -89,9 +88,10 @@ def shown_name(task: str, num_samples: int, limit: int | None) -> str:
     return f"{task} (lm-eval{f', its first {num_samples} samples' if num_samples == limit else ''})"
 
 
-def _run(settings: LmEvalSettings, source: ModelSource, dtype: str, batch_size: int, target: Path) -> None:
+def _run(settings: LmEvalSettings, source: ModelSource, model: ModelSettings, batch_size: int, target: Path) -> None:
     command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--log_samples", "--output_path", str(target)]
-    command += ["--model_args", f"pretrained={source.folder},dtype={dtype}", "--tasks", *settings.tasks]
+    of_model = f"pretrained={source.folder},dtype={model.dtype},trust_remote_code={model.trust_remote_code}"
+    command += ["--model_args", of_model, "--tasks", *settings.tasks]
     command += ["--batch_size", str(batch_size)]
     if settings.limit is not None:
         command += ["--limit", str(settings.limit)]
@@ -114,9 +114,9 @@ def read_samples(task: str, folder: Path) -> Metrics:
         UserError: nothing was logged (a group has to be named by its tasks), or no metric is right or wrong.
     """
     files = sorted(folder.rglob(f"samples_{task}_[0-9]*.jsonl"))
-    samples: list[dict[str, Any]] = [
-        json.loads(line) for path in files for line in path.read_text(encoding="utf-8").splitlines()
-    ]
+    # Not `splitlines`: lm-eval writes the text of a sample as it is, line separators of Unicode among it.
+    lines = (line for path in files for line in path.read_text(encoding="utf-8").split("\n"))
+    samples: list[dict[str, Any]] = [json.loads(line) for line in lines if line]
     if not samples:
         raise UserError(f"evaluate.lm_eval: task {task!r} logged no samples; name the tasks of a group one by one.")
     first = samples[0].get("filter")

@@ -241,6 +241,7 @@ class Respondent:
                 ends=self._ends,
                 max_new_tokens=max_new_tokens,
                 batch_size=batch_size,
+                trust_remote_code=self._settings.trust_remote_code,
             )
         return generate_missing(
             self._model,

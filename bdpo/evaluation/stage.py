@@ -12,7 +12,7 @@ from bdpo.config import EvaluateSettings, ModelSettings
 from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import Benchmark, load_benchmark
 from bdpo.evaluation.contamination import CONTAMINATION, find_contamination
-from bdpo.evaluation.harness import harness_outcomes, shared_outcomes, shown_name
+from bdpo.evaluation.harness import Outcomes, harness_outcomes, shared_outcomes, shown_name
 from bdpo.evaluation.judging import make_judge
 from bdpo.evaluation.outcomes import Outcome, Role, figures_of, judge_replies, rows_of
 from bdpo.evaluation.preference import held_out_pairs, ranked_right
@@ -20,6 +20,7 @@ from bdpo.evaluation.published import locate
 from bdpo.evaluation.report.build import REPORT, Evidence, write_report
 from bdpo.evaluation.respond import Answers, Respondent, Task
 from bdpo.evaluation.summary import SUMMARY, adjusted, compare, markdown, summary_rows, table
+from bdpo.models.allocator import release_memory
 from bdpo.models.source import ModelSource, resolve_model
 from bdpo.progress import Progress
 from bdpo.schemas import Checks
@@ -67,12 +68,21 @@ def evaluate(
         pairs / "pairs.parquet" if scores is None else scores / "scored_pairs.parquet", settings.preference_pairs
     )
     sources: dict[Role, ModelSource] = {"base": source, "aligned": resolve_model(str(trained / "policy"))}
-    answers: dict[Role, Answers] = {
-        role: Respondent(role, own, model, cache, workdir, progress, settings.engine, source.folder).answer(
+    harness: dict[Role, Outcomes] = {}
+    if settings.lm_eval is not None:
+        # First, for it is another process, which would not find the memory of a GPU where a model was loaded here.
+        harness = {
+            role: harness_outcomes(
+                settings.lm_eval, own, model, batch_size=settings.batch_size, cache=cache, progress=progress
+            )
+            for role, own in sources.items()
+        }
+    answers: dict[Role, Answers] = {}
+    for role, own in sources.items():
+        answers[role] = Respondent(role, own, model, cache, workdir, progress, settings.engine, source.folder).answer(
             tasks, held_out if role == "aligned" or scores is None else [], batch_size=settings.batch_size
         )
-        for role, own in sources.items()
-    }
+        release_memory()  # vLLM's next engine is another process too
     judge = make_judge(settings.judge, cache / "judge")
     outcomes: dict[Role, list[Outcome]] = {
         role: judge_replies([prompt for _, prompt in entries], given.replies, judge, role, progress)
@@ -102,12 +112,6 @@ def evaluate(
             )
         )
     if settings.lm_eval is not None:
-        harness = {
-            role: harness_outcomes(
-                settings.lm_eval, own, model, batch_size=settings.batch_size, cache=cache, progress=progress
-            )
-            for role, own in sources.items()
-        }
         for task, metrics in harness["base"].items():
             of_base, of_aligned = shared_outcomes(task, metrics, harness["aligned"][task])
             name = shown_name(task, len(of_base), settings.lm_eval.limit)

@@ -21,6 +21,7 @@ def vllm_completions(
     ends: Sequence[int],
     max_new_tokens: int,
     batch_size: int,
+    trust_remote_code: bool = False,
 ) -> Iterator[dict[str, Completion]]:
     """Greedy completions, a batch at a time.
 
@@ -31,6 +32,7 @@ def vllm_completions(
         ends: tokens that end a completion.
         max_new_tokens: longest completion.
         batch_size: prompts handed over and saved together; vLLM schedules them itself, so hundreds are right.
+        trust_remote_code: run Python code that comes with the model.
 
     Raises:
         UserError: vllm is not installed.
@@ -39,7 +41,14 @@ def vllm_completions(
     with importing("evaluate.engine", "vllm"):
         from vllm import LLM, SamplingParams
     longest = max(map(len, prompts.values())) + max_new_tokens
-    engine = LLM(model=str(folder), dtype=dtype, max_model_len=longest, seed=0, generation_config="vllm")
+    engine = LLM(
+        model=str(folder),
+        dtype=dtype,
+        max_model_len=longest,
+        seed=0,
+        generation_config="vllm",
+        trust_remote_code=trust_remote_code,
+    )
     # `ends` are all that ends a completion; the tokenizer's own end would too.
     sampling = SamplingParams(temperature=0.0, max_tokens=max_new_tokens, stop_token_ids=list(ends), ignore_eos=True)
     order = sorted(prompts, key=lambda key: (-len(prompts[key]), key))

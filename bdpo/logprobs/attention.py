@@ -30,7 +30,7 @@ class Spans:
 
     def __init__(self, packing: Packing) -> None:
         self.packing = packing
-        self._masks: dict[tuple[int, int, int | None], Tensor] = {}
+        self._masks: dict[tuple[int, int, int | None, torch.device], Tensor] = {}
 
     def mask(self, queries: int, keys: int, window: int | None, like: Tensor) -> Tensor | None:
         """An addend for the last `queries` of `keys` tokens, each of which sees itself and what precedes it.
@@ -48,7 +48,9 @@ class Spans:
             window = None
         if queries == keys and window is None:
             return None
-        found = self._masks.get((queries, keys, window))
+        # Of a model that is spread over several devices all layers share them.
+        name = queries, keys, window, like.device
+        found = self._masks.get(name)
         if found is None:
             last = keys + tile_padding(queries, like)
             position = torch.arange(keys - queries, last, device=like.device)[:, None]
@@ -57,7 +59,7 @@ class Spans:
             if window is not None:
                 hidden |= key <= position - window
             found = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device).masked_fill_(hidden, -torch.inf)
-            self._masks[queries, keys, window] = found
+            self._masks[name] = found
         return found
 
 

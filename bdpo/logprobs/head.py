@@ -4,9 +4,12 @@ Letters: N tokens, D hidden size, V vocabulary.
 
 A plain linear output layer is run on all N tokens and a block of the vocabulary at a
 time; each block leaves its share of the softmax's denominator, and the gradient of all
-tokens with respect to a block's weights is one product.  Any other output layer (with
-adapters, or with weights that DeepSpeed keeps elsewhere) is run as a module on a chunk
-of the tokens at a time.
+tokens with respect to a block's weights is one product.  Any other output layer (such as
+one with adapters) is run as a module on a chunk of the tokens at a time.
+
+Where ZeRO 3 keeps the layer's weights in shares, calling the module is what gathers them,
+and all processes have to gather together: it is called once a pass, however many tokens
+each of them has.
 """
 
 from collections.abc import Callable
@@ -45,11 +48,16 @@ def token_logps(model: PreTrainedModel, hidden: Tensor, targets: Tensor) -> Tens
     head: Any = model.get_output_embeddings()
     targets = targets.to(hidden.device)
     rescale = _rescale(model)
-    if _is_plain(head, hidden):
+    # By `parameters`, for reading the attribute would gather the weight.
+    in_shares = any(hasattr(p, "ds_id") for p in head.parameters())
+    if (in_shares and type(head) is nn.Linear) or _is_plain(head, hidden):
         states, tokens = in_tiles(hidden, 0), in_tiles(targets, 0, like=hidden)
-        logps: Tensor = _LinearLogps.apply(states, head.weight, head.bias, tokens, rescale)  # type: ignore[no-untyped-call]
-        return logps[: len(targets)]
-    chunk = max(_CHUNK_LOGITS // model.config.get_text_config().vocab_size, 1)
+
+        def logps_of(states: Tensor) -> Tensor:
+            return _LinearLogps.apply(states, head.weight, head.bias, tokens, rescale)  # type: ignore[no-any-return, no-untyped-call]
+
+        return (_called_as(head, logps_of, states) if in_shares else logps_of(states))[: len(targets)]
+    chunk = len(hidden) if in_shares else max(_CHUNK_LOGITS // model.config.get_text_config().vocab_size, 1)
     parts = []
     for states, tokens in zip(torch.split(hidden, chunk), torch.split(targets, chunk), strict=True):
         if torch.is_grad_enabled():
@@ -65,9 +73,17 @@ def _is_plain(head: Any, hidden: Tensor) -> bool:
         return False
     hooks = head._forward_hooks or head._forward_pre_hooks or hasattr(head, "_hf_hook")
     weight = head.weight
-    return (
-        not hooks and not hasattr(weight, "ds_id") and weight.device == hidden.device and weight.dtype == hidden.dtype
-    )
+    return not hooks and weight.device == hidden.device and weight.dtype == hidden.dtype
+
+
+def _called_as(head: nn.Linear, forward: Callable[[Tensor], Tensor], states: Tensor) -> Tensor:
+    """What `forward` gives as the module's own, among the hooks that gather its weights before and share them after."""
+    head.forward = forward  # type: ignore[method-assign]
+    try:
+        result: Tensor = head(states)
+    finally:
+        del head.forward
+    return result
 
 
 def _chunk_logps(head: Any, rescale: Rescale | None, states: Tensor, targets: Tensor) -> Tensor:

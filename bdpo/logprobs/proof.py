@@ -20,6 +20,7 @@ from bdpo.logprobs.attention import (
     use_packed_attention,
 )
 from bdpo.logprobs.forward import longest_row, response_logps
+from bdpo.models.allocator import wants_memory
 
 _PROMPT, _RESPONSES, _NEIGHBOUR = 256, (40, 24), (9, 5)
 TRIAL_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15}
@@ -65,6 +66,8 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
         try:
             difference = _packed_difference(model, [row, neighbour], expected)
         except (IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            if wants_memory(str(error)):
+                raise  # says nothing of the model
             why = f"it refuses packed rows: {first_line(error)}"
         else:
             if difference <= TRIAL_TOLERANCE[model.dtype]:

@@ -111,7 +111,7 @@ def load_reference(source: ModelSource, settings: ModelSettings) -> PreTrainedMo
 def load_for_inference(
     source: ModelSource, *, dtype: str, attention: str = "sdpa", trust_remote_code: bool = False
 ) -> PreTrainedModel:
-    """`load_model` on the GPUs that are seen, over as many as it takes; on the CPU where there are none.
+    """`load_model` on the first GPU that is seen where it has room, else over all; on the CPU where there are none.
 
     Raises:
         UserError: as for `load_model`, or other weights are there than were looked at: what they give would be kept
@@ -123,7 +123,7 @@ def load_for_inference(
         attention=attention,
         trust_remote_code=trust_remote_code,
         quantization=source.quantization,
-        device_map="auto" if torch.cuda.is_available() else None,
+        device_map=_devices(source, dtype) if torch.cuda.is_available() else None,
     )
     if look_again(source).weights_digest != source.weights_digest:
         raise UserError(
@@ -131,3 +131,13 @@ def load_for_inference(
             "and run the same command again."
         )
     return model
+
+
+def _devices(source: ModelSource, dtype: str) -> str | dict[str, str]:
+    """Where the parts of a model go: `auto` would spread every model over all GPUs, which then work one after another.
+
+    On the first alone if its weights take less than half of what is free there, for activations want room too.
+    """
+    files = sum(file.stat().st_size for file in source.folder.glob("*.safetensors"))
+    most = files * (2 if dtype == "float32" else 1)  # the files may be bfloat16
+    return {"": "cuda:0"} if most < torch.cuda.mem_get_info(0)[0] / 2 else "auto"

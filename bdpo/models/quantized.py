@@ -37,6 +37,19 @@ def keep_layout(model: nn.Module) -> None:
 
 
 def dequantized(model: PreTrainedModel) -> PreTrainedModel:
-    """A 4-bit model as a plain one in float32, with the very weights that it multiplies by; it is changed itself."""
-    plain: PreTrainedModel = model.dequantize().float()
-    return plain
+    """A 4-bit model as a plain one in float32 on the CPU, with the very weights that it multiplies by.
+
+    The model itself is changed, a layer at a time: a GPU with room for 4 bits a weight need not have it for 32.
+    """
+    from bitsandbytes.nn import Linear4bit
+    from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, Linear4bit):
+            plain = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
+            plain.weight = nn.Parameter(dequantize_bnb_weight(layer.weight).float().cpu(), requires_grad=False)
+            plain.bias = layer.bias
+            model.set_submodule(name, plain)
+    model.hf_quantizer.remove_quantization_config(model)
+    on_cpu: PreTrainedModel = model.cpu().float()
+    return on_cpu

@@ -106,7 +106,7 @@ def launch_command(job: Path, *, processes: int, hostfile: Path | None, launcher
 def _follow(folder: Path, child: subprocess.Popen[bytes], *, earlier: int) -> Iterator[dict[str, Any]]:
     """Rows of the worker's metrics file, as they come, until the worker has ended or one of the machines is lost.
 
-    The launcher waits for all machines, and those that are left for the lost one, half an hour and more.
+    The launcher waits for all machines, and those that are left for the lost one, for hours.
     """
     metrics, log = _whole_lines(folder / METRICS_FILE, 0), _whole_lines(folder / _LOG_FILE, earlier)
     give_up = math.inf

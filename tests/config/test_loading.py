@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bdpo.config import Config, load_config
+from bdpo.config.methods import METHODS, Method
 from bdpo.errors import UserError
 from tests.paths import ROOT
 
@@ -246,6 +247,14 @@ CONFIGS = sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "configs" / "pape
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_the_projects_own_configs_load(path: Path) -> None:
     assert isinstance(load_config(path), Config)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_rival_is_one_word_in_the_projects_own_configs(path: Path, method: Method) -> None:
+    """With its own beta: they named 0.1, at which SimPO, whose rewards are by the token, learns next to nothing."""
+    smoothing = ["train.label_smoothing=0.1"] if method == "robust" else []
+    assert load_config(path, [f"train.method={method}", *smoothing]).train.beta == METHODS[method].beta
 
 
 @pytest.mark.parametrize(

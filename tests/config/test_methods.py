@@ -106,6 +106,10 @@ def test_a_quantised_model_asks_for_adapters_and_bfloat16(tmp_path: Path) -> Non
         Config.model_validate(whole | {"train": {}})
     with pytest.raises(ValidationError, match="computes in bfloat16, not in float32"):
         Config.model_validate(whole | {"model": {"quantization": "nf4", "dtype": "float32"}})
+    for field, value in (("engine", "vllm"), ("lm_eval", ["arc_easy"])):
+        elsewhere = {"evaluate": {"benchmarks": [{"path": rows}], field: value}}
+        with pytest.raises(ValidationError, match=rf"evaluate\.{field} would load the base model in 16 bits"):
+            Config.model_validate(whole | elsewhere)
 
 
 @pytest.mark.parametrize("names", ["tensorboard", ["tensorboard"], ["wandb", "tensorboard"]])

@@ -3,12 +3,14 @@
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bdpo.config import EvaluateSettings, ModelSettings
 from bdpo.config.evaluate import LmEvalSettings
 from bdpo.errors import UserError
+from bdpo.evaluation import harness
 from bdpo.evaluation.harness import harness_outcomes, read_samples, shared_outcomes, shown_name
 from bdpo.models.source import resolve_model
 from bdpo.progress import Silent
@@ -29,8 +31,8 @@ metric_list: [{{metric: acc}}]
 
 def log(folder: Path, rows: list[dict[str, object]]) -> None:
     (folder / "m").mkdir()
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (folder / "m" / "samples_t_2026-01-01.jsonl").write_text(text)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)  # as lm-eval does
+    (folder / "m" / "samples_t_2026-01-01.jsonl").write_text(text, encoding="utf-8")
 
 
 def test_the_first_metric_that_is_right_or_wrong_under_the_first_filter(tmp_path: Path) -> None:
@@ -41,6 +43,33 @@ def test_the_first_metric_that_is_right_or_wrong_under_the_first_filter(tmp_path
     ]
     log(tmp_path, rows)
     assert read_samples("t", tmp_path) == {"acc": {"0": True, "1": False}}
+
+
+def test_a_sample_may_hold_line_separators_of_unicode(tmp_path: Path) -> None:
+    log(tmp_path, [{"doc_id": 0, "doc": "a\u2028b\x85c", "filter": "none", "metrics": ["acc"], "acc": 1.0}])
+    assert read_samples("t", tmp_path) == {"acc": {"0": True}}
+
+
+def test_a_changed_task_is_run_again_and_an_unchanged_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*arguments: Any) -> None:
+        runs.append(arguments)
+        log(arguments[-1], [{"doc_id": 0, "filter": "none", "metrics": ["acc"], "acc": 1.0}])
+
+    runs: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(harness, "_run", run)
+    monkeypatch.setattr(harness, "require_package", lambda *_: None)
+    monkeypatch.setattr(harness, "version", lambda _: "0.4")
+    task, script = tmp_path / "tasks" / "t.yaml", tmp_path / "tasks" / "utils.py"
+    task.parent.mkdir()
+    task.write_text("task: t\nprocess_results: !function utils.right\n")
+    source = resolve_model(str(save_tiny(tmp_path / "model")))
+    settings = LmEvalSettings(tasks=["t"], include=[task])
+    for text, expected in (("one", 1), ("one", 1), ("two", 2)):
+        script.write_text(text)
+        harness_outcomes(settings, source, ModelSettings(), batch_size=1, cache=tmp_path, progress=Silent())
+        assert len(runs) == expected
 
 
 def test_both_models_are_held_to_one_metric(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The whole stage on two tiny models: every kind of benchmark, nothing generated twice."""
 
+import gc
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import pytest
 from bdpo.config import EvaluateSettings, ModelSettings
 from bdpo.config.evaluate import BenchmarkSettings
 from bdpo.errors import UserError
+from bdpo.evaluation import respond
 from bdpo.evaluation.formats import Prompt
 from bdpo.evaluation.judging import RULES
 from bdpo.evaluation.outcomes import judge_replies
 from bdpo.evaluation.respond import Reply
 from bdpo.evaluation.stage import evaluate, load_benchmarks
+from bdpo.models.loading import load_reference
 from bdpo.models.source import resolve_model
 from bdpo.progress import Silent
 from data_checks import GreatExpectationsChecks
@@ -99,6 +103,28 @@ def test_every_kind_of_prompt_gets_its_figure(inputs: dict[str, Any], tmp_path: 
     assert first["generated_tokens"] > 0
     assert again["generated_tokens"] == 0, "completions are kept by content"
     assert again["table"] == first["table"]
+
+
+def test_the_first_model_is_gone_before_the_second_is_loaded(
+    inputs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that refers to itself, as those do that `accelerate` spread over several devices."""
+    loaded: list[weakref.ref[Any]] = []
+
+    def load(*arguments: Any) -> Any:
+        assert all(model() is None for model in loaded)
+        model: Any = load_reference(*arguments)
+        model.cycle = [model]
+        loaded.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(respond, "load_reference", load)
+    gc.disable()
+    try:
+        run(inputs, tmp_path / "one")
+    finally:
+        gc.enable()
+    assert len(loaded) == 2
 
 
 def test_two_benchmarks_of_one_name_are_refused(inputs: dict[str, Any]) -> None:

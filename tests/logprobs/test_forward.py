@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from bdpo.errors import UserError
 from bdpo.layout.rows import Layout, Packing, Row, Span, collate, group_rows
-from bdpo.logprobs import attention, tiles
+from bdpo.logprobs import attention, proof, tiles
 from bdpo.logprobs.attention import Spans, has_packed_attention
 from bdpo.logprobs.forward import response_logps, sum_logps
 from bdpo.logprobs.proof import choose_layout
@@ -334,6 +334,15 @@ def test_a_row_that_is_longer_than_an_mpt_takes_is_refused() -> None:
         list(score_rows(model, [Row(ids(60, 0), (ids(11, 1),))], token_budget=99, layout=Layout.PLAIN))
 
 
+def test_want_of_memory_in_the_trial_says_nothing_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr(proof, "response_logps", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        choose_layout(tiny_model(), print)
+
+
 def test_masks_by_hand() -> None:
     """A response of 2 after a prompt of 2; then a row of 3 with a window of 2; a window that hides nothing."""
     packing = Spans(Packing(0, (Span(2, (0, 2)),)))
@@ -346,6 +355,9 @@ def test_masks_by_hand() -> None:
     assert (windowed == 0).int().tolist() == [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
     assert packing.mask(3, 3, 3, like) is None
     assert packing.mask(3, 3, None, like) is None
+    elsewhere = packing.mask(2, 4, None, like.to("meta"))
+    assert elsewhere is not None
+    assert elsewhere.device.type == "meta", "the layers of a spread model have masks of their own"
 
 
 def test_empty_rows_are_refused() -> None:

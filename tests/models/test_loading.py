@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bdpo.errors import UserError
-from bdpo.models.loading import load_model, load_tokenizer
+from bdpo.models.loading import _devices, load_model, load_tokenizer
+from bdpo.models.source import resolve_model
 from tests.tiny import save_tiny
 
 
@@ -37,6 +38,20 @@ def test_a_cpu_is_prepared_for_bfloat16_where_a_model_has_it(folder: Path, monke
     assert not prepared
     load_model(folder, dtype="bfloat16")
     assert prepared
+
+
+@pytest.mark.parametrize(
+    ("free", "dtype", "devices"),
+    [(5, "float32", {"": "cuda:0"}), (3, "float32", "auto"), (3, "bfloat16", {"": "cuda:0"})],
+)
+def test_a_model_is_spread_over_gpus_only_where_one_has_no_room(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, free: int, dtype: str, devices: object
+) -> None:
+    """`free`: times the size of its files, which may be bfloat16."""
+    source = resolve_model(str(folder))
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free * size, 8 * size))
+    assert _devices(source, dtype) == devices
 
 
 def test_a_truncated_file_is_refused(folder: Path) -> None:

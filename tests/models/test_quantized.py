@@ -31,7 +31,10 @@ def test_a_four_bit_model_multiplies_alike_with_and_without_gradients(tmp_path: 
     assert plain.equal(differentiable.detach())
     quantised = (plain - full(ids).logits).abs().mean()
     assert quantised > 0.02
+    whole = dequantized(model)
+    assert {(p.dtype, p.device.type) for p in whole.parameters()} == {(torch.float32, "cpu")}
+    assert not hasattr(whole.config, "quantization_config")
     with torch.no_grad():
-        same = dequantized(model).bfloat16()(ids).logits
+        same = whole.bfloat16()(ids).logits
     assert (same - plain).abs().mean() < 0.2 * quantised
     assert not any(type(module).__name__ == "Linear4bit" for module in model.modules())

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from bdpo.layout.rows import Layout, Row, collate
+from bdpo.logprobs import head
 from bdpo.logprobs.attention import use_packed_attention
 from bdpo.logprobs.forward import response_logps, sum_logps
 from bdpo.training import engine as engine_module
@@ -27,8 +28,9 @@ from tests.tiny import tiny_model
 LEARNING_RATES = (1e-3, 5e-4, 2e-3)
 WEIGHT_DECAY = 0.1
 MAX_GRAD_NORM = 0.5
-ROWS = [Row((5 + i, 6, 7 + i), ((9, 10 + i, 11), (12 + i, 13))) for i in range(4)]
-"""A step's pairs: two passes of two pairs each with one process, one pass of two pairs with two."""
+ROWS = [Row((5 + i, 6, 7 + i), ((9, 10 + i, 11) * (1 + 4 * (i % 2)), (12 + i, 13))) for i in range(4)]
+"""A step's pairs: two passes of two pairs each with one process, one pass of two pairs with two, where one process has
+34 response tokens and the other 10."""
 
 
 def loss_of(logps: torch.Tensor) -> torch.Tensor:
@@ -84,13 +86,16 @@ def plain_steps(dtype: str, *, masters_in: str = "float32") -> tuple[dict[str, t
 
 def _engine_steps(folder: Path, name: str, dtype: str) -> None:
     rank, world = rank_and_world()
-    path = ROOT / "configs" / "deepspeed" / f"{name}.json"
+    config = read_deepspeed_config(ROOT / "configs" / "deepspeed" / f"{name}.json", world=world)
+    if name.startswith("zero3"):
+        # DeepSpeed would keep weights as small as these whole everywhere.
+        config["zero_optimization"]["stage3_param_persistence_threshold"] = 0
     engine = Engine(
         model_in(dtype),
         dtype=dtype,
         weight_decay=WEIGHT_DECAY,
         max_grad_norm=MAX_GRAD_NORM,
-        deepspeed_config=read_deepspeed_config(path, world=world),
+        deepspeed_config=config,
     )
     norms = []
     for rate in LEARNING_RATES:
@@ -113,6 +118,9 @@ def _refuse(*_: Any, **__: Any) -> None:
 def main() -> None:
     """Run the settings that the command line names."""
     torch.set_num_threads(1)
+    head._CHUNK_LOGITS = (
+        4 * 259
+    )  # four tokens of the tiny model, so that each process would have its own number of chunks
     whole_move = torch.nn.Module.to
     for setting in sys.argv[2:]:
         name, dtype = setting.split(":")
