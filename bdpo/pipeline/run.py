@@ -26,13 +26,15 @@ from bdpo.progress import Progress, Silent
 from bdpo.schemas import Checks
 from bdpo.stages import StageContext, compute, compute_share
 
+_KEPT = "free memory, then run again: what was finished is kept"
 _SPARING: Mapping[Stage, str] = {
-    "ingest": "",
-    "score": "lower score.token_budget, or ",
-    "train": "lower train.token_budget, or ",
-    "evaluate": "lower evaluate.batch_size or evaluate.max_new_tokens, or ",
+    "ingest": _KEPT,
+    "score": f"lower score.token_budget, or {_KEPT}",
+    "train": "free memory, then run again, and it goes on from its last checkpoint; with a lower train.token_budget it "
+    "needs less, and begins anew",
+    "evaluate": f"lower evaluate.batch_size, or {_KEPT}",
 }
-"""What makes a stage need less memory."""
+"""What to do where a stage finds too little memory."""
 
 
 @dataclass(frozen=True)
@@ -177,8 +179,7 @@ class Pipeline:
             explained = explain_disk_error(error, self.config.artifacts)
             if explained is not None:
                 raise explained from error
-            remedy = f"{_SPARING[stage]}free memory, then run again: what was finished is kept"
-            explained = explain_memory_error(error, stage, remedy)
+            explained = explain_memory_error(error, stage, _SPARING[stage])
             shown = explained or error
             if self._lookup.named():
                 self._record.stage_failed(str(shown) if isinstance(shown, UserError) else type(shown).__name__)

@@ -155,9 +155,9 @@ def _failure(folder: Path, code: int, *, earlier: int) -> Exception:
     # Behind the process that found no memory come the errors of those that waited for it.
     if any(wants_memory(line) or _KILLED in line.lower() for line in lines):
         return UserError(
-            "Training was killed, most likely for want of memory; lower train.token_budget, set "
-            "train.gradient_checkpointing=true, train.lora, or a ZeRO stage 2 or 3 config in train.deepspeed, or free "
-            f"memory, then run again; the log is {folder / _LOG_FILE}."
+            "Training was killed, most likely for want of memory: free memory and run again, and it goes on from its "
+            "last checkpoint; or let it begin anew with a lower train.token_budget, train.gradient_checkpointing=true, "
+            f"train.lora, or a ZeRO stage 2 or 3 config in train.deepspeed; the log is {folder / _LOG_FILE}."
         )
     if code == 0 or code in _ENDED_BY or any(sign in line.lower() for sign in _SIGNAL_SIGNS for line in tail):
         return UserError(

@@ -63,7 +63,7 @@ def test_want_of_memory_is_found_behind_the_errors_of_the_others_and_not_in_earl
         log.write(f"{found_none}\n{others}")
     failure = _failure(tmp_path, 1, earlier=earlier)
     assert isinstance(failure, UserError)
-    assert "lower train.token_budget" in str(failure)
+    assert "begin anew with a lower train.token_budget" in str(failure)
 
 
 def test_arguments_that_the_launcher_does_not_know_are_the_users(tmp_path: Path) -> None:
