@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from bdpo.layout.rows import Layout, Row, collate
 from bdpo.logprobs.attention import use_packed_attention
-from bdpo.training.engine import Engine, barrier
+from bdpo.training.engine import Engine, barrier, join_processes
 from benchmarks.estimate import MARK
 from benchmarks.memory import forget_peak, peak_bytes, resident_bytes
 
@@ -27,6 +27,7 @@ def main() -> None:
     """Print the number of weights, and the peak of a step beyond what any model needs."""
     layers, hidden, intermediate, stage = map(int, sys.argv[1:])
     torch.set_num_threads(1)
+    join_processes()
     # A first, tiny model loads all that any model needs, so that the difference is the model's own.
     tiny = LlamaConfig(vocab_size=64, hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=1)
     _, first = _engine(tiny, stage)

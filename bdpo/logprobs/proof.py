@@ -4,7 +4,7 @@ Replacing a model's attention is only right if all of it can be replaced: some m
 not look their attention up, some do more in it than they declare.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -23,13 +23,27 @@ from bdpo.logprobs.forward import longest_row, response_logps
 from bdpo.models.allocator import wants_memory
 
 _PROMPT, _RESPONSES, _NEIGHBOUR = 256, (40, 24), (9, 5)
-TRIAL_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15}
+TRIAL_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.15}
 """Largest mean difference over a response, in nats a token.  With the embedded model and random tokens, rounding
 gives 4e-6 and 0.03; wrong attention or wrong positions give 0.4 and more."""
+_SHORTEST = 8
 _KNOWN_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 """Kinds of layers, in `transformers`' names, that see all tokens before them or those in a window that is declared."""
 _FOLLOWING_LENGTH = ("longrope", "dynamic")
 """Kinds of rotary embedding, in `transformers`' names, whose frequencies depend on the longest row of a pass."""
+
+
+def moved_by(difference: Tensor, num_tokens: Tensor) -> Tensor:
+    """How far rounding has moved summed log-probs, in nats a token, to be held against `TRIAL_TOLERANCE`.
+
+    As if a response had eight tokens at least: one token alone moves by up to 0.7 nats in bfloat16 with the rows
+    of a pass, and short answers by their nature have no others that it averages out with.
+
+    Args:
+        difference: of two sums.
+        num_tokens: of the response, of the same shape.
+    """
+    return difference.abs() / num_tokens.clamp(min=_SHORTEST)
 
 
 def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_length: int | None = None) -> Layout:
@@ -76,6 +90,12 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
         stop_packed_attention(model)
     difference = _difference(model, [row, neighbour], Layout.PLAIN, expected)
     if not difference <= TRIAL_TOLERANCE[model.dtype]:
+        noise = _noise(model, row)
+        if model.dtype is not torch.float32 and noise > TRIAL_TOLERANCE[model.dtype] / 3:
+            raise UserError(
+                f"The model ({model.config.model_type}) is not made for this model.dtype: its own log-probs move by "
+                f"{noise:.2g} nats a token with the number of rows in a pass; set model.dtype=float32."
+            )
         raise UserError(
             f"The model ({model.config.model_type}) turns hidden states into logits in a way that bdpo does not know: "
             f"its own forward and bdpo's log-probs differ by {difference:.2g} nats a token, where "
@@ -83,6 +103,25 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
         )
     say(f"Each response gets a row of its own, because {model.config.model_type} cannot share a prompt: {why}.")
     return Layout.PLAIN
+
+
+def agreed_layout(
+    model: PreTrainedModel, own: Layout, sum_over_processes: Callable[[Sequence[float]], list[float]]
+) -> Layout:
+    """The layout of all processes of a training, which are to make the same passes: packed where each found it right.
+
+    Two machines whose CPUs round otherwise may lie on either side of the trial's bound.
+
+    Args:
+        model: the process's own, under training.
+        own: what `choose_layout` gave here.
+        sum_over_processes: adds up numbers over the processes.
+    """
+    (others,) = sum_over_processes([float(own is Layout.PLAIN)])
+    if others and own is Layout.PACKED:
+        stop_packed_attention(model)
+        return Layout.PLAIN
+    return own
 
 
 def _require_constant_positions(model: PreTrainedModel, max_length: int | None) -> None:
@@ -134,6 +173,15 @@ def _whole_forwards(model: PreTrainedModel, row: Row) -> list[Tensor]:
             ) from error
         logps.append(logits.log_softmax(-1).gather(-1, torch.tensor(response, device=model.device)[:, None])[:, 0])
     return logps
+
+
+@torch.no_grad()
+def _noise(model: PreTrainedModel, row: Row) -> float:
+    """How far the model's own forward moves where a row has seven like it beside it: the mean, in nats a token."""
+    ids = torch.tensor([row.prompt_ids + row.responses[0]], device=model.device)
+    alone, beside = (model(input_ids=rows, use_cache=False).logits[0].float() for rows in (ids, ids.expand(8, -1)))
+    moved = (logits[:-1].log_softmax(-1).gather(-1, ids[0, 1:, None]) for logits in (alone, beside))
+    return float(torch.sub(*moved).abs().mean())
 
 
 def _random_rows(model: PreTrainedModel, max_length: int | None) -> tuple[Row, Row]:

@@ -13,8 +13,16 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _KEEP = 2**31 - 1
 _USUAL = 32 * 2**20
 """Where glibc's own adaptation of both thresholds ends."""
-_WANT = ("out of memory", "can't allocate memory", "cannot allocate memory", "memoryerror", "bad_alloc")
-"""What torch on either device, Python, DuckDB and C++ say."""
+_WANT = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "memoryerror",
+    "bad_alloc",
+    "cublas_status_alloc_failed",
+    "failed to cuda calloc",
+)
+"""What torch on either device, Python, DuckDB, C++, cuBLAS and NCCL say."""
 
 
 @contextmanager

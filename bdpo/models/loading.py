@@ -72,6 +72,9 @@ def load_model(
     """
     if dtype == "bfloat16":
         prepare_bfloat16_products()
+    # cuDNN, which PyTorch prefers on Hopper and later, builds a plan for every new pair of lengths, in tens of
+    # milliseconds, and packed rows bring new ones with every pass.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     quantized = {} if quantization is None else {"quantization_config": four_bit_config(dtype)}
     logging.disable_progress_bar()
     try:

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from deepspeed.runtime.config import DeepSpeedConfigError
 from pydantic import ValidationError
 from torch import Tensor, nn
+from torch.distributed import distributed_c10d
 from transformers import PreTrainedModel
 
 from bdpo.errors import UserError
@@ -19,6 +21,8 @@ from bdpo.logprobs.forward import require_room, response_logps, sum_logps
 from bdpo.training.extension import build_extension
 from bdpo.training.policy import copy_state
 from bdpo.training.shared_memory import unlink_orphans, unlink_own
+
+_LONGEST_WAIT = timedelta(hours=3)
 
 
 class _Policy(nn.Module):
@@ -96,11 +100,9 @@ class Engine:
             # A gradient joins its float32 sum at once, in place of the whole model's bfloat16 ones staying beside them.
             config["bf16"] = {"enabled": True, "immediate_grad_update": True}
             config["data_types"] = {"grad_accum_dtype": "fp32"}
-        accelerator = deepspeed.get_accelerator()
-        if accelerator.device_name() == "cpu":
-            build_extension(accelerator.create_op_builder("ShareMemCommBuilder"))
-        unlink_orphans()
         policy = _Policy(model)
+        # Processes load at their own pace, and DeepSpeed's further groups have its short limit.
+        barrier()
         try:
             if zero["stage"] == 3:
                 _share_out(policy, config, model.dtype)
@@ -113,8 +115,6 @@ class Engine:
             ) from error
         except DeepSpeedConfigError as error:
             raise UserError(f"train.deepspeed: DeepSpeed refuses its config: {error}") from error
-        barrier()
-        unlink_own()
         self._wrapper = wrapped
         self._optimizer = getattr(wrapped, "optimizer", wrapped)
         self._optimizer.state.clear()
@@ -184,11 +184,27 @@ def _share_out(policy: nn.Module, config: dict[str, Any], dtype: torch.dtype) ->
 
     `deepspeed.initialize` would first put the whole model on every device, where ZeRO 3 is for one that has no room.
     """
-    deepspeed.init_distributed()
     deepspeed.zero.Init(module=policy, config_dict_or_path=config, dtype=dtype)
     device = deepspeed.get_accelerator().current_device_name()
     for buffer in policy.buffers():
         buffer.data = buffer.data.to(device)
+
+
+def join_processes() -> None:
+    """Meet the other processes of the training; to be called once, before anything takes time.
+
+    Within DeepSpeed's ten minutes, which `DEEPSPEED_TIMEOUT` changes, so that a wrong address is not waited for long.
+    From then on they wait three hours for each other: one of them writes a checkpoint and reads it again, at 12 bytes
+    a weight, or merges adapters, while the others have nothing to do.
+    """
+    accelerator = deepspeed.get_accelerator()
+    if accelerator.device_name() == "cpu":
+        build_extension(accelerator.create_op_builder("ShareMemCommBuilder"))
+    unlink_orphans()
+    deepspeed.init_distributed()
+    barrier()
+    unlink_own()
+    distributed_c10d._set_pg_timeout(_LONGEST_WAIT)
 
 
 def rank_and_world() -> tuple[int, int]:

@@ -6,7 +6,7 @@ import torch
 
 from bdpo.config import ModelSettings
 from bdpo.errors import UserError
-from bdpo.logprobs.proof import choose_layout
+from bdpo.logprobs.proof import TRIAL_TOLERANCE, choose_layout, moved_by
 from bdpo.logprobs.score import score_rows
 from bdpo.models.allocator import release_memory
 from bdpo.models.loading import load_reference
@@ -14,8 +14,6 @@ from bdpo.models.source import ModelSource
 from bdpo.training.prepare import read_split
 
 _SAMPLE_PAIRS = 8
-_SAMPLE_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.15}
-"""Largest difference of a recomputed score, in nats a token: what another batch may change by rounding."""
 
 
 def check_scores(prepared: Path, source: ModelSource, model: ModelSettings, token_budget: int) -> None:
@@ -49,8 +47,9 @@ def _recompute(prepared: Path, source: ModelSource, model: ModelSettings, token_
             cached = data.ref_logps[spread[place]].tolist()
             for side, found, expected in zip(("chosen", "rejected"), logps, cached, strict=True):
                 now = float(found.astype("float64").sum())
+                moved = moved_by(torch.tensor(now - expected), torch.tensor(len(found)))
                 # Asked so that a nan is refused too.
-                if not abs(now - expected) / len(found) <= _SAMPLE_TOLERANCE[model.dtype]:
+                if not moved <= TRIAL_TOLERANCE[reference.dtype]:
                     raise UserError(
                         f"The cached log-prob of the {side} response of pair {data.pair_ids[spread[place]]} is "
                         f"{expected:.4f} and the reference model now gives {now:.4f}: the scores are not this "

@@ -10,8 +10,8 @@ import torch
 
 from bdpo.artifacts.store import note_progress, write_atomically
 from bdpo.errors import UserError
-from bdpo.layout.rows import Layout, collate
-from bdpo.logprobs.proof import choose_layout
+from bdpo.layout.rows import collate
+from bdpo.logprobs.proof import TRIAL_TOLERANCE, agreed_layout, choose_layout, moved_by
 from bdpo.losses import Hyperparameters, PairTerms, PreferenceLoss, preference_loss
 from bdpo.models.allocator import kept_memory, trim_memory
 from bdpo.models.loading import load_model
@@ -22,7 +22,7 @@ from bdpo.training.checkpoints import (
     finish_checkpoint,
     latest_checkpoint,
 )
-from bdpo.training.engine import Engine, barrier, rank_and_world
+from bdpo.training.engine import Engine, barrier, join_processes, rank_and_world
 from bdpo.training.figures import Figures, means
 from bdpo.training.policy import add_adapters, checkpoint_activations, first_not_finite, save_adapters, save_policy
 from bdpo.training.prepare import Prepared, read_split
@@ -38,15 +38,13 @@ from bdpo.training.worker_files import (
     Job,
 )
 
-_STEP0_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.15}
-"""Largest |log-ratio| a token before the first update, in nats: the bounds of the layout proof."""
-
 
 class Trainer:
     """What one process does of a job; rank 0 writes a line to `metrics.jsonl` after every step."""
 
     def __init__(self, job: Job) -> None:
-        """Load data and model, and join the other processes."""
+        """Join the other processes, and load data and model."""
+        join_processes()
         self.job = job
         self.folder = Path(job.folder)
         self.checkpoints = self.folder / CHECKPOINTS_FOLDER
@@ -67,7 +65,7 @@ class Trainer:
             trust_remote_code=job.trust_remote_code,
             quantization=job.quantization,
         )
-        self.layout: Layout = choose_layout(model, print_line, max_length=job.max_length)
+        self.layout = choose_layout(model, print_line, max_length=job.max_length)
         self.adapted = add_adapters(model, **job.lora, seed=job.seed) if job.lora is not None else None
         if job.gradient_checkpointing:
             checkpoint_activations(model)
@@ -78,6 +76,7 @@ class Trainer:
             max_grad_norm=job.max_grad_norm,
             deepspeed_config=job.deepspeed,
         )
+        self.layout = agreed_layout(model, self.layout, self.engine.sum_over_processes)
         self.metrics: list[dict[str, Any]] = []
         self.step = 0
 
@@ -184,8 +183,8 @@ class Trainer:
     def _check_start(self, data: Prepared, indices: list[int], log_ratios: torch.Tensor) -> None:
         """Before the first update the policy is the reference: every log-ratio is 0 within rounding."""
         lengths = torch.tensor([[len(side) for side in data.rows[i].responses] for i in indices])
-        worst = (log_ratios / lengths).abs().amax(dim=1)
-        tolerance = _STEP0_TOLERANCE[self.job.dtype]
+        worst = moved_by(log_ratios, lengths).amax(dim=1)
+        tolerance = TRIAL_TOLERANCE[getattr(torch, self.job.dtype)]
         if not (worst <= tolerance).all():
             place = int(worst.argmax())
             raise UserError(

@@ -17,8 +17,6 @@ from bdpo.errors import UserError
 from bdpo.lifetime import die_unread, die_with
 from bdpo.training.worker_files import ERROR_FILE, VISIBLE_GPUS, Job, own_path
 
-_LONGEST_WAIT_MIN = "180"
-
 
 def main() -> None:
     """Run the job that the command line names."""
@@ -32,9 +30,6 @@ def main() -> None:
     if job.visible_gpus is not None:
         # The launcher has put its own list there; torch and DeepSpeed look at it when they are imported.
         os.environ[VISIBLE_GPUS] = job.visible_gpus
-    # The others wait while the first writes and reads again a checkpoint, at 12 bytes a weight; DeepSpeed's own limit
-    # of ten minutes would end them meanwhile.
-    os.environ.setdefault("DEEPSPEED_TIMEOUT", _LONGEST_WAIT_MIN)
     import torch
 
     if torch.cuda.is_available():

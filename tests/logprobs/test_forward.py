@@ -17,7 +17,7 @@ from bdpo.layout.rows import Layout, Packing, Row, Span, collate, group_rows
 from bdpo.logprobs import attention, proof, tiles
 from bdpo.logprobs.attention import Spans, has_packed_attention
 from bdpo.logprobs.forward import response_logps, sum_logps
-from bdpo.logprobs.proof import choose_layout
+from bdpo.logprobs.proof import agreed_layout, choose_layout, moved_by
 from bdpo.logprobs.score import NonFinite, score_rows
 from bdpo.models.loading import load_model
 from tests.tiny import tiny_model
@@ -341,6 +341,34 @@ def test_want_of_memory_in_the_trial_says_nothing_of_the_model(monkeypatch: pyte
     monkeypatch.setattr(proof, "response_logps", full)
     with pytest.raises(torch.OutOfMemoryError):
         choose_layout(tiny_model(), print)
+
+
+def test_a_model_that_cannot_be_in_bfloat16_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pythia-160m's own log-probs move by more than a nat a token there with the rows of a pass."""
+    monkeypatch.setattr(proof, "_difference", lambda *_: 0.9)
+    assert proof._noise(tiny_model(), Row(ids(20, 0), (ids(5, 1),))) < 1e-5
+    monkeypatch.setattr(proof, "_noise", lambda *_: 0.8)
+    with pytest.raises(
+        UserError, match=r"own log-probs move by 0\.8 nats a token with .*; set model\.dtype=float32\.$"
+    ):
+        choose_layout(tiny_model().bfloat16(), print)
+    with pytest.raises(UserError, match="use a model of another family"):
+        choose_layout(tiny_model(), print)
+
+
+def test_short_responses_may_move_as_much_as_rounding_moves_one_token() -> None:
+    difference, lengths = torch.tensor([-0.7, 0.7, 8.0]), torch.tensor([1, 8, 40])
+    assert moved_by(difference, lengths).tolist() == pytest.approx([0.0875, 0.0875, 0.2])
+
+
+def test_processes_agree_on_plain_rows_where_one_found_the_packed_wrong() -> None:
+    model = tiny_model()
+    assert choose_layout(model, print) is Layout.PACKED
+    assert agreed_layout(model, Layout.PACKED, list) is Layout.PACKED
+    assert has_packed_attention(model)
+    assert agreed_layout(model, Layout.PACKED, lambda own: [own[0] + 1.0]) is Layout.PLAIN
+    assert not has_packed_attention(model)
+    assert agreed_layout(model, Layout.PLAIN, list) is Layout.PLAIN
 
 
 def test_masks_by_hand() -> None:

@@ -1,8 +1,8 @@
 """A few steps of `Engine` in each setting asked for, one process of it; what came out goes into a folder.
 
-    python -m tests.training.engine_trial FOLDER CONFIG:DTYPE...
+    python -m tests.training.engine_trial FOLDER CONFIG:DTYPE[:VARIANT]...
 
-CONFIG is a file of `configs/deepspeed`, such as `zero2`.
+CONFIG is a file of `configs/deepspeed`, such as `zero2`; of the VARIANTs see `model_in`.
 Started with RANK and WORLD_SIZE in the environment, as the DeepSpeed launcher starts a worker.
 """
 
@@ -21,7 +21,8 @@ from bdpo.logprobs.attention import use_packed_attention
 from bdpo.logprobs.forward import response_logps, sum_logps
 from bdpo.training import engine as engine_module
 from bdpo.training.deepspeed_config import read_deepspeed_config
-from bdpo.training.engine import Engine, barrier, rank_and_world
+from bdpo.training.engine import Engine, barrier, join_processes, rank_and_world
+from bdpo.training.policy import add_adapters, checkpoint_activations
 from tests.paths import ROOT
 from tests.tiny import tiny_model
 
@@ -39,10 +40,18 @@ def loss_of(logps: torch.Tensor) -> torch.Tensor:
     return -torch.nn.functional.logsigmoid(0.1 * (chosen - rejected)).sum() / len(ROWS)
 
 
-def model_in(dtype: str) -> PreTrainedModel:
-    """The tiny model, its weights rounded to bfloat16 so that every dtype starts at the same numbers."""
-    model = tiny_model().bfloat16().to(getattr(torch, dtype))
+def model_in(dtype: str, variant: str = "") -> PreTrainedModel:
+    """The tiny model, its weights rounded to bfloat16 so that every dtype starts at the same numbers.
+
+    `tied` has one weight for both embeddings, `checkpointed` computes its layers twice, and `adapted` does so too and
+    trains adapters alone.
+    """
+    model = tiny_model(tie_word_embeddings=variant == "tied").bfloat16().to(getattr(torch, dtype))
     use_packed_attention(model)
+    if variant == "adapted":
+        add_adapters(model, rank=4, alpha=8, target_modules=["all-linear"], seed=0)
+    if variant in ("checkpointed", "adapted"):
+        checkpoint_activations(model)
     return model
 
 
@@ -51,11 +60,14 @@ def halves() -> list[list[Row]]:
     return [ROWS[0::2], ROWS[1::2]]
 
 
-def plain_steps(dtype: str, *, masters_in: str = "float32") -> tuple[dict[str, torch.Tensor], list[float]]:
-    """The same steps with torch alone and master weights: weights and gradient norms."""
-    model = model_in(dtype)
+def plain_steps(
+    dtype: str, variant: str = "", *, masters_in: str = "float32"
+) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """The same steps with torch alone and master weights: trained weights and gradient norms."""
+    model = model_in(dtype, variant)
     kept = getattr(torch, masters_in)
-    masters = {name: p.detach().clone().to(kept).requires_grad_() for name, p in model.named_parameters()}
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    masters = {name: p.detach().clone().to(kept).requires_grad_() for name, p in trained.items()}
     groups = [
         {"params": [p for p in masters.values() if p.ndim >= 2], "weight_decay": WEIGHT_DECAY},
         {"params": [p for p in masters.values() if p.ndim < 2], "weight_decay": 0.0},
@@ -69,7 +81,7 @@ def plain_steps(dtype: str, *, masters_in: str = "float32") -> tuple[dict[str, t
             model.zero_grad()
             batch = collate(rows, Layout.PACKED)
             torch.autograd.backward(loss_of(sum_logps(response_logps(model, batch), batch.response_lengths)))
-            for name, p in model.named_parameters():
+            for name, p in trained.items():
                 total, part = masters[name].grad, p.grad
                 assert total is not None
                 assert part is not None
@@ -79,19 +91,19 @@ def plain_steps(dtype: str, *, masters_in: str = "float32") -> tuple[dict[str, t
             group["lr"] = rate
         optimizer.step()
         with torch.no_grad():
-            for name, p in model.named_parameters():
+            for name, p in trained.items():
                 p.copy_(masters[name])
-    return {name: p.detach().clone() for name, p in model.named_parameters()}, norms
+    return {name: p.detach().clone() for name, p in trained.items()}, norms
 
 
-def _engine_steps(folder: Path, name: str, dtype: str) -> None:
+def _engine_steps(folder: Path, name: str, dtype: str, variant: str) -> None:
     rank, world = rank_and_world()
     config = read_deepspeed_config(ROOT / "configs" / "deepspeed" / f"{name}.json", world=world)
     if name.startswith("zero3"):
         # DeepSpeed would keep weights as small as these whole everywhere.
         config["zero_optimization"]["stage3_param_persistence_threshold"] = 0
     engine = Engine(
-        model_in(dtype),
+        model_in(dtype, variant),
         dtype=dtype,
         weight_decay=WEIGHT_DECAY,
         max_grad_norm=MAX_GRAD_NORM,
@@ -106,8 +118,10 @@ def _engine_steps(folder: Path, name: str, dtype: str) -> None:
         norms.append(engine.step(rate))
     state = engine.gather_state()
     if rank == 0:
-        save_file({name: value.contiguous() for name, value in state.items()}, folder / f"{name}-{dtype}.safetensors")
-        (folder / f"{name}-{dtype}.json").write_text(json.dumps(norms))
+        made = f"{name}-{dtype}{variant}"
+        # The two names of a tied weight are one tensor, which safetensors does not take.
+        save_file({name: value.clone() for name, value in state.items()}, folder / f"{made}.safetensors")
+        (folder / f"{made}.json").write_text(json.dumps(norms))
     barrier()
 
 
@@ -118,14 +132,15 @@ def _refuse(*_: Any, **__: Any) -> None:
 def main() -> None:
     """Run the settings that the command line names."""
     torch.set_num_threads(1)
+    join_processes()
     head._CHUNK_LOGITS = (
         4 * 259
     )  # four tokens of the tiny model, so that each process would have its own number of chunks
     whole_move = torch.nn.Module.to
     for setting in sys.argv[2:]:
-        name, dtype = setting.split(":")
+        name, dtype, variant = (*setting.split(":"), "")[:3]
         engine_module._Policy.to = _refuse if name.startswith("zero3") else whole_move  # type: ignore[method-assign]
-        _engine_steps(Path(sys.argv[1]), name, dtype)
+        _engine_steps(Path(sys.argv[1]), name, dtype, variant)
 
 
 if __name__ == "__main__":

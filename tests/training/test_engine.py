@@ -16,6 +16,8 @@ from tests.training.engine_trial import LEARNING_RATES, MAX_GRAD_NORM, plain_ste
 
 CONFIGS = ("zero0", "zero1", "zero2", "zero3", "zero2-offload", "zero3-offload")
 DTYPES = ("float32", "bfloat16")
+VARIANTS = ("tied", "checkpointed", "adapted")
+"""Of the model at ZeRO 3, which gathers each weight where it is used."""
 
 
 def run_trial(folder: Path, world: int) -> Path:
@@ -24,6 +26,7 @@ def run_trial(folder: Path, world: int) -> Path:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     settings = [f"{config}:{dtype}" for config in CONFIGS for dtype in DTYPES]
+    settings += [f"zero3:float32:{variant}" for variant in VARIANTS]
     command = [sys.executable, "-m", "tests.training.engine_trial", str(folder), *settings]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     shared = os.environ | {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PATH": path}
@@ -55,7 +58,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_trial(tmp_path_factory.mktemp("two"), 2)
 
 
-def check(folder: Path, config: str, dtype: str) -> None:
+def check(folder: Path, config: str, dtype: str, variant: str = "") -> None:
     """Norms before clipping within float rounding; weights too, where Adam does not blow rounding up.
 
     Adam divides a gradient by its own size, so where that size is rounding alone (a few of 31,000 weights
@@ -63,11 +66,12 @@ def check(folder: Path, config: str, dtype: str) -> None:
     anything up to the rate.
     In bfloat16 not one weight differs: float32 master weights and gradient sums, rounded once.
     """
-    expected, norms = plain_steps(dtype)
-    assert max(norms) > MAX_GRAD_NORM, "nothing was clipped"
-    found = load_file(folder / f"{config}-{dtype}.safetensors")
-    assert json.loads((folder / f"{config}-{dtype}.json").read_text()) == pytest.approx(norms, rel=5e-6)
-    assert found.keys() == expected.keys()
+    expected, norms = plain_steps(dtype, variant)
+    assert max(norms) > MAX_GRAD_NORM or variant == "adapted", "nothing was clipped"
+    found = load_file(folder / f"{config}-{dtype}{variant}.safetensors")
+    assert json.loads((folder / f"{config}-{dtype}{variant}.json").read_text()) == pytest.approx(norms, rel=5e-6)
+    tied = {"lm_head.weight"} if variant == "tied" else set()
+    assert found.keys() - tied == expected.keys()
     assert all(found[name].dtype == weights.dtype for name, weights in expected.items())
     difference = torch.cat([(found[name].float() - expected[name].float()).abs().flatten() for name in expected])
     if dtype == "bfloat16":
@@ -81,6 +85,17 @@ def check(folder: Path, config: str, dtype: str) -> None:
 @pytest.mark.parametrize("config", CONFIGS)
 def test_one_process_makes_the_steps_of_plain_torch(one_process: Path, config: str, dtype: str) -> None:
     check(one_process, config, dtype)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_one_process_at_zero_3_whatever_the_model(one_process: Path, variant: str) -> None:
+    check(one_process, "zero3", "float32", variant)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_two_processes_at_zero_3_whatever_the_model(two_processes: Path, variant: str) -> None:
+    check(two_processes, "zero3", "float32", variant)
 
 
 @pytest.mark.slow

@@ -15,11 +15,9 @@ class StoppedError(Exception):
     """Where the training would begin."""
 
 
-def test_a_worker_has_its_gpu_and_patience_before_the_model_is_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_has_its_gpu_before_the_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def begin(job: object) -> None:
-        seen.append(os.environ["DEEPSPEED_TIMEOUT"])
+        seen.append("the model")
         raise StoppedError
 
     seen: list[object] = []
@@ -35,8 +33,6 @@ def test_a_worker_has_its_gpu_and_patience_before_the_model_is_loaded(
     monkeypatch.setattr(torch.cuda, "set_device", seen.append)
     for name, value in (("PATH", os.environ["PATH"]), ("RANK", "3"), ("LOCAL_RANK", "3"), ("WORLD_SIZE", "4")):
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("DEEPSPEED_TIMEOUT", "")
-    monkeypatch.delenv("DEEPSPEED_TIMEOUT")
     with pytest.raises(StoppedError):
         worker.main()
-    assert seen == [3, "180"]
+    assert seen == [3, "the model"]
