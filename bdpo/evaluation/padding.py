@@ -4,36 +4,58 @@ Most do, by the attention mask.  A recurrent one may read the padding as if it w
 beside a longer prompt than alone.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
 from bdpo.evaluation.generation import alone
+from bdpo.logprobs.proof import TRIAL_TOLERANCE
 
 _LENGTHS = 7, 40
 _STEPS = 3
 """The first reads the prompt, the others what is kept of it."""
+_TIMES_ROUNDING = 3.0
 
 
-def padding_difference(model: PreTrainedModel) -> float:
+class PaddingTrial(NamedTuple):
+    """How far the log-probs of all next tokens lie apart between a prompt alone and in one pass with another.
+
+    Means, in nats, each of the worst of three steps; nan where one is.
+    """
+
+    padded: float
+    """Of the short prompt, which is padded there."""
+    unpadded: float
+    """Of the long one, which is not: what rounding alone does, in bfloat16 as much as some trials allow."""
+
+    def is_rounding(self, dtype: torch.dtype) -> bool:
+        """Whether padding moves no more than rounding does."""
+        return self.padded <= max(TRIAL_TOLERANCE[dtype], _TIMES_ROUNDING * self.unpadded)
+
+
+def try_padding(model: PreTrainedModel) -> PaddingTrial:
     """How far a longer neighbour moves what comes after a prompt.
 
     Args:
         model: in eval mode.
-
-    Returns:
-        Mean difference of the log-probs of all next tokens, in nats, of the worst of three steps; nan where one is.
     """
     generator = torch.Generator().manual_seed(0)
     short, long = (torch.randint(_vocabulary(model), (length,), generator=generator) for length in _LENGTHS)
     padded = torch.cat([short.new_zeros(len(long) - len(short)), short])
     mask = torch.ones(2, len(long), dtype=torch.int64)
     mask[0, : len(long) - len(short)] = 0
-    unpadded = _next_logps(model, short[None], torch.ones(1, len(short), dtype=torch.int64))
     beside = _next_logps(model, torch.stack([padded, long]), mask)
+    apart = [_next_logps(model, ids[None], torch.ones(1, len(ids), dtype=torch.int64)) for ids in (short, long)]
+    return PaddingTrial(*(_worst(own, [step[row] for step in beside]) for row, own in enumerate(apart)))
+
+
+def _worst(apart: Sequence[torch.Tensor], beside: Sequence[torch.Tensor]) -> float:
     differences: list[torch.Tensor] = []
-    for mine, others in zip(unpadded, beside, strict=True):
-        differences.append((mine[0] - others[0]).abs().mean())
-        if mine[0].argmax() != others[0].argmax():
+    for (mine,), others in zip(apart, beside, strict=True):
+        differences.append((mine - others).abs().mean())
+        if mine.argmax() != others.argmax():
             break  # the steps after it go on from another token
     return torch.stack(differences).max().item()  # a nan is the worst
 

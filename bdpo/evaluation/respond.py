@@ -14,11 +14,11 @@ from bdpo.config import ModelSettings
 from bdpo.evaluation.choices import likeliest, option_logps
 from bdpo.evaluation.formats import Prompt
 from bdpo.evaluation.generation import Completion, CompletionStore, Decoding, completion_key, end_ids, generate_missing
-from bdpo.evaluation.padding import padding_difference
+from bdpo.evaluation.padding import try_padding
 from bdpo.evaluation.preference import score_held_out
 from bdpo.layout.chat import Untokenizable, tokenize_prompt
 from bdpo.layout.rows import Layout
-from bdpo.logprobs.proof import TRIAL_TOLERANCE, choose_layout
+from bdpo.logprobs.proof import choose_layout
 from bdpo.models.loading import load_reference, load_tokenizer
 from bdpo.models.source import ModelSource
 from bdpo.progress import Progress
@@ -120,12 +120,12 @@ class Respondent:
 
     @cached_property
     def _takes_padding(self) -> bool:
-        moved = padding_difference(self._model)
-        if moved <= TRIAL_TOLERANCE[self._model.dtype]:
+        trial = try_padding(self._model)
+        if trial.is_rounding(self._model.dtype):
             return True
         self._progress.say(
             f"evaluate: only prompts of one length are completed together, because {self._model.config.model_type} "
-            f"reads padding as text: log-probs moved by {moved:.2g} nats in the trial"
+            f"reads padding as text: log-probs moved by {trial.padded:.2g} nats in the trial"
         )
         return False
 

@@ -348,9 +348,7 @@ def test_a_model_that_cannot_be_in_bfloat16_is_told_so(monkeypatch: pytest.Monke
     monkeypatch.setattr(proof, "_difference", lambda *_: 0.9)
     assert proof._noise(tiny_model(), Row(ids(20, 0), (ids(5, 1),))) < 1e-5
     monkeypatch.setattr(proof, "_noise", lambda *_: 0.8)
-    with pytest.raises(
-        UserError, match=r"move by 0\.8 nats a token with .*; set model\.dtype=float32\.$"
-    ):
+    with pytest.raises(UserError, match=r"move by 0\.8 nats a token with .*; set model\.dtype=float32\.$"):
         choose_layout(tiny_model().bfloat16(), print)
     with pytest.raises(UserError, match="use a model of another family"):
         choose_layout(tiny_model(), print)
