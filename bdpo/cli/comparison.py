@@ -59,7 +59,8 @@ def ablate(
     console.print(trials)
     _print_table(console, result.table, "methods on the same prompts")
     console.print(
-        f"In per cent, over prompts, with {100 * settings.evaluate.confidence:g}% intervals. Under each its difference "
+        f"In per cent, over prompts, with {100 * settings.evaluate.confidence:g}% intervals: Wilson's for a rate, "
+        "Newcombe's for a difference, both rather too wide where there are several seeds. Under each its difference "
         f"in points from {result.trials[0].method}; p by exchanging the two methods prompt by prompt, corrected by "
         "Holm for all of them. The seeds are those of these trainings: the intervals say nothing of others.",
         soft_wrap=True,
