@@ -102,6 +102,9 @@ p value, corrected for the number of figures, is below {{ "%g" | format(1 - conf
 
 <h2>General ability and held-out preferences</h2>
 {% if ability %}{{ figures(ability) }}{% else %}<p>Not measured in this run.</p>{% endif %}
+{% if held_out %}<p class="soft">Held-out preference accuracy: how often the chosen response of a validation pair has
+the higher summed log-prob. Of the pairs of one prompt, which are not independent, the first by <code>pair_id</code>
+stands for all, so n counts prompts.</p>{% endif %}
 
 <h2>Prompts whose verdict changed</h2>
 {% if changes %}

@@ -126,6 +126,7 @@ def test_it_says_everything_a_sceptic_asks_for(report: Path) -> None:
     assert "The rules agree with people on 94%" in text
     assert "1 prompt is longer than model.max_prompt_length and was asked without the beginning" in text
     assert "Attacks are" not in text, "no attack was tried"
+    assert "n counts prompts" not in text, "no pairs were ranked"
     assert "duplicate2" in text
     assert "1 of the prompts stand in the training data, word for word" in text
     assert "6 pairs were trained on. Pairs accepted: 6 for training, 2 for validation" in text
@@ -184,6 +185,7 @@ def test_held_out_pairs_that_chose_the_policy_are_named(tmp_path: Path, chosen: 
     write_report(found, workdir=tmp_path / "work", **small_artifacts(tmp_path / "artifacts", **reads))
     text = (tmp_path / "work" / "report.html").read_text()
     assert ("the held-out preference accuracy is of the same pairs" in text) == chosen
+    assert "stands for all, so n counts prompts" in text
 
 
 def test_under_a_judge_of_harm_a_refusal_is_said_to_be_the_lack_of_it(tmp_path: Path) -> None:
