@@ -155,6 +155,8 @@ def compare(
 ) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
     """The methods' rates over prompts and seeds; every method is held against the first.
 
+    A figure is taken over the prompts that have a verdict from every run; the others are its `unscored`.
+
     Args:
         root: the folder of artifacts.
         runs: method to the names of its runs, a run a seed.
@@ -178,15 +180,16 @@ def compare(
             name: np.array([[float(run[benchmark, metric][i] or 0) for i in ids] for run in own]).T[known]
             for name, own in outcomes.items()
         }
-        if known.any():
-            for name, own in values.items():
-                found = seeded_rate(own, confidence)
-                record = {"benchmark": benchmark, "metric": metric, "model": name, **found._asdict()}
+        for name, own in values.items():
+            record: dict[str, Any] = {"benchmark": benchmark, "metric": metric, "model": name, "value": None, "n": 0}
+            record["unscored"] = int((~known).sum())
+            if known.any():
+                record |= seeded_rate(own, confidence)._asdict()
                 if name in others:
                     difference = seeded_difference(values[first], own, confidence)
                     record |= {"difference": difference.value, "difference_low": difference.low}
                     record |= {"difference_high": difference.high, "p_value": difference.p_value}
-                records.append(record)
+            records.append(record)
         table.append(row)
     tested = [record for record in records if "p_value" in record]
     for record, p in zip(tested, holm([record["p_value"] for record in tested]), strict=True):
@@ -201,9 +204,12 @@ def compare(
 
 def _shown(record: dict[str, Any]) -> str:
     """A rate with its interval, n and spread over seeds; the difference and its corrected p."""
+    unscored = f", {record['unscored']} without a verdict from every run" if record["unscored"] else ""
+    if record["value"] is None:
+        return f"no value\n(n = 0{unscored})"
     text = f"{100 * record['value']:.1f} [{100 * record['low']:.1f}, {100 * record['high']:.1f}]"
     seeds = f", {record['seeds']} seeds {100 * record['lowest']:.1f} to {100 * record['highest']:.1f}"
-    text += f"\n(n = {record['n']}{seeds if record['seeds'] > 1 else ''})"
+    text += f"\n(n = {record['n']}{unscored}{seeds if record['seeds'] > 1 else ''})"
     if "p_adjusted" in record:
         low, high = 100 * record["difference_low"], 100 * record["difference_high"]
         text += f"\n{100 * record['difference']:+.1f} [{low:+.1f}, {high:+.1f}]\np = {record['p_adjusted']:.2g}"

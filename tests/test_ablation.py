@@ -66,6 +66,25 @@ def test_methods_over_seeds_by_hand(tmp_path: Path) -> None:
     ]
 
 
+def test_prompts_without_a_verdict_from_every_run_are_counted(tmp_path: Path) -> None:
+    """Of 6 prompts `d0` has no verdict on one and `b0` none on another; `d` and `b` share none of their two."""
+    evaluated(tmp_path, "d0", [True, None, False, False, False, False])
+    evaluated(tmp_path, "d1", [True] * 6)
+    evaluated(tmp_path, "b0", [None, True, True, True, True, True])
+    evaluated(tmp_path, "b1", [True] * 6)
+    ((row,), records, *_) = compare(tmp_path, {"dpo": ["d0", "d1"], "bdpo": ["b0", "b1"]}, 0.95)
+    assert row["base"].endswith("\n(n = 4, 2 without a verdict from every run)")
+    assert "\n(n = 4, 2 without a verdict from every run, 2 seeds 0.0 to 100.0)" in row["dpo"]
+    assert [(r["value"], r["n"], r["unscored"]) for r in records] == [(0.0, 4, 2), (0.5, 4, 2), (1.0, 4, 2)]
+    evaluated(tmp_path, "d", [None, True])
+    evaluated(tmp_path, "b", [True, None])
+    ((row,), records, *_) = compare(tmp_path, {"dpo": ["d"], "bdpo": ["b"]}, 0.95)
+    assert {row[name] for name in ("base", "dpo", "bdpo")} == {"no value\n(n = 0, 2 without a verdict from every run)"}
+    assert [(r["model"], r["value"], r["n"], r["unscored"]) for r in records] == [
+        (name, None, 0, 2) for name in ("base", "dpo", "bdpo")
+    ]
+
+
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
