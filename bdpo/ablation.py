@@ -16,7 +16,7 @@ from bdpo.config import Config
 from bdpo.config.methods import Method
 from bdpo.config.train import ValidationMetric
 from bdpo.errors import UserError
-from bdpo.evaluation.comparison import Outcomes, load_run
+from bdpo.evaluation.comparison import Comparison, Outcomes, load_run, not_compared
 from bdpo.evaluation.seeds import judged_by_all, seeded_difference, seeded_rate
 from bdpo.evaluation.statistics import holm
 from bdpo.evaluation.summary import WORDS
@@ -44,6 +44,8 @@ class Ablation(NamedTuple):
     """For people: a row a figure, a column a method, in per cent."""
     records: list[dict[str, Any]]
     """The same in full precision, a row a figure and method."""
+    not_compared: list[str]
+    """Figures that are in the runs' own reports alone, as people call them."""
     trainings: int
     sequences: int
     """That the trainings share."""
@@ -82,9 +84,9 @@ def ablate(config: Config, *, checks: Checks, progress: Progress) -> Ablation:
         for trial in trials
         if trial.chosen
     }
-    table, records = compare(config.artifacts, runs, config.evaluate.confidence)
+    comparison = compare(config.artifacts, runs, config.evaluate.confidence)
     first, *later = runner.scored
-    return Ablation(trials, table, records, len(runner.trained), runner.sequences, first, sum(later))
+    return Ablation(trials, *comparison, len(runner.trained), runner.sequences, first, sum(later))
 
 
 class _Runner:
@@ -150,9 +152,7 @@ def validation_of(trained: Path, step: int, metric: ValidationMetric) -> float:
     return float(values[0])
 
 
-def compare(
-    root: Path, runs: dict[Method, list[str]], confidence: float
-) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
+def compare(root: Path, runs: dict[Method, list[str]], confidence: float) -> Comparison:
     """The methods' rates over prompts and seeds; every method is held against the first.
 
     A figure is taken over the prompts that have a verdict from every run; the others are its `unscored`.
@@ -163,7 +163,8 @@ def compare(
         confidence: level of the intervals.
 
     Returns:
-        A table for people and the records behind it; p values are corrected by Holm over all of them.
+        A table for people, a column a method, and the records behind it; p values are corrected by Holm over all of
+        them.
     """
     loaded = {method: [load_run(root, name) for name in names] for method, names in runs.items()}
     first, *others = loaded
@@ -199,7 +200,8 @@ def compare(
             if (record["benchmark"], WORDS[record["metric"]]) == (row["benchmark"], row["figure (%)"]):
                 row[record["model"]] = _shown(record)
     names = list(dict.fromkeys(name for record in records for name in record))
-    return table, [{name: record.get(name) for name in names} for record in records]
+    in_full = [{name: record.get(name) for name in names} for record in records]
+    return Comparison(table, in_full, not_compared([run for own in loaded.values() for run in own], base))
 
 
 def _shown(record: dict[str, Any]) -> str:

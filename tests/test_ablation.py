@@ -47,11 +47,12 @@ def test_a_learning_rate_is_judged_by_the_weights_that_its_policy_has(tmp_path: 
 
 def test_methods_over_seeds_by_hand(tmp_path: Path) -> None:
     """`dpo` refuses 2 and 4 of 10 prompts, `bdpo` 8 and 8: 30 and 80 per cent; the base model none."""
-    evaluated(tmp_path, "d0", [True] * 2 + [False] * 8)
+    evaluated(tmp_path, "d0", [True] * 2 + [False] * 8, elsewhere={"validation pairs": "preference_accuracy"})
     evaluated(tmp_path, "d1", [True] * 4 + [False] * 6)
     evaluated(tmp_path, "b0", [True] * 8 + [False] * 2)
     evaluated(tmp_path, "b1", [True] * 8 + [False] * 2)
-    table, records = compare(tmp_path, {"dpo": ["d0", "d1"], "bdpo": ["b0", "b1"]}, 0.95)
+    table, records, not_compared = compare(tmp_path, {"dpo": ["d0", "d1"], "bdpo": ["b0", "b1"]}, 0.95)
+    assert not_compared == ["validation pairs"]
     (row,) = table
     assert list(row) == ["benchmark", "figure (%)", "base", "dpo", "bdpo"]
     assert row["base"] == "0.0 [0.0, 27.8]\n(n = 10)"
@@ -146,6 +147,7 @@ def test_the_whole_on_a_tiny_model_scores_once(tmp_path: Path) -> None:
     assert found.sequences_scored == found.sequences > 0
     assert found.rescored == 0
     assert {name for row in found.table for name in row} == {"benchmark", "figure (%)", "base", "dpo", "bdpo"}
+    assert found.not_compared == ["validation pairs"]
     evaluations = sorted((tmp_path / "artifacts" / "evaluate").glob("*/judgements.parquet"))
     assert len(evaluations) == 4
     base = [[r["key"] for r in pq.read_table(p).to_pylist() if r["model"] == "base"] for p in evaluations]
