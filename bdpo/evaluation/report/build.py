@@ -140,6 +140,8 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
         held_out=held_out,
         chosen_by_held_out=held_out and "train.early_stopping.metric" in training.reads,
         notes=training.summary.get("notes", []),
+        prompts=len(evidence.entries),
+        dialogues=sum(len(prompt.messages) > 1 for _, prompt in evidence.entries),
         benchmarks=_benchmark_rows(evidence),
         seen=sum(row["same"] for row in evidence.contamination),
         run_words=RUN_WORDS,

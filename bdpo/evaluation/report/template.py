@@ -180,7 +180,10 @@ not made with. Their errors are in no interval.</li>{% endif %}
 good for the aligned model.</li>
 {% endif %}
 <li>One training run with one seed. Intervals are over prompts and say nothing of other seeds.</li>
-<li>Each prompt is one turn long; those of the published benchmarks are in English.</li>
+<li>{% if dialogues %}{{ dialogues }} of {{ prompts }} prompts
+ {{ "is a dialogue" if dialogues == 1 else "are dialogues" }}
+ of several turns{% if dialogues < prompts %}, each of the others is one turn long{% endif %}
+{% else %}Each prompt is one turn long{% endif %}; those of the published benchmarks are in English.</li>
 </ul>
 
 <h2>For the appendix</h2>

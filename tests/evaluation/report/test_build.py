@@ -188,6 +188,24 @@ def test_held_out_pairs_that_chose_the_policy_are_named(tmp_path: Path, chosen: 
     assert "stands for all, so n counts prompts" in text
 
 
+def test_dialogues_of_several_turns_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    folders = small_artifacts(tmp_path / "artifacts")
+    found = evidence(tmp_path)
+
+    def said() -> str:
+        write_report(found, workdir=tmp_path / "work", **folders)
+        return " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
+
+    assert "Each prompt is one turn long; those of the published" in said()
+    several = {"text": "Hi.\n\nAssistant: Hello.\n\nHuman: Well?", "transcript": True}
+    (benchmark, first), *others = found.entries
+    found = found._replace(entries=[(benchmark, first._replace(**several)), *others])
+    assert "1 of 11 prompts is a dialogue of several turns, each of the others is one turn long; those of" in said()
+    found = found._replace(entries=[(benchmark, prompt._replace(**several)) for _, prompt in found.entries])
+    assert "11 of 11 prompts are dialogues of several turns; those of the published" in said()
+
+
 def test_under_a_judge_of_harm_a_refusal_is_said_to_be_the_lack_of_it(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     found = evidence(tmp_path)._replace(judge=RULES._replace(name="guard", of_harm=True))
