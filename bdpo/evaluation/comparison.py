@@ -119,8 +119,8 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
             test = tests.get((figure, name))
             if test is not None:
                 p = corrected[figure, name]
-                record |= {"difference": test.value, "difference_low": test.low, "difference_high": test.high}
-                record |= {"p_value": test.p_value, "p_adjusted": p}
+                record |= {"difference": test.value, "difference_n": test.n, "difference_low": test.low}
+                record |= {"difference_high": test.high, "p_value": test.p_value, "p_adjusted": p}
                 if test.value is not None and p is not None:
                     row[name] += f"\n{points(test)}{other_n(test, rates[first.name], found)}\n{shown_p(p)}"
             records.append(record)

@@ -107,7 +107,9 @@ def test_a_difference_of_fewer_prompts_than_the_rates_says_of_how_many(tmp_path:
     """`a` has no verdict on its first prompt and `b` none on its last, so of 4 they share 2."""
     evaluated(tmp_path, "a", [None, True, False, False])
     evaluated(tmp_path, "b", [True, True, True, None])
-    (row,) = compare_runs(tmp_path, ["a", "b"], 0.95).table
+    found = compare_runs(tmp_path, ["a", "b"], 0.95)
+    assert [(r["n"], r["difference_n"]) for r in found.records] == [(4, None), (3, None), (3, 2)]
+    (row,) = found.table
     assert "(n = 3, 1 unscored)\n+50.0 [" in row["b"]
     assert row["b"].endswith("] (n = 2)\np = 1")
 
