@@ -21,21 +21,29 @@ _PIECE_PAIRS = 64
 
 
 class HeldOut(NamedTuple):
-    """Pairs of the validation split, by pair_id."""
+    """Pairs of the validation split, one a prompt."""
 
     pairs: list[dict[str, Any]]
     limited_from: int | None
-    """How many there are, where a limit left some out."""
+    """How many prompts there are, where a limit left some out."""
 
 
 def held_out_pairs(path: Path, limit: int | None) -> HeldOut:
-    """The pairs whose ranking is compared.
+    """The pairs whose ranking is compared: of each prompt the first by pair_id, which is a digest.
+
+    Pairs of one prompt are not independent, and intervals and tests take them to be.  As for the splits, prompts that
+    differ in nothing but the white space around their messages are one.
 
     Args:
         path: `scored_pairs.parquet`, which has the reference model's log-probs too, or `pairs.parquet`.
         limit: at most this many, spread evenly.
     """
-    rows: list[dict[str, Any]] = pq.read_table(path).filter(pc.field("split") == "validation").to_pylist()
+    found = pq.read_table(path).filter(pc.field("split") == "validation").sort_by("pair_id")
+    of_prompt: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
+    for row in found.to_pylist():
+        messages = tuple((message["role"], message["content"].strip()) for message in row["prompt"])
+        of_prompt.setdefault(messages, row)
+    rows = list(of_prompt.values())
     if limit is None or len(rows) <= limit:
         return HeldOut(rows, None)
     return HeldOut([rows[i * len(rows) // limit] for i in range(limit)], len(rows))
