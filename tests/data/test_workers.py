@@ -1,6 +1,7 @@
 """Work in other processes: in order, with its errors, and gone with whoever started it."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
+from bdpo.data.rows import RowProblem
 from bdpo.data.workers import Workers
 from bdpo.errors import UserError
 from tests.paths import ROOT
@@ -63,6 +65,12 @@ def test_a_process_that_ends_is_an_error() -> None:
 def test_a_process_that_is_killed_is_said_in_a_sentence() -> None:
     with Workers(Doubling(), 1) as workers, pytest.raises(UserError, match="was ended by SIGKILL, perhaps for want of"):
         list(workers.map([1, -3, 2]))
+
+
+def test_why_a_row_is_refused_survives_the_way_to_another_process() -> None:
+    problem = pickle.loads(pickle.dumps(RowProblem("blank_chosen", "`chosen` is blank")))  # noqa: S301
+    assert (type(problem), problem.rule, problem.reason) == (RowProblem, "blank_chosen", "`chosen` is blank")
+    assert str(problem) == "`chosen` is blank"
 
 
 def test_processes_end_with_the_one_that_started_them() -> None:
