@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bdpo.artifacts.duck import connect, literal
+from bdpo.artifacts.duck import bounded, connect, literal
 from bdpo.data.drift import measure_drift
 from bdpo.data.near_search import SEQ, refuse_near_duplicates
 from bdpo.data.prepare import FACTS, Prepared
@@ -24,7 +24,7 @@ BATCH_ROWS = 8192
 """Rows in a row group of what is written."""
 _SORTED_ROWS = 4 * BATCH_ROWS
 """Rows that are sorted at a time."""
-_MEMORY_LIMIT = "1GiB"
+_MEMORY_MIB = 1024
 _PROBLEMS = pa.schema([("block", pa.int64()), ("row", pa.int32()), ("rule", pa.string()), ("reason", pa.string())])
 _OF_EQUALS = (
     ("both_ways", "contradictory_labels", "'the pair is here with either side preferred'"),
@@ -90,9 +90,11 @@ class Candidates:
         )
         rules = " ".join(f"when {condition} then {literal(rule)}" for condition, rule, _ in _OF_EQUALS)
         reasons = " ".join(f"when {condition} then {reason}" for condition, _, reason in _OF_EQUALS)
-        with connect(self._folder / "candidates.duckdb") as connection, SpoolReader(self._blocks) as spool:
-            connection.execute(f"set memory_limit = '{_MEMORY_LIMIT}'")
-            connection.execute(f"set temp_directory = {literal(self._folder / 'spill')}")
+        with (
+            connect(self._folder / "candidates.duckdb") as connection,
+            bounded(connection, memory_mib=_MEMORY_MIB, spill=self._folder / "spill"),
+            SpoolReader(self._blocks) as spool,
+        ):
             connection.execute(
                 f"create table problems as select {SEQ} as seq, coalesce(p.rule, f.rule) as rule, "
                 f"coalesce(p.reason, f.reason) as reason from {facts} f left join {problems} p using (block, row) "
