@@ -65,11 +65,14 @@ def test_memory_bounds_the_threads(tmp_path: Path, own: int, memory_mib: int, ex
 @pytest.mark.parametrize("is_read_in_batches", [False, True])
 def test_too_little_memory_is_said_in_a_sentence(tmp_path: Path, is_read_in_batches: bool) -> None:
     said = pytest.raises(UserError, match=r"the 64 MiB that DuckDB may take here are too little .*; read fewer rows")
-    with connect(tmp_path / "x.duckdb") as connection, said:
-        with bounded(connection, memory_mib=64, spill=tmp_path / "spill"):
-            found = connection.sql("select list(range) as one from range(20_000_000)")  # a list goes to no disk
-            for _ in found.to_arrow_reader(1024) if is_read_in_batches else found.fetchall():
-                pass
+    with (
+        connect(tmp_path / "x.duckdb") as connection,
+        said,
+        bounded(connection, memory_mib=64, spill=tmp_path / "spill"),
+    ):
+        found = connection.sql("select list(range) as one from range(20_000_000)")  # a list goes to no disk
+        for _ in found.to_arrow_reader(1024) if is_read_in_batches else found.fetchall():
+            pass
 
 
 def test_ctrl_c_in_a_query_is_an_interruption(tmp_path: Path) -> None:
