@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -16,6 +17,8 @@ from bdpo.errors import UserError, first_line
 BLOCK_ROWS = 8192
 BLOCK_BYTES = 16 * 2**20
 """Limits of a block, of which it reaches one; lines are counted by their bytes alone."""
+BATCH_ROWS = 1024
+"""Rows of a columnar file that a block is made larger by at a time."""
 
 
 class Block(Protocol):
@@ -96,6 +99,14 @@ class ColumnBlock:
             num -= kept[-1].num_rows
         return replace(self, batches=kept)
 
+    def __reduce__(self) -> "tuple[Callable[..., ColumnBlock], tuple[Path, str, int, bytes]]":
+        """As an Arrow stream, which holds these rows alone: a slice would take all that it was cut from along."""
+        with pa.BufferOutputStream() as sink:
+            with pa.ipc.new_stream(sink, self.batches[0].schema) as writer:
+                for batch in self.batches:
+                    writer.write_batch(batch)
+            return _read_block, (self.path, self.file, self.start, sink.getvalue().to_pybytes())
+
     def rows(self) -> Iterator[RawRow]:
         """The rows, parsed."""
         line = self.start - 1
@@ -128,6 +139,12 @@ class ColumnBlock:
             ) from error
 
 
+def _read_block(path: Path, file: str, start: int, stream: bytes) -> ColumnBlock:
+    """What `ColumnBlock.__reduce__` made a stream of."""
+    with pa.ipc.open_stream(stream) as reader:
+        return ColumnBlock(path, file, start, list(reader))
+
+
 def collect(rows: Iterable[RawRow]) -> Iterator[RowBlock]:
     """Rows to blocks of them."""
     block: list[RawRow] = []
@@ -145,13 +162,26 @@ def collect(rows: Iterable[RawRow]) -> Iterator[RowBlock]:
 def collect_columns(path: Path, name: str, batches: Iterable[pa.RecordBatch]) -> Iterator[ColumnBlock]:
     """Record batches of a file to blocks of them."""
     block = ColumnBlock(path, name, 1, [])
-    for batch in batches:
+    for batch in chain.from_iterable(map(_pieces, batches)):
         block.batches.append(batch)
         if len(block) >= BLOCK_ROWS or sum(one.nbytes for one in block.batches) >= BLOCK_BYTES:
             yield block
             block = ColumnBlock(path, name, block.start + len(block), [])
     if len(block):
         yield block
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """A batch in pieces that a block may be made larger by: one of an Arrow file may be all of the file."""
+    half = batch.num_rows // 2
+    parts = batch.slice(0, half), batch.slice(half)
+    is_large = batch.nbytes > BLOCK_BYTES and half > 0
+    # Not where the parts are hardly smaller: they share what lies apart, as the values of a dictionary do.
+    if batch.num_rows > BATCH_ROWS or (is_large and 2 * sum(part.nbytes for part in parts) < 3 * batch.nbytes):
+        for part in parts:
+            yield from _pieces(part)
+    else:
+        yield batch
 
 
 def collect_lines(name: str, read: Callable[[int], bytes]) -> Iterator[LineBlock]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,21 @@ def test_rows_and_columns_are_collected_up_to_the_limits(monkeypatch: pytest.Mon
     monkeypatch.setattr("bdpo.data.blocks.BLOCK_BYTES", 10**9)
     first, *_ = collect_columns(tmp_path, "x", table.to_batches(max_chunksize=3))
     assert [row.value for row in first.first(5).rows()] == [{"n": i} for i in range(5)]
+
+
+def test_a_batch_that_is_the_whole_file_is_no_block(tmp_path: Path) -> None:
+    """And what goes to another process of a part of it is that part."""
+    table = pa.table({"n": list(range(20_000)), "said": [["x" * 100]] * 20_000})
+    blocks = list(collect_columns(tmp_path, "x", table.to_batches()))
+    assert [8192 <= len(block) < 8192 + 1024 for block in blocks] == [True, True, False]
+    for block in (blocks[1], blocks[1].first(7)):
+        sent = pickle.dumps(block, pickle.HIGHEST_PROTOCOL)
+        assert len(sent) < 130 * len(block) + 2000
+        again = pickle.loads(sent)  # noqa: S301
+        assert list(again.rows()) == list(block.rows())
+        assert (again.path, again.file, again.start) == (tmp_path, "x", len(blocks[0]) + 1)
+    wide = pa.table({"said": ["x" * 2**20] * 100})
+    assert max(map(len, collect_columns(tmp_path, "x", wide.to_batches()))) <= 32
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
