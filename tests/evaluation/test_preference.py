@@ -35,8 +35,12 @@ def test_a_limit_spreads_evenly_and_says_what_there_is(tmp_path: Path) -> None:
     assert held_out(tmp_path, rows, None) == ("012345", None)
 
 
-def test_a_prompt_is_ranked_once_by_its_first_pair(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_a_time", [2, 1024])
+def test_a_prompt_is_ranked_once_by_its_first_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_a_time: int
+) -> None:
     """Q has the pairs b, c and e, of which e has white space around it; what follows a first turn is another prompt."""
+    monkeypatch.setattr(preference, "_READ_ROWS", at_a_time)
     prompts = {"f": ("R",), "c": ("Q",), "b": ("Q",), "d": ("Q", "A", "Q2"), "a": ("Q", "A", "Q3"), "e": (" Q\n",)}
     rows = [{"pair_id": i, "prompt": asked(*turns), "split": "validation"} for i, turns in prompts.items()]
     rows.append({"pair_id": "0", "prompt": asked("Q"), "split": "train"})
