@@ -1,6 +1,7 @@
 """What becomes of candidate pairs: row rules, duplicates and contradictions, found on disk in bounded memory."""
 
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -215,15 +216,17 @@ class Resolved:
 def _quarantined(refused: pa.RecordBatch, spool: SpoolReader) -> pa.Table:
     """Rows of QUARANTINE of refused pairs (block, row, bucket, rule, reason)."""
     pairs = refused.to_pylist()
+    wanted: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+    for pair in pairs:
+        wanted[pair["block"], pair["bucket"]].append(pair["row"])
     origins: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    for block, bucket in {(pair["block"], pair["bucket"]) for pair in pairs}:
+    for (block, bucket), rows in wanted.items():
         batch = spool.origins(block, bucket)
-        wanted = {pair["row"] for pair in pairs if pair["block"] == block}
-        batch = batch.filter(pa.array(np.isin(batch["row"].to_numpy(), list(wanted))))
+        batch = batch.filter(pa.array(np.isin(batch["row"].to_numpy(), rows)))
         origins.update({(block, row["row"]): row["origins"] for row in batch.to_pylist()})
-    rows = [
+    refusals = [
         {"rule": pair["rule"], "reason": pair["reason"], **origin}
         for pair in pairs
         for origin in origins[pair["block"], pair["row"]]
     ]
-    return pa.Table.from_pylist(rows, QUARANTINE)
+    return pa.Table.from_pylist(refusals, QUARANTINE)
