@@ -17,6 +17,10 @@ from bdpo.errors import UserError, first_line
 BLOCK_ROWS = 8192
 BLOCK_BYTES = 16 * 2**20
 """Limits of a block, of which it reaches one; lines are counted by their bytes alone."""
+_MOST_BYTES = 2**30
+"""A longer row is refused unread: an array holds texts of 2 GiB together, and a block's rows are one."""
+_KEPT_BYTES = 2**20
+"""What quarantine keeps of it."""
 BATCH_ROWS = 1024
 """Rows of a columnar file that a block is made larger by at a time."""
 
@@ -56,7 +60,9 @@ class LineBlock:
         """The rows, parsed."""
         for line, raw in enumerate(self.data.split(b"\n"), start=self.start):
             stripped = raw.rstrip(b"\r")
-            if stripped.strip():
+            if len(stripped) > _MOST_BYTES:
+                yield _over_long(RawRow(self.file, line, stripped, {}))
+            elif stripped.strip():
                 yield RawRow(self.file, line, stripped, parse_line(stripped))
 
 
@@ -117,7 +123,7 @@ class ColumnBlock:
                     problem = RowProblem("invalid_utf8", f"a text of the row is not UTF-8 at byte {row.start}")
                     yield RawRow(self.file, line, row.object, problem)
                 else:
-                    yield RawRow(self.file, line, dump_row(row), as_object(row))
+                    yield _over_long(RawRow(self.file, line, dump_row(row), as_object(row)))
 
     def _values(self, batch: pa.RecordBatch) -> list[Any]:
         """The rows of a batch; for one that is no UTF-8, the error that says so."""
@@ -149,7 +155,7 @@ def collect(rows: Iterable[RawRow]) -> Iterator[RowBlock]:
     """Rows to blocks of them."""
     block: list[RawRow] = []
     size = 0
-    for row in rows:
+    for row in map(_over_long, rows):
         block.append(row)
         size += len(row.raw)
         if len(block) == BLOCK_ROWS or size >= BLOCK_BYTES:
@@ -157,6 +163,17 @@ def collect(rows: Iterable[RawRow]) -> Iterator[RowBlock]:
             block, size = [], 0
     if block:
         yield RowBlock(block)
+
+
+def _over_long(row: RawRow) -> RawRow:
+    """A row as it is, or its beginning and why it is refused."""
+    if len(row.raw) <= _MOST_BYTES:
+        return row
+    problem = RowProblem("over_long", f"a row may have {_MOST_BYTES} bytes")
+    if isinstance(row.value, RowProblem):  # such as a quotation mark that is not closed
+        problem = row.value
+    reason = f"{problem.reason}; of the {len(row.raw)} bytes of this one the first {_KEPT_BYTES} are kept"
+    return row._replace(raw=row.raw[:_KEPT_BYTES], value=RowProblem(problem.rule, reason))
 
 
 def collect_columns(path: Path, name: str, batches: Iterable[pa.RecordBatch]) -> Iterator[ColumnBlock]:
