@@ -16,7 +16,7 @@ from bdpo.config import Config
 from bdpo.config.methods import Method
 from bdpo.config.train import ValidationMetric
 from bdpo.errors import UserError
-from bdpo.evaluation.comparison import Outcomes, load_run
+from bdpo.evaluation.comparison import Comparison, Outcomes, load_run, not_compared
 from bdpo.evaluation.seeds import judged_by_all, seeded_difference, seeded_rate
 from bdpo.evaluation.statistics import holm
 from bdpo.evaluation.summary import WORDS
@@ -44,6 +44,8 @@ class Ablation(NamedTuple):
     """For people: a row a figure, a column a method, in per cent."""
     records: list[dict[str, Any]]
     """The same in full precision, a row a figure and method."""
+    not_compared: list[str]
+    """Figures that are in the runs' own reports alone, as people call them."""
     trainings: int
     sequences: int
     """That the trainings share."""
@@ -82,9 +84,9 @@ def ablate(config: Config, *, checks: Checks, progress: Progress) -> Ablation:
         for trial in trials
         if trial.chosen
     }
-    table, records = compare(config.artifacts, runs, config.evaluate.confidence)
+    comparison = compare(config.artifacts, runs, config.evaluate.confidence)
     first, *later = runner.scored
-    return Ablation(trials, table, records, len(runner.trained), runner.sequences, first, sum(later))
+    return Ablation(trials, *comparison, len(runner.trained), runner.sequences, first, sum(later))
 
 
 class _Runner:
@@ -150,10 +152,10 @@ def validation_of(trained: Path, step: int, metric: ValidationMetric) -> float:
     return float(values[0])
 
 
-def compare(
-    root: Path, runs: dict[Method, list[str]], confidence: float
-) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
+def compare(root: Path, runs: dict[Method, list[str]], confidence: float) -> Comparison:
     """The methods' rates over prompts and seeds; every method is held against the first.
+
+    A figure is taken over the prompts that have a verdict from every run; the others are its `unscored`.
 
     Args:
         root: the folder of artifacts.
@@ -161,7 +163,8 @@ def compare(
         confidence: level of the intervals.
 
     Returns:
-        A table for people and the records behind it; p values are corrected by Holm over all of them.
+        A table for people, a column a method, and the records behind it; p values are corrected by Holm over all of
+        them.
     """
     loaded = {method: [load_run(root, name) for name in names] for method, names in runs.items()}
     first, *others = loaded
@@ -178,15 +181,16 @@ def compare(
             name: np.array([[float(run[benchmark, metric][i] or 0) for i in ids] for run in own]).T[known]
             for name, own in outcomes.items()
         }
-        if known.any():
-            for name, own in values.items():
-                found = seeded_rate(own, confidence)
-                record = {"benchmark": benchmark, "metric": metric, "model": name, **found._asdict()}
+        for name, own in values.items():
+            record: dict[str, Any] = {"benchmark": benchmark, "metric": metric, "model": name, "value": None, "n": 0}
+            record["unscored"] = int((~known).sum())
+            if known.any():
+                record |= seeded_rate(own, confidence)._asdict()
                 if name in others:
                     difference = seeded_difference(values[first], own, confidence)
                     record |= {"difference": difference.value, "difference_low": difference.low}
                     record |= {"difference_high": difference.high, "p_value": difference.p_value}
-                records.append(record)
+            records.append(record)
         table.append(row)
     tested = [record for record in records if "p_value" in record]
     for record, p in zip(tested, holm([record["p_value"] for record in tested]), strict=True):
@@ -196,14 +200,18 @@ def compare(
             if (record["benchmark"], WORDS[record["metric"]]) == (row["benchmark"], row["figure (%)"]):
                 row[record["model"]] = _shown(record)
     names = list(dict.fromkeys(name for record in records for name in record))
-    return table, [{name: record.get(name) for name in names} for record in records]
+    in_full = [{name: record.get(name) for name in names} for record in records]
+    return Comparison(table, in_full, not_compared([run for own in loaded.values() for run in own], base))
 
 
 def _shown(record: dict[str, Any]) -> str:
     """A rate with its interval, n and spread over seeds; the difference and its corrected p."""
+    unscored = f", {record['unscored']} without a verdict from every run" if record["unscored"] else ""
+    if record["value"] is None:
+        return f"no value\n(n = 0{unscored})"
     text = f"{100 * record['value']:.1f} [{100 * record['low']:.1f}, {100 * record['high']:.1f}]"
     seeds = f", {record['seeds']} seeds {100 * record['lowest']:.1f} to {100 * record['highest']:.1f}"
-    text += f"\n(n = {record['n']}{seeds if record['seeds'] > 1 else ''})"
+    text += f"\n(n = {record['n']}{unscored}{seeds if record['seeds'] > 1 else ''})"
     if "p_adjusted" in record:
         low, high = 100 * record["difference_low"], 100 * record["difference_high"]
         text += f"\n{100 * record['difference']:+.1f} [{low:+.1f}, {high:+.1f}]\np = {record['p_adjusted']:.2g}"

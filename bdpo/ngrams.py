@@ -1,18 +1,62 @@
-"""Runs of words, by which texts are compared: case, punctuation and spacing do not count."""
+"""Runs of words, by which texts are compared: case, punctuation, spacing and how accents are coded do not count."""
 
 import re
 from collections.abc import Sequence
+from unicodedata import normalize
+
+import regex
 
 OVERLAP_WORDS = 8
 """Length of a run of words that two prompts are unlikely to share by chance."""
 _WORD = re.compile(r"\w+")
+_OTHER = re.compile("[\u0300-\u1fff\u20d0-\u20ff\u2c00-\U0010ffff]")
+"""All but Latin letters that hold their accents, typographic marks and symbols: of those `_WORD` finds the same."""
+_HALVES = r"\p{Han}\p{Hiragana}\p{Katakana}\u30fc\uff70"
+_THIRDS = r"\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+"""Scripts without spaces, of which one character is half or a third of a word: about as many of them translate one."""
+_UNSPACED = regex.compile(f"[{_HALVES}{_THIRDS}]")
+_HALF = regex.compile(f"[{_HALVES}]")
+_ANY_WORD = regex.compile(
+    rf"[[\p{{L}}\p{{N}}]&&[{_HALVES}{_THIRDS}]]\p{{M}}*"
+    rf"|[[\p{{L}}\p{{N}}_]--[{_HALVES}{_THIRDS}]][[\p{{L}}\p{{N}}\p{{M}}_]--[{_HALVES}{_THIRDS}]]*",
+    regex.V1,
+)
+_WHOLE = 6
+"""Sixths: what halves and thirds are counted in."""
 
 
 def words(text: str) -> list[str]:
-    """The words of a text."""
-    return _WORD.findall(text.lower())
+    """The words of a text, with the marks of their letters; of a script without spaces its characters."""
+    text = text.lower()
+    if text.isascii() or not _OTHER.search(text):
+        return _WORD.findall(text)
+    return list(_ANY_WORD.findall(normalize("NFC", text)))
 
 
 def runs(said: Sequence[str], length: int) -> list[str]:
-    """Every `length` words in a row; none where there are fewer."""
-    return [" ".join(said[i : i + length]) for i in range(len(said) - length + 1)]
+    """Every `length` words in a row, in the order of their first; none where there are fewer.
+
+    Of Chinese and Japanese two characters make a word, of Thai, Lao, Khmer and Burmese three, marks not counted.
+    """
+    letters = "".join(said)
+    if letters.isascii() or not _UNSPACED.search(letters):
+        return [" ".join(said[i : i + length]) for i in range(len(said) - length + 1)]
+    sizes = [_size(word) for word in said]
+    found = []
+    end = size = 0
+    for start, first in enumerate(sizes):
+        while size < length * _WHOLE and end < len(said):
+            size += sizes[end]
+            end += 1
+        if size < length * _WHOLE:
+            break
+        found.append(" ".join(said[start:end]))
+        size -= first
+    return found
+
+
+def _size(word: str) -> int:
+    """Sixths of a word."""
+    if not _UNSPACED.match(word):
+        return _WHOLE
+    return _WHOLE // 2 if _HALF.match(word) else _WHOLE // 3

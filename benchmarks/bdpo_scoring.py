@@ -16,8 +16,8 @@ import torch
 from transformers import PreTrainedModel
 
 from bdpo.config import ScoreSettings
-from bdpo.layout import Row, null_prompt, tokenize_pair
-from bdpo.layout.rows import Layout, group_rows
+from bdpo.layout.chat import null_prompt, tokenize_pair
+from bdpo.layout.rows import Layout, Row, group_rows
 from bdpo.logprobs import choose_layout
 from bdpo.logprobs.score import score_rows
 from bdpo.models.loading import load_model, load_tokenizer

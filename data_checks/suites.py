@@ -121,7 +121,7 @@ def evaluation_results() -> gx.ExpectationSuite:
                 column=column, min_value=0, max_value=1, **_rule("no_share", f"`{column}` is not a number from 0 to 1")
             )
         )
-    for column in ("n", "successes", "unscored"):
+    for column in ("n", "successes", "unscored", "difference_n"):
         expectations.append(
             gxe.ExpectColumnValuesToBeBetween(
                 column=column, min_value=0, **_rule("no_count", f"`{column}` is a negative count")
@@ -138,6 +138,7 @@ def evaluation_results() -> gx.ExpectationSuite:
         )
     for larger, smaller in (
         ("n", "successes"),
+        ("n", "difference_n"),
         ("value", "low"),
         ("high", "value"),
         ("difference", "difference_low"),

@@ -47,11 +47,12 @@ def test_a_learning_rate_is_judged_by_the_weights_that_its_policy_has(tmp_path: 
 
 def test_methods_over_seeds_by_hand(tmp_path: Path) -> None:
     """`dpo` refuses 2 and 4 of 10 prompts, `bdpo` 8 and 8: 30 and 80 per cent; the base model none."""
-    evaluated(tmp_path, "d0", [True] * 2 + [False] * 8)
+    evaluated(tmp_path, "d0", [True] * 2 + [False] * 8, elsewhere={"validation pairs": "preference_accuracy"})
     evaluated(tmp_path, "d1", [True] * 4 + [False] * 6)
     evaluated(tmp_path, "b0", [True] * 8 + [False] * 2)
     evaluated(tmp_path, "b1", [True] * 8 + [False] * 2)
-    table, records = compare(tmp_path, {"dpo": ["d0", "d1"], "bdpo": ["b0", "b1"]}, 0.95)
+    table, records, not_compared = compare(tmp_path, {"dpo": ["d0", "d1"], "bdpo": ["b0", "b1"]}, 0.95)
+    assert not_compared == ["validation pairs"]
     (row,) = table
     assert list(row) == ["benchmark", "figure (%)", "base", "dpo", "bdpo"]
     assert row["base"] == "0.0 [0.0, 27.8]\n(n = 10)"
@@ -63,6 +64,25 @@ def test_methods_over_seeds_by_hand(tmp_path: Path) -> None:
         ("base", 0, 1),
         ("dpo", 0.3, 2),
         ("bdpo", 0.8, 2),
+    ]
+
+
+def test_prompts_without_a_verdict_from_every_run_are_counted(tmp_path: Path) -> None:
+    """Of 6 prompts `d0` has no verdict on one and `b0` none on another; `d` and `b` share none of their two."""
+    evaluated(tmp_path, "d0", [True, None, False, False, False, False])
+    evaluated(tmp_path, "d1", [True] * 6)
+    evaluated(tmp_path, "b0", [None, True, True, True, True, True])
+    evaluated(tmp_path, "b1", [True] * 6)
+    ((row,), records, *_) = compare(tmp_path, {"dpo": ["d0", "d1"], "bdpo": ["b0", "b1"]}, 0.95)
+    assert row["base"].endswith("\n(n = 4, 2 without a verdict from every run)")
+    assert "\n(n = 4, 2 without a verdict from every run, 2 seeds 0.0 to 100.0)" in row["dpo"]
+    assert [(r["value"], r["n"], r["unscored"]) for r in records] == [(0.0, 4, 2), (0.5, 4, 2), (1.0, 4, 2)]
+    evaluated(tmp_path, "d", [None, True])
+    evaluated(tmp_path, "b", [True, None])
+    ((row,), records, *_) = compare(tmp_path, {"dpo": ["d"], "bdpo": ["b"]}, 0.95)
+    assert {row[name] for name in ("base", "dpo", "bdpo")} == {"no value\n(n = 0, 2 without a verdict from every run)"}
+    assert [(r["model"], r["value"], r["n"], r["unscored"]) for r in records] == [
+        (name, None, 0, 2) for name in ("base", "dpo", "bdpo")
     ]
 
 
@@ -127,6 +147,7 @@ def test_the_whole_on_a_tiny_model_scores_once(tmp_path: Path) -> None:
     assert found.sequences_scored == found.sequences > 0
     assert found.rescored == 0
     assert {name for row in found.table for name in row} == {"benchmark", "figure (%)", "base", "dpo", "bdpo"}
+    assert found.not_compared == ["validation pairs"]
     evaluations = sorted((tmp_path / "artifacts" / "evaluate").glob("*/judgements.parquet"))
     assert len(evaluations) == 4
     base = [[r["key"] for r in pq.read_table(p).to_pylist() if r["model"] == "base"] for p in evaluations]

@@ -11,6 +11,8 @@ from bdpo.errors import UserError, first_line
 
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
+_THREAD_MIB = 128
+"""What a thread may want at a time: DuckDB's guide asks for at least 125 MB."""
 
 
 @contextmanager
@@ -57,6 +59,33 @@ def _open(path: Path, read_only: bool, timeout_s: float) -> duckdb.DuckDBPyConne
             raise UserError(f"{path}: DuckDB cannot open this file: {first_line(error)}") from error
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+@contextmanager
+def bounded(connection: duckdb.DuckDBPyConnection, *, memory_mib: int, spill: Path) -> Iterator[None]:
+    """Let queries within take so much memory, on no more threads than it is enough for; what else they need is on disk.
+
+    Args:
+        connection: from `connect`.
+        memory_mib: memory of all threads together, in MiB.
+        spill: the folder for the rest.
+
+    Raises:
+        UserError: it is too little for a query.
+    """
+    [(threads,)] = connection.execute("select current_setting('threads')").fetchall()
+    connection.execute(f"set memory_limit = '{memory_mib}MiB'")
+    connection.execute(f"set threads = {max(1, min(threads, memory_mib // _THREAD_MIB))}")
+    connection.execute(f"set temp_directory = {literal(spill)}")
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, duckdb.OutOfMemoryException):
+            raise
+        raise UserError(
+            f"{spill.parent}: the {memory_mib} MiB that DuckDB may take here are too little ({first_line(error)}); "
+            "read fewer rows, by the `limit` or `weight` of a source."
+        ) from error
 
 
 def literal(text: object) -> str:

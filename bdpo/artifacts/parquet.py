@@ -6,6 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+_GROUP_ROWS = 8192
+"""Rows in a row group, which no reader has to hold more of: of a million, nested texts beyond 2 GiB cannot be read."""
+
 
 def write_parquet(table: pa.Table, path: Path) -> None:
     """Write a table (zstd) to a temporary name, sync it and rename it into place.
@@ -15,7 +18,7 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
-            pq.write_table(table, file, compression="zstd")
+            pq.write_table(table, file, compression="zstd", row_group_size=_GROUP_ROWS)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -31,7 +31,7 @@ def compare(
     _print_table(console, comparison.table, None)
     console.print(
         f"In per cent, with {100 * confidence:g}% intervals. Under each its difference in points from {runs[0]}; p by "
-        "McNemar's exact test, corrected by Holm for all of them.",
+        f"McNemar's exact test, corrected by Holm for all of them.{_left_out(comparison.not_compared)}",
         soft_wrap=True,
     )
     if output is not None:
@@ -59,9 +59,11 @@ def ablate(
     console.print(trials)
     _print_table(console, result.table, "methods on the same prompts")
     console.print(
-        f"In per cent, over prompts, with {100 * settings.evaluate.confidence:g}% intervals. Under each its difference "
+        f"In per cent, over prompts, with {100 * settings.evaluate.confidence:g}% intervals: Wilson's for a rate, "
+        "Newcombe's for a difference, both rather too wide where there are several seeds. Under each its difference "
         f"in points from {result.trials[0].method}; p by exchanging the two methods prompt by prompt, corrected by "
-        "Holm for all of them. The seeds are those of these trainings: the intervals say nothing of others.",
+        "Holm for all of them. The seeds are those of these trainings: the intervals say nothing of others."
+        f"{_left_out(result.not_compared)}",
         soft_wrap=True,
     )
     target = settings.artifacts / f"{settings.name}.csv"
@@ -71,6 +73,11 @@ def ablate(
         f"{result.sequences_scored} were scored now, {result.rescored} again; figures in {target}",
         soft_wrap=True,
     )
+
+
+def _left_out(figures: Sequence[str]) -> str:
+    """A sentence on what is not compared, with a space before it; nothing where all is."""
+    return f" Not compared here, but in the runs' own reports: {'; '.join(figures)}." if figures else ""
 
 
 def _print_table(console: Console, rows: Sequence[Mapping[str, str]], title: str | None) -> None:

@@ -140,7 +140,7 @@ class EvaluateSettings(Section):
     lm_eval: Annotated[LmEvalSettings | None, BeforeValidator(_as_tasks)] = None
     """More tasks of general ability, by `lm-eval`: a list of their names, or a section."""
     preference_pairs: int | None = Field(None, ge=0)
-    """Held-out pairs whose ranking is compared; all of the validation split by default."""
+    """Held-out pairs whose ranking is compared, one a prompt; one of each prompt of the validation split by default."""
     judge: JudgeSettings = "rules"
     """Who decides whether a completion refuses: `rules`; an endpoint that is asked with StrongREJECT's rubric
     (`{url: ..., model: ...}`); or a guard or classifier model (`{kind: wildguard, path: ...}`)."""

@@ -62,7 +62,7 @@ class TrainSettings(Section):
     tau: float = Field(1.0, gt=0)
     """Temperature of the `softmax` balance weight, in nats a token."""
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
-    """Share of the labels that is taken to be wrong: conservative DPO, or the noise of `robust`."""
+    """Share of the labels that is taken to be wrong: conservative DPO, or the noise of `robust`, which needs some."""
     gamma: float = Field(0.5, ge=0)
     """`simpo`: target margin of the rewards; by the token it is gamma / beta."""
     nll_weight: float = Field(1.0, ge=0)
@@ -148,4 +148,9 @@ class TrainSettings(Section):
         for name, why in unused(self.method, self.balance, self.scale).items():
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"`{name}` is not used {why}: remove it")
+        if self.method == "robust" and self.label_smoothing == 0:
+            raise ValueError(
+                "with `label_smoothing` 0 the method robust is dpo: say what share of the labels is taken to be wrong, "
+                "such as 0.1"
+            )
         return self

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -16,6 +17,12 @@ from bdpo.errors import UserError, first_line
 BLOCK_ROWS = 8192
 BLOCK_BYTES = 16 * 2**20
 """Limits of a block, of which it reaches one; lines are counted by their bytes alone."""
+_MOST_BYTES = 2**30
+"""A longer row is refused unread: an array holds texts of 2 GiB together, and a block's rows are one."""
+_KEPT_BYTES = 2**20
+"""What quarantine keeps of it."""
+BATCH_ROWS = 1024
+"""Rows of a columnar file that a block is made larger by at a time."""
 
 
 class Block(Protocol):
@@ -53,7 +60,9 @@ class LineBlock:
         """The rows, parsed."""
         for line, raw in enumerate(self.data.split(b"\n"), start=self.start):
             stripped = raw.rstrip(b"\r")
-            if stripped.strip():
+            if len(stripped) > _MOST_BYTES:
+                yield _over_long(RawRow(self.file, line, stripped, {}))
+            elif stripped.strip():
                 yield RawRow(self.file, line, stripped, parse_line(stripped))
 
 
@@ -96,6 +105,14 @@ class ColumnBlock:
             num -= kept[-1].num_rows
         return replace(self, batches=kept)
 
+    def __reduce__(self) -> "tuple[Callable[..., ColumnBlock], tuple[Path, str, int, bytes]]":
+        """As an Arrow stream, which holds these rows alone: a slice would take all that it was cut from along."""
+        with pa.BufferOutputStream() as sink:
+            with pa.ipc.new_stream(sink, self.batches[0].schema) as writer:
+                for batch in self.batches:
+                    writer.write_batch(batch)
+            return _read_block, (self.path, self.file, self.start, sink.getvalue().to_pybytes())
+
     def rows(self) -> Iterator[RawRow]:
         """The rows, parsed."""
         line = self.start - 1
@@ -106,7 +123,7 @@ class ColumnBlock:
                     problem = RowProblem("invalid_utf8", f"a text of the row is not UTF-8 at byte {row.start}")
                     yield RawRow(self.file, line, row.object, problem)
                 else:
-                    yield RawRow(self.file, line, dump_row(row), as_object(row))
+                    yield _over_long(RawRow(self.file, line, dump_row(row), as_object(row)))
 
     def _values(self, batch: pa.RecordBatch) -> list[Any]:
         """The rows of a batch; for one that is no UTF-8, the error that says so."""
@@ -128,11 +145,17 @@ class ColumnBlock:
             ) from error
 
 
+def _read_block(path: Path, file: str, start: int, stream: bytes) -> ColumnBlock:
+    """What `ColumnBlock.__reduce__` made a stream of."""
+    with pa.ipc.open_stream(stream) as reader:
+        return ColumnBlock(path, file, start, list(reader))
+
+
 def collect(rows: Iterable[RawRow]) -> Iterator[RowBlock]:
     """Rows to blocks of them."""
     block: list[RawRow] = []
     size = 0
-    for row in rows:
+    for row in map(_over_long, rows):
         block.append(row)
         size += len(row.raw)
         if len(block) == BLOCK_ROWS or size >= BLOCK_BYTES:
@@ -142,16 +165,40 @@ def collect(rows: Iterable[RawRow]) -> Iterator[RowBlock]:
         yield RowBlock(block)
 
 
+def _over_long(row: RawRow) -> RawRow:
+    """A row as it is, or its beginning and why it is refused."""
+    if len(row.raw) <= _MOST_BYTES:
+        return row
+    problem = RowProblem("over_long", f"a row may have {_MOST_BYTES} bytes")
+    if isinstance(row.value, RowProblem):  # such as a quotation mark that is not closed
+        problem = row.value
+    reason = f"{problem.reason}; of the {len(row.raw)} bytes of this one the first {_KEPT_BYTES} are kept"
+    return row._replace(raw=row.raw[:_KEPT_BYTES], value=RowProblem(problem.rule, reason))
+
+
 def collect_columns(path: Path, name: str, batches: Iterable[pa.RecordBatch]) -> Iterator[ColumnBlock]:
     """Record batches of a file to blocks of them."""
     block = ColumnBlock(path, name, 1, [])
-    for batch in batches:
+    for batch in chain.from_iterable(map(_pieces, batches)):
         block.batches.append(batch)
         if len(block) >= BLOCK_ROWS or sum(one.nbytes for one in block.batches) >= BLOCK_BYTES:
             yield block
             block = ColumnBlock(path, name, block.start + len(block), [])
     if len(block):
         yield block
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """A batch in pieces that a block may be made larger by: one of an Arrow file may be all of the file."""
+    half = batch.num_rows // 2
+    parts = batch.slice(0, half), batch.slice(half)
+    is_large = batch.nbytes > BLOCK_BYTES and half > 0
+    # Not where the parts are hardly smaller: they share what lies apart, as the values of a dictionary do.
+    if batch.num_rows > BATCH_ROWS or (is_large and 2 * sum(part.nbytes for part in parts) < 3 * batch.nbytes):
+        for part in parts:
+            yield from _pieces(part)
+    else:
+        yield batch
 
 
 def collect_lines(name: str, read: Callable[[int], bytes]) -> Iterator[LineBlock]:

@@ -1,6 +1,7 @@
 """What becomes of candidate pairs: row rules, duplicates and contradictions, found on disk in bounded memory."""
 
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bdpo.artifacts.duck import connect, literal
+from bdpo.artifacts.duck import bounded, connect, literal
 from bdpo.data.drift import measure_drift
 from bdpo.data.near_search import SEQ, refuse_near_duplicates
 from bdpo.data.prepare import FACTS, Prepared
@@ -24,7 +25,7 @@ BATCH_ROWS = 8192
 """Rows in a row group of what is written."""
 _SORTED_ROWS = 4 * BATCH_ROWS
 """Rows that are sorted at a time."""
-_MEMORY_LIMIT = "1GiB"
+_MEMORY_MIB = 1024
 _PROBLEMS = pa.schema([("block", pa.int64()), ("row", pa.int32()), ("rule", pa.string()), ("reason", pa.string())])
 _OF_EQUALS = (
     ("both_ways", "contradictory_labels", "'the pair is here with either side preferred'"),
@@ -90,9 +91,11 @@ class Candidates:
         )
         rules = " ".join(f"when {condition} then {literal(rule)}" for condition, rule, _ in _OF_EQUALS)
         reasons = " ".join(f"when {condition} then {reason}" for condition, _, reason in _OF_EQUALS)
-        with connect(self._folder / "candidates.duckdb") as connection, SpoolReader(self._blocks) as spool:
-            connection.execute(f"set memory_limit = '{_MEMORY_LIMIT}'")
-            connection.execute(f"set temp_directory = {literal(self._folder / 'spill')}")
+        with (
+            connect(self._folder / "candidates.duckdb") as connection,
+            bounded(connection, memory_mib=_MEMORY_MIB, spill=self._folder / "spill"),
+            SpoolReader(self._blocks) as spool,
+        ):
             connection.execute(
                 f"create table problems as select {SEQ} as seq, coalesce(p.rule, f.rule) as rule, "
                 f"coalesce(p.reason, f.reason) as reason from {facts} f left join {problems} p using (block, row) "
@@ -213,15 +216,17 @@ class Resolved:
 def _quarantined(refused: pa.RecordBatch, spool: SpoolReader) -> pa.Table:
     """Rows of QUARANTINE of refused pairs (block, row, bucket, rule, reason)."""
     pairs = refused.to_pylist()
+    wanted: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+    for pair in pairs:
+        wanted[pair["block"], pair["bucket"]].append(pair["row"])
     origins: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    for block, bucket in {(pair["block"], pair["bucket"]) for pair in pairs}:
+    for (block, bucket), rows in wanted.items():
         batch = spool.origins(block, bucket)
-        wanted = {pair["row"] for pair in pairs if pair["block"] == block}
-        batch = batch.filter(pa.array(np.isin(batch["row"].to_numpy(), list(wanted))))
+        batch = batch.filter(pa.array(np.isin(batch["row"].to_numpy(), rows)))
         origins.update({(block, row["row"]): row["origins"] for row in batch.to_pylist()})
-    rows = [
+    refusals = [
         {"rule": pair["rule"], "reason": pair["reason"], **origin}
         for pair in pairs
         for origin in origins[pair["block"], pair["row"]]
     ]
-    return pa.Table.from_pylist(rows, QUARANTINE)
+    return pa.Table.from_pylist(refusals, QUARANTINE)

@@ -1,12 +1,13 @@
 """Pairs that are nearly the same: candidates by MinHash and locality-sensitive hashing, each looked at exactly.
 
 Two pairs are near-duplicates where the last turn, the whole prompt and the responses
-each share so many runs of words, as Jaccard similarity.  That of prompt and responses
-together is then at least as high, so that bands of their MinHash have a value in
-common with a chance of at least `_RECALL`.
+each share so many runs of words, as Jaccard similarity.  A band is made of MinHash
+values of the prompt and of others of the responses, so two such pairs have one in
+common with a chance of at least `_RECALL`, and pairs that share the prompt alone, or
+the responses alone, hardly ever have.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,11 @@ from bdpo.ngrams import runs, words
 _WORDS = 3
 """Length of the runs; a shorter text is one run."""
 _PERMUTATIONS = 128
-_SEED = 0
 _RECALL = 0.99
 
 
 def band_width(threshold: float) -> int:
-    """Most MinHash values a band, with which pairs that are as similar as `threshold` meet with `_RECALL`."""
+    """Most MinHash values a band, with which pairs that are as similar as `threshold` meet with `_RECALL`; 3 at 0.5."""
     for width in range(_PERMUTATIONS, 1, -1):
         if 1 - (1 - threshold**width) ** (_PERMUTATIONS // width) >= _RECALL:
             return width
@@ -34,15 +34,23 @@ def band_width(threshold: float) -> int:
 
 def bands(pairs: Sequence[Candidate], threshold: float) -> NDArray[np.int64]:
     """(N, bands) of any values: what two near-duplicates are likely to have one of in common."""
-    tokens = [[*_marked("p", _prompt(pair.prompt)), *_marked("r", _runs(pair.chosen, pair.rejected))] for pair in pairs]
     width = band_width(threshold)
     num = _PERMUTATIONS // width
-    values = np.array(rensa.RMinHash.digests_from_token_sets(tokens, _PERMUTATIONS, _SEED), dtype=np.uint64)
-    values = values[:, : num * width].reshape(len(pairs), num, width)
+    of_prompt = width // 2
+    prompts = [list(_prompt(pair.prompt)) for pair in pairs]
+    responses = [list(_runs(pair.chosen, pair.rejected)) for pair in pairs]
+    both = (_min_hashes(prompts, num, of_prompt, seed=0), _min_hashes(responses, num, width - of_prompt, seed=1))
+    values = np.concatenate(both, axis=2)
     hashed = np.tile(np.arange(num, dtype=np.uint64), len(pairs))
     for i in range(width):
         hashed = hash_array(hashed ^ values[:, :, i].ravel())
     return hashed.reshape(len(pairs), num).view(np.int64)
+
+
+def _min_hashes(sets: Sequence[list[str]], num: int, width: int, *, seed: int) -> NDArray[np.uint64]:
+    """(N, num, width) MinHash values of N sets."""
+    values = np.array(rensa.RMinHash.digests_from_token_sets(sets, num * width, seed), dtype=np.uint64)
+    return values.reshape(len(sets), num, width)
 
 
 def similar(one: Mapping[str, Any], other: Mapping[str, Any], threshold: float) -> bool:
@@ -70,7 +78,3 @@ def _runs(*texts: str) -> set[str]:
         said = words(text)
         found.update(runs(said, _WORDS) or [" ".join(said)])
     return found
-
-
-def _marked(mark: str, tokens: Iterable[str]) -> Iterator[str]:
-    return (f"{mark}{token}" for token in tokens)

@@ -1,5 +1,6 @@
 """Near-duplicates among all pairs, found on disk."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +22,8 @@ def refuse_near_duplicates(connection: Any, spool: SpoolReader, facts: str, thre
     """Add to the table `problems` (seq, rule, reason) every pair that is nearly an earlier one.
 
     The earlier one may itself be refused as nearly one before it; one that another rule refuses counts for
-    nothing.
+    nothing.  Each is compared with the first few alone that have a value in common with it: where these are many and
+    unlike it, the one that it resembles may not be among them.
 
     Args:
         connection: of DuckDB.
@@ -59,13 +61,14 @@ def refuse_near_duplicates(connection: Any, spool: SpoolReader, facts: str, thre
 def _similar(pairs: pa.RecordBatch, spool: SpoolReader, threshold: float) -> Iterator[dict[str, int]]:
     """Those of some pairs of pairs that are near-duplicates."""
     rows = pairs.to_pylist()
-    places = {(row["block"], row["bucket"], row["row"]) for row in rows}
-    places |= {(row["first_block"], row["first_bucket"], row["first_row"]) for row in rows}
+    wanted: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
+    for row in rows:
+        wanted[row["block"], row["bucket"]].add(row["row"])
+        wanted[row["first_block"], row["first_bucket"]].add(row["first_row"])
     texts: dict[tuple[int, int], dict[str, Any]] = {}
-    for block, bucket in sorted({place[:2] for place in places}):
+    for (block, bucket), of_place in sorted(wanted.items()):
         batch = spool.texts(block, bucket)
-        wanted = [row for own_block, own_bucket, row in places if (own_block, own_bucket) == (block, bucket)]
-        for text in batch.filter(pa.array(np.isin(batch["row"].to_numpy(), wanted))).to_pylist():
+        for text in batch.filter(pa.array(np.isin(batch["row"].to_numpy(), list(of_place)))).to_pylist():
             texts[block, text["row"]] = text
     for row in rows:
         if similar(texts[row["block"], row["row"]], texts[row["first_block"], row["first_row"]], threshold):

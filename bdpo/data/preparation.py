@@ -1,4 +1,4 @@
-"""Blocks prepared here, or on all cores where there are many; the results are the same."""
+"""Blocks prepared here, or on several cores where there are many; the results are the same."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -13,6 +13,8 @@ from bdpo.data.workers import Workers, num_cores
 
 _ALONE_BLOCKS = 8
 """Blocks that take less time than it takes to start processes."""
+_MOST_PROCESSES = 16
+"""As many as one process can read blocks for and take them back, about; each has libraries and blocks in memory."""
 Rows = tuple[Shape, str | None, Block | list[Parsed]]
 """How rows are read, what their source is called (None: by their files), and the rows, raw or already paired."""
 
@@ -48,7 +50,8 @@ class Preparation:
             return
         for task in tasks:
             if self._workers is None:
-                self._workers = self._open.enter_context(Workers(self._preparer, num_cores()))
+                num = min(num_cores(), _MOST_PROCESSES)
+                self._workers = self._open.enter_context(Workers(self._preparer, num))
             yield from self._workers.map(_after(task, tasks))
 
     def _numbered(self, blocks: Iterable[Rows]) -> Iterator[Task]:

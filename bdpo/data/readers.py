@@ -14,13 +14,21 @@ from typing import Any, BinaryIO, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bdpo.data.blocks import Block, as_object, collect, collect_columns, collect_lines, dump_row, json_reason
+from bdpo.data.blocks import (
+    BATCH_ROWS,
+    Block,
+    as_object,
+    collect,
+    collect_columns,
+    collect_lines,
+    dump_row,
+    json_reason,
+)
 from bdpo.data.csv_rows import csv_rows, require_different
 from bdpo.data.files import COMPRESSED_KINDS, DataFile, kind_of
 from bdpo.data.rows import RawRow, RowProblem
 from bdpo.errors import UserError, first_line
 
-_BATCH_ROWS = 1024
 _READ_CHARS = 2**20
 _ARROW_FILE = b"ARROW1"
 _NAMES = {".gz": "gzip", ".zst": "zstd", ".parquet": "Parquet", ".arrow": "Arrow"}
@@ -188,7 +196,7 @@ def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(path) as file:
         require_different(path, file.schema_arrow.names)
         num_rows = 0
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+        for batch in file.iter_batches(batch_size=BATCH_ROWS):
             num_rows += batch.num_rows
             yield batch
         if num_rows != file.metadata.num_rows:

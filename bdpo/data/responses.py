@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bdpo.artifacts.duck import connect, literal
+from bdpo.artifacts.duck import bounded, connect, literal
 from bdpo.data.blocks import BLOCK_ROWS, Block
 from bdpo.data.formats.beavertails import Response, pair_responses
 from bdpo.data.rows import Parsed, RawRow
 from bdpo.data.sources import Shape
 
-_MEMORY_LIMIT = "512MiB"
+_MEMORY_MIB = 512
 _RESPONSES = pa.schema(
     [
         pa.field("seq", pa.int64()),
@@ -73,9 +73,10 @@ def pair_blocks(shape: Shape, blocks: Iterable[Block], scratch: Path) -> Iterato
 
 def _by_prompt(path: Path) -> Iterator[list[tuple[RawRow, Response]]]:
     """The responses to each prompt, in the order in which prompts and responses came."""
-    with connect(path.with_suffix(".duckdb")) as connection:
-        connection.execute(f"set memory_limit = '{_MEMORY_LIMIT}'")
-        connection.execute(f"set temp_directory = {literal(path.with_suffix('.spill'))}")
+    with (
+        connect(path.with_suffix(".duckdb")) as connection,
+        bounded(connection, memory_mib=_MEMORY_MIB, spill=path.with_suffix(".spill")),
+    ):
         reader = connection.sql(
             "select r.* exclude (seq), first from (select prompt, min(seq) as first from "
             f"read_parquet({literal(path)}) group by prompt) join read_parquet({literal(path)}) r using (prompt) "

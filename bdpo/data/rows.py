@@ -1,7 +1,7 @@
 """What travels through ingestion: a raw row, a candidate pair, a refusal."""
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from unicodedata import category
 
 Message = dict[str, str]
@@ -15,6 +15,10 @@ class RowProblem(ValueError):  # noqa: N818 - not an error of the program
         super().__init__(reason)
         self.rule = rule
         self.reason = reason
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        """For rows that go to other processes: an exception alone is made anew of what its message was made of."""
+        return type(self), (self.rule, self.reason)
 
 
 class RawRow(NamedTuple):

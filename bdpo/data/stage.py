@@ -121,6 +121,7 @@ def ingest(
                 raise UserError(quarantine.explain(failures[0], rows, left_out))
             assert rows == kept.rows + refused + sum(left_out.values()), "a row was lost"
             counts = _write_pairs(resolved, workdir)
+            assert sum(counts["by_split"].values()) == kept.pairs, "a pair was lost"
     write_card(workdir, counts["by_split"], counts["by_source"])
     return {
         "rows": rows,

@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from queue import SimpleQueue
 from typing import Any, Protocol, Self
 
 from bdpo.errors import UserError
@@ -38,23 +37,22 @@ def num_cores() -> int:
 
 
 class Workers:
-    """Processes that do the same work."""
+    """Processes that do the same work, each started when there is a task and none of the others is idle."""
 
     def __init__(self, work: Work, num: int) -> None:
-        """Start them.
+        """Start none yet.
 
         Args:
             work: is pickled.
-            num: how many.
+            num: how many there may be.
         """
         self._num = num
-        self._idle: SimpleQueue[_Process] = SimpleQueue()
+        self._work = pickle.dumps(work)
+        self._processes: list[_Process] = []
+        self._idle: list[_Process] = []
+        """The one that was busy last comes last, and is the next."""
         self._open = ExitStack()
-        content = pickle.dumps(work)
-        for _ in range(num):
-            process = _Process(content)
-            self._open.callback(process.end)
-            self._idle.put(process)
+        self._open.callback(self._end)
         self._threads = self._open.enter_context(ThreadPoolExecutor(num))
 
     def __enter__(self) -> Self:
@@ -83,11 +81,19 @@ class Workers:
                 future.cancel()
 
     def _do(self, task: Any) -> Any:
-        process = self._idle.get()
+        try:
+            process = self._idle.pop()
+        except IndexError:  # of as many threads as there may be processes this one has none
+            process = _Process(self._work)
+            self._processes.append(process)
         try:
             return process.do(task)
         finally:
-            self._idle.put(process)
+            self._idle.append(process)
+
+    def _end(self) -> None:
+        for process in self._processes:
+            process.end()
 
 
 class _Process:

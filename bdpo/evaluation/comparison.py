@@ -1,6 +1,6 @@
 """`bdpo compare`: the aligned models of several runs on the same prompts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,8 @@ class RunOutcomes(NamedTuple):
     aligned: Outcomes
     judged_by: dict[str, str]
     """What of the evaluation's settings and code decides a verdict."""
+    figures: list[tuple[str, str]]
+    """(benchmark, metric) of all that was evaluated; those of `lm-eval` and of held-out pairs have no `Outcomes`."""
 
 
 class Comparison(NamedTuple):
@@ -45,6 +47,8 @@ class Comparison(NamedTuple):
     """For people: a row a figure, a column a model, in per cent; under each the difference from the first run."""
     records: list[dict[str, Any]]
     """The same in full precision, a row a figure and model."""
+    not_compared: list[str]
+    """Figures that are in the runs' own reports alone, as people call them."""
 
 
 def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Comparison:
@@ -115,14 +119,31 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
             test = tests.get((figure, name))
             if test is not None:
                 p = corrected[figure, name]
-                record |= {"difference": test.value, "difference_low": test.low, "difference_high": test.high}
-                record |= {"p_value": test.p_value, "p_adjusted": p}
+                record |= {"difference": test.value, "difference_n": test.n, "difference_low": test.low}
+                record |= {"difference_high": test.high, "p_value": test.p_value, "p_adjusted": p}
                 if test.value is not None and p is not None:
                     row[name] += f"\n{points(test)}{other_n(test, rates[first.name], found)}\n{shown_p(p)}"
             records.append(record)
         table.append(row)
     names_of_all = list(dict.fromkeys(name for record in records for name in record))
-    return Comparison(table, [{name: record.get(name) for name in names_of_all} for record in records])
+    in_full = [{name: record.get(name) for name in names_of_all} for record in records]
+    return Comparison(table, in_full, not_compared(runs, figures))
+
+
+def not_compared(runs: Sequence[RunOutcomes], compared: Collection[tuple[str, str]]) -> list[str]:
+    """What was evaluated and stays out of a comparison, as people call it, each once.
+
+    Args:
+        runs: that are compared.
+        compared: (benchmark, metric) of the figures that are.
+    """
+    names = {
+        (benchmark, metric): f"{benchmark}, {WORDS[metric]}" if (benchmark, metric) in run.aligned else benchmark
+        for run in runs
+        for benchmark, metric in run.figures
+        if (benchmark, metric) not in compared
+    }
+    return list(names.values())
 
 
 def load_run(root: Path, name: str) -> RunOutcomes:
@@ -150,7 +171,9 @@ def load_run(root: Path, name: str) -> RunOutcomes:
     keys = {(row["benchmark"], row["label"], row["prompt_id"]): row["key"] for row in base}
     held_against = {(row["benchmark"], row["label"], row["prompt_id"]): row.get("held_against") for row in base}
     aligned = [row for row in rows if row["model"] == "aligned"]
-    return RunOutcomes(name, keys, held_against, _outcomes(base), _outcomes(aligned), judged_by)
+    summary = pq.read_table(folder / "eval_summary.parquet", columns=["benchmark", "metric"]).to_pylist()
+    figures = list(dict.fromkeys((row["benchmark"], row["metric"]) for row in summary))
+    return RunOutcomes(name, keys, held_against, _outcomes(base), _outcomes(aligned), judged_by, figures)
 
 
 def _first_difference(

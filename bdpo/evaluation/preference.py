@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,24 +19,37 @@ from bdpo.logprobs.score import NonFinite, score_rows
 _SCHEMA = pa.schema([("pair_id", pa.string()), ("chosen", pa.float64()), ("rejected", pa.float64())])
 _TOKEN_BUDGET = 4096
 _PIECE_PAIRS = 64
+_READ_ROWS = 1024
+_COLUMNS = ("pair_id", "prompt", "chosen", "rejected", "split", "ref_chosen_logps", "ref_rejected_logps")
 
 
 class HeldOut(NamedTuple):
-    """Pairs of the validation split, by pair_id."""
+    """Pairs of the validation split, one a prompt."""
 
     pairs: list[dict[str, Any]]
     limited_from: int | None
-    """How many there are, where a limit left some out."""
+    """How many prompts there are, where a limit left some out."""
 
 
 def held_out_pairs(path: Path, limit: int | None) -> HeldOut:
-    """The pairs whose ranking is compared.
+    """The pairs whose ranking is compared: of each prompt the first by pair_id, which is a digest.
+
+    Pairs of one prompt are not independent, and intervals and tests take them to be.  As for the splits, prompts that
+    differ in nothing but the white space around their messages are one.
 
     Args:
         path: `scored_pairs.parquet`, which has the reference model's log-probs too, or `pairs.parquet`.
         limit: at most this many, spread evenly.
     """
-    rows: list[dict[str, Any]] = pq.read_table(path).filter(pc.field("split") == "validation").to_pylist()
+    pair_id = itemgetter("pair_id")
+    of_prompt: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
+    with pq.ParquetFile(path) as file:
+        columns = [name for name in _COLUMNS if name in file.schema_arrow.names]
+        for batch in file.iter_batches(_READ_ROWS, columns=columns):
+            for row in batch.filter(pc.field("split") == "validation").to_pylist():
+                messages = tuple((message["role"], message["content"].strip()) for message in row["prompt"])
+                of_prompt[messages] = min(row, of_prompt.get(messages, row), key=pair_id)
+    rows = sorted(of_prompt.values(), key=pair_id)
     if limit is None or len(rows) <= limit:
         return HeldOut(rows, None)
     return HeldOut([rows[i * len(rows) // limit] for i in range(limit)], len(rows))

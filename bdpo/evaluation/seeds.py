@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bdpo.evaluation.statistics import wilson_interval
+from bdpo.evaluation.statistics import newcombe_interval, wilson_interval
 
 _RESAMPLES = 10_000
 _SEED = 0
@@ -38,6 +38,10 @@ class SeededDifference(NamedTuple):
     value: float
     low: float
     high: float
+    """Newcombe's interval over the prompts, as of a single seed of either method: its table of both verdicts is the
+    mean over all pairs of seeds.  With one seed it is `paired_difference`'s; what further seeds average out is not
+    taken off, so with several it is rather too wide, and may hold 0 where p is small.  (By the correlation of the
+    prompts' means it could be too narrow: they vary less than Wilson's intervals take them to.)"""
     p_value: float
     """Two-sided, by exchanging the methods prompt by prompt at random."""
 
@@ -66,13 +70,16 @@ def seeded_difference(first: NDArray[np.float64], second: NDArray[np.float64], c
     Args:
         first: (prompts, seeds) of the first method.
         second: (prompts, seeds) of the second, the same prompts; the seeds may be others.
-        confidence: level of the interval, which is by a bootstrap of the prompts.
+        confidence: level of the interval.
     """
     if len(first) != len(second):
         raise ValueError(f"{len(first)} prompts against {len(second)}: they must be the same")
-    differences = second.mean(1) - first.mean(1)
+    before, after = first.mean(1), second.mean(1)
+    differences = after - before
     value = float(differences.mean())
-    low, high = _interval(differences, confidence)
+    # A prompt's share of pairs of seeds of which both say True is the product of its means.
+    counts = [float(of_prompts.sum()) for of_prompts in (before, after, before * after)]
+    low, high = newcombe_interval(*counts, n=len(differences), confidence=confidence)
     signs = np.random.default_rng(_SEED).choice([-1.0, 1.0], size=(_RESAMPLES, len(differences)))
     drawn = np.abs(signs @ differences) / len(differences)
     at_least = int((drawn >= abs(value) - 1e-12).sum())
@@ -89,11 +96,3 @@ def judged_by_all(verdicts: Sequence[Sequence[bool | None]]) -> NDArray[np.bool_
         (prompts,)
     """
     return np.array([None not in of_prompt for of_prompt in zip(*verdicts, strict=True)], dtype=np.bool_)
-
-
-def _interval(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
-    counts = np.random.default_rng(_SEED).multinomial(
-        len(values), np.full(len(values), 1 / len(values)), size=_RESAMPLES
-    )
-    low, high = np.quantile(counts @ values / len(values), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)

@@ -82,8 +82,7 @@ def paired_difference(first: Sequence[bool | None], second: Sequence[bool | None
     Args:
         first: verdicts of the first model.
         second: of the second, on the same items in the same order.
-        confidence: level of the interval, which is Newcombe's for paired shares: Wilson's two intervals, joined
-            by a corrected correlation (Statistics in Medicine 17, 1998, 2635-2650, method 10).
+        confidence: level of the interval, which is `newcombe_interval`.
 
     Raises:
         ValueError: the lengths differ.
@@ -92,17 +91,34 @@ def paired_difference(first: Sequence[bool | None], second: Sequence[bool | None
     n = len(both)
     if n == 0:
         return Difference(None, 0, None, None, None, 0, 0, None, None, confidence)
-    a, b = rate([x for x, _ in both], confidence), rate([y for _, y in both], confidence)
+    kept = sum(x and y for x, y in both)
     lost = sum(x and not y for x, y in both)
     gained = sum(y and not x for x, y in both)
-    assert a.value is not None, "n is not 0"
-    assert b.value is not None, "n is not 0"
-    correlation = _phi(both)
-    value = b.value - a.value
-    down = _bound(b.value - (b.low or 0.0), (a.high or 0.0) - a.value, correlation)
-    up = _bound((b.high or 0.0) - b.value, a.value - (a.low or 0.0), correlation)
+    value = (kept + gained) / n - (kept + lost) / n
+    low, high = newcombe_interval(kept + lost, kept + gained, kept, n, confidence)
     resampled = bootstrap_interval(gained, lost, n, confidence)
-    return Difference(value, n, value - down, value + up, mcnemar(gained, lost), gained, lost, *resampled, confidence)
+    return Difference(value, n, low, high, mcnemar(gained, lost), gained, lost, *resampled, confidence)
+
+
+def newcombe_interval(first: float, second: float, both: float, n: int, confidence: float) -> tuple[float, float]:
+    """Newcombe's interval of second / n - first / n: Wilson's two intervals, joined by a corrected correlation.
+
+    Statistics in Medicine 17, 1998, 2635-2650, method 10.
+
+    Args:
+        first: items that are True for the first model; no whole number where an item's verdict is a mean of several.
+        second: those that are True for the second.
+        both: those that are True for both.
+        n: items, at least 1.
+        confidence: level of the interval.
+    """
+    a, b = first / n, second / n
+    a_low, a_high = wilson_interval(a, n, confidence)
+    b_low, b_high = wilson_interval(b, n, confidence)
+    correlation = _phi(first, second, both, n)
+    down = _bound(b - b_low, a_high - a, correlation)
+    up = _bound(b_high - b, a - a_low, correlation)
+    return b - a - down, b - a + up
 
 
 def mcnemar(gained: int, lost: int) -> float:
@@ -153,18 +169,14 @@ def _bound(own: float, other: float, correlation: float) -> float:
     return float(max(own**2 - 2 * correlation * own * other + other**2, 0.0) ** 0.5)
 
 
-def _phi(both: Sequence[tuple[bool, bool]]) -> float:
-    """Newcombe's correlation of two binary sequences; 0 where one of them never changes.
+def _phi(first: float, second: float, both: float, n: int) -> float:
+    """Newcombe's correlation of two sequences of verdicts, by their counts; 0 where one of them never changes.
 
     A positive one, which narrows the interval, is corrected for continuity: its numerator is lowered by n/2, to 0
     at most.
     """
-    n11 = sum(a and b for a, b in both)
-    n10 = sum(a and not b for a, b in both)
-    n01 = sum(b and not a for a, b in both)
-    n00 = len(both) - n11 - n10 - n01
-    margins = (n11 + n10) * (n01 + n00) * (n11 + n01) * (n10 + n00)
-    covariance = float(n11 * n00 - n10 * n01)
+    margins = first * (n - first) * second * (n - second)
+    covariance = n * both - first * second  # of the four cells: n11 * n00 - n10 * n01
     if covariance > 0:
-        covariance = max(covariance - len(both) / 2, 0.0)
-    return 0.0 if margins == 0 else covariance / margins**0.5
+        covariance = max(covariance - n / 2, 0.0)
+    return 0.0 if margins == 0 else float(covariance / margins**0.5)

@@ -21,6 +21,7 @@ SUMMARY = pa.schema(
         ("confidence", pa.float64()),
         ("limited_from", pa.int64()),
         ("difference", pa.float64()),
+        ("difference_n", pa.int64()),
         ("difference_low", pa.float64()),
         ("difference_high", pa.float64()),
         ("p_value", pa.float64()),
@@ -31,7 +32,10 @@ SUMMARY = pa.schema(
         ("bootstrap_high", pa.float64()),
     ]
 )
-"""`eval_summary.parquet`: a figure of one model; the aligned model's rows compare it with the base."""
+"""`eval_summary.parquet`: a figure of one model; the aligned model's rows compare it with the base.
+
+`difference_n`: the items that both have a verdict on, which may be fewer than either's `n`.
+"""
 
 WORDS = {
     "refusal_rate": "refusal of harmful prompts",
@@ -96,6 +100,7 @@ def summary_rows(figures: Sequence[Figure]) -> list[dict[str, Any]]:
         }
         compared = {
             "difference": figure.difference.value,
+            "difference_n": figure.difference.n,
             "difference_low": figure.difference.low,
             "difference_high": figure.difference.high,
             "p_value": figure.difference.p_value,

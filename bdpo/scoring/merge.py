@@ -9,6 +9,8 @@ import pyarrow as pa
 from bdpo.artifacts.duck import connect, literal
 from bdpo.schemas import SCORED_PAIRS
 
+_BATCH_ROWS = 8192
+"""Rows whose texts lie in one array, which holds 2 GiB."""
 _PAIRS = """
 CREATE TABLE pairs AS
 SELECT
@@ -84,6 +86,7 @@ def _build(path: Path, pairs: pa.Table, shards: Sequence[Path], weights: str) ->
         connection.unregister("incoming")
         connection.execute(_VIEW.format(weights=weights))
         columns = ", ".join(SCORED_PAIRS.names)
-        scored: pa.Table = connection.sql(f"SELECT {columns} FROM scored_pairs ORDER BY pair_id").to_arrow_table()
+        found = connection.sql(f"SELECT {columns} FROM scored_pairs ORDER BY pair_id")
+        scored: pa.Table = found.to_arrow_table(_BATCH_ROWS)
     assert scored.num_rows == pairs.num_rows, "a sequence is missing"
     return scored

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from bdpo.artifacts.disk import explain_disk_error
 from bdpo.artifacts.store import write_atomically
 from bdpo.errors import UserError
+from bdpo.layout.ids import id_tuples
 from bdpo.logprobs import NonFinite, choose_layout
 from bdpo.models.loading import load_reference
 from bdpo.scoring.parallel import Done, ScoreJob, result_file
@@ -48,10 +49,10 @@ def _score(job: ScoreJob, number: int, folder: Path, said: list[str]) -> dict[st
     """Score, and return nothing; or the key of a sequence and the value of its log-prob that is none."""
     model = load_reference(job.source, job.model)
     layout = choose_layout(model, said.append, max_length=job.model.max_length)
-    sequences = {
-        row["key"]: TokenSequence(tuple(row["prompt_ids"]), tuple(row["response_ids"]))
-        for row in pq.read_table(job.sequences).to_pylist()
-    }
+    table = pq.read_table(job.sequences)
+    ids = (id_tuples(table[name]) for name in TokenSequence._fields)
+    sequences = dict(zip(table["key"].to_pylist(), map(TokenSequence, *ids), strict=True))
+    del table
     rows = share_prompts(sequences, token_budget=job.token_budget, layout=layout)
     done, noted = Done(), time.monotonic()
 

@@ -1,5 +1,6 @@
 """Pairs joined with their scores by content, tokenised and weighted: what the worker trains on."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from bdpo.artifacts.parquet import write_parquet
 from bdpo.balance import Forms, balance_weights
 from bdpo.errors import UserError
 from bdpo.layout.chat import TokenizedPair, Untokenizable, tokenize_pairs
+from bdpo.layout.ids import id_tuples
 from bdpo.layout.rows import Row
 from bdpo.logprobs.keys import sequence_key
 
@@ -164,22 +166,27 @@ def _order_by_safety(
 
 def read_split(path: Path, split: str) -> Prepared:
     """Read one split of what `prepare` wrote."""
-    table = pq.read_table(path)
-    rows = table.filter(pc.field("split") == split).to_pylist()
+    table = pq.read_table(path).filter(pc.field("split") == split)
+    prompts, chosen, rejected = (id_tuples(table[f"{name}_ids"]) for name in ("prompt", "chosen", "rejected"))
 
     def both(name: Callable[[str], str]) -> torch.Tensor:
-        columns = [[row[name(side)] for side in ("chosen", "rejected")] for row in rows]
+        columns = [table[name(side)].to_numpy() for side in ("chosen", "rejected")]
         # A missing mutual information becomes nan.
-        return torch.from_numpy(np.asarray(columns, dtype=np.float32).reshape(-1, 2))
+        return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
 
     return Prepared(
-        pair_ids=[row["pair_id"] for row in rows],
-        rows=[Row(tuple(r["prompt_ids"]), (tuple(r["chosen_ids"]), tuple(r["rejected_ids"]))) for r in rows],
+        pair_ids=table["pair_id"].to_pylist(),
+        rows=[Row(prompt, sides) for prompt, sides in zip(prompts, zip(chosen, rejected, strict=True), strict=True)],
         ref_logps=both(lambda side: f"ref_{side}_logps"),
         mi=both(lambda side: f"mi_{side}"),
         weights=both(lambda side: f"weight_{side}"),
-        unsafe_difference=torch.tensor([row["unsafe_difference"] for row in rows]),
+        unsafe_difference=torch.tensor(table["unsafe_difference"].to_pylist()),
     )
+
+
+def count_pairs(path: Path) -> Counter[str]:
+    """How many rows each split has of what `prepare` wrote."""
+    return Counter(pq.read_table(path, columns=["split"])["split"].to_pylist())
 
 
 _SCORED = [

@@ -38,7 +38,7 @@ from bdpo.training.event_file import EventFile
 from bdpo.training.launch import launch
 from bdpo.training.machines import read_hostfile
 from bdpo.training.model_card import model_card
-from bdpo.training.prepare import prepare, read_split
+from bdpo.training.prepare import count_pairs, prepare
 from bdpo.training.schedule import pairs_until
 from bdpo.training.score_check import check_scores
 from bdpo.training.trackers import open_trackers, require_trackers
@@ -134,8 +134,9 @@ def train(
             f"train: {settings.processes} of up to {most_slots} slots of a machine are used; more if "
             "train.processes is more"
         )
-    num_pairs = len(read_split(scratch / PREPARED_FILE, "train").rows)
-    if settings.early_stopping is not None and not read_split(scratch / PREPARED_FILE, "validation").rows:
+    num_in = count_pairs(scratch / PREPARED_FILE)
+    num_pairs = num_in["train"]
+    if settings.early_stopping is not None and not num_in["validation"]:
         raise UserError(
             "train.early_stopping watches the validation split, which is empty: raise ingest.validation_fraction, or "
             "take it out."

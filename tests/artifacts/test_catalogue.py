@@ -42,6 +42,15 @@ def test_plain_views_show_the_current_artifact_and_all_views_every_one(tmp_path:
     assert query(root, "select * from quarantine order by 1 limit 1") == [("y",)]
 
 
+def test_a_column_that_an_older_artifact_lacks_is_null_there(tmp_path: Path) -> None:
+    add(tmp_path, "aa", ["x"])
+    add(tmp_path, "bb", ["y"])
+    pq.write_table(pa.table({"reason": ["y"], "line": [7]}), tmp_path / "ingest" / "bb" / "quarantine.parquet")
+    rebuild_catalogue(tmp_path, {"ingest": "aa"}, {})
+    found = query(tmp_path, "select artifact, reason, line from all_quarantine order by 1")
+    assert found == [("aa", "x", None), ("bb", "y", 7)]
+
+
 def test_runs_that_end_at_once_build_it_one_after_the_other(tmp_path: Path) -> None:
     """Threads have one process id, as the first processes of two containers have."""
     names = [f"a{i}" for i in range(8)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bdpo.artifacts.duck import connect, literal
+from bdpo.artifacts.duck import bounded, connect, literal
 from bdpo.errors import UserError
 
 _HOLD = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print('held', flush=True); time.sleep({seconds})"
@@ -52,6 +52,27 @@ def test_what_is_no_database_is_named(tmp_path: Path) -> None:
 
 def test_literal_doubles_quotes() -> None:
     assert literal("it's") == "'it''s'"
+
+
+@pytest.mark.parametrize(("own", "memory_mib", "expected"), [(192, 1024, 8), (192, 512, 4), (2, 1024, 2), (4, 64, 1)])
+def test_memory_bounds_the_threads(tmp_path: Path, own: int, memory_mib: int, expected: int) -> None:
+    with connect(tmp_path / "x.duckdb") as connection:
+        connection.execute(f"set threads = {own}")
+        with bounded(connection, memory_mib=memory_mib, spill=tmp_path / "spill"):
+            assert connection.execute("select current_setting('threads')").fetchall() == [(expected,)]
+
+
+@pytest.mark.parametrize("is_read_in_batches", [False, True])
+def test_too_little_memory_is_said_in_a_sentence(tmp_path: Path, is_read_in_batches: bool) -> None:
+    said = pytest.raises(UserError, match=r"the 64 MiB that DuckDB may take here are too little .*; read fewer rows")
+    with (
+        connect(tmp_path / "x.duckdb") as connection,
+        said,
+        bounded(connection, memory_mib=64, spill=tmp_path / "spill"),
+    ):
+        found = connection.sql("select list(range) as one from range(20_000_000)")  # a list goes to no disk
+        for _ in found.to_arrow_reader(1024) if is_read_in_batches else found.fetchall():
+            pass
 
 
 def test_ctrl_c_in_a_query_is_an_interruption(tmp_path: Path) -> None:

@@ -64,6 +64,16 @@ def test_what_the_chosen_forms_do_not_use_is_refused(given: dict[str, object], i
             TrainSettings.model_validate(given)
 
 
+@pytest.mark.parametrize("given", [{}, {"label_smoothing": 0}])
+def test_robust_wants_to_know_how_many_labels_are_wrong(tmp_path: Path, given: dict[str, object]) -> None:
+    """Without noise its loss is DPO's to the bit."""
+    with pytest.raises(ValidationError, match=r"`label_smoothing` 0 the method robust is dpo: say .*, such as 0\.1"):
+        TrainSettings.model_validate({"method": "robust", **given})
+    with pytest.raises(ValidationError, match=r"ablation\.methods\.robust.*the method robust is dpo"):
+        ablated(tmp_path, ["dpo", "robust"], **given)
+    assert ablated(tmp_path, ["dpo", "robust"], label_smoothing=0.1).trained_by("robust").label_smoothing == 0.1
+
+
 def test_who_uses_what() -> None:
     assert methods_with("gamma") == ["simpo"]
     assert methods_with("learning_rate") == list(METHODS)

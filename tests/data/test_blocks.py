@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,54 @@ def test_rows_and_columns_are_collected_up_to_the_limits(monkeypatch: pytest.Mon
     monkeypatch.setattr("bdpo.data.blocks.BLOCK_BYTES", 10**9)
     first, *_ = collect_columns(tmp_path, "x", table.to_batches(max_chunksize=3))
     assert [row.value for row in first.first(5).rows()] == [{"n": i} for i in range(5)]
+
+
+def test_a_batch_that_is_the_whole_file_is_no_block(tmp_path: Path) -> None:
+    """And what goes to another process of a part of it is that part."""
+    table = pa.table({"n": list(range(20_000)), "said": [["x" * 100]] * 20_000})
+    blocks = list(collect_columns(tmp_path, "x", table.to_batches()))
+    assert [8192 <= len(block) < 8192 + 1024 for block in blocks] == [True, True, False]
+    for block in (blocks[1], blocks[1].first(7)):
+        sent = pickle.dumps(block, pickle.HIGHEST_PROTOCOL)
+        assert len(sent) < 130 * len(block) + 2000
+        again = pickle.loads(sent)  # noqa: S301
+        assert list(again.rows()) == list(block.rows())
+        assert (again.path, again.file, again.start) == (tmp_path, "x", len(blocks[0]) + 1)
+    wide = pa.table({"said": ["x" * 2**20] * 100})
+    assert max(map(len, collect_columns(tmp_path, "x", wide.to_batches()))) <= 32
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
+def test_a_row_that_no_array_would_hold_is_refused_and_its_beginning_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("bdpo.data.blocks._MOST_BYTES", 1000)
+    monkeypatch.setattr("bdpo.data.blocks._KEPT_BYTES", 10)
+    values, path = [{"prompt": "Q"}, {"prompt": "long " * 300}, {"prompt": "R"}], tmp_path / f"x.{kind}"
+    match kind:
+        case "jsonl":
+            path.write_text("".join(json.dumps(value) + "\n" for value in values))
+        case "json":
+            path.write_text(json.dumps(values))
+        case "csv":
+            path.write_text("prompt\n" + "".join(value["prompt"] + "\n" for value in values))
+        case _:
+            pq.write_table(pa.Table.from_pylist(values), path)
+    first, long, last = (row for block in read_blocks(DataFile(path, "x")) for row in block.rows())
+    assert [(row.line - first.line, row.value) for row in (first, last)] == [(0, values[0]), (2, values[2])]
+    assert isinstance(long.value, RowProblem)
+    assert (long.value.rule, len(long.raw), long.line - first.line) == ("over_long", 10, 1)
+    assert long.value.reason.startswith("a row may have 1000 bytes; of the 15")
+    assert long.value.reason.endswith("bytes of this one the first 10 are kept")
+
+
+def test_why_an_over_long_row_is_none_is_still_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bdpo.data.blocks._MOST_BYTES", 100)
+    (tmp_path / "x.csv").write_text('prompt,chosen\nQ,"open\n' + "R,good\n" * 50)
+    *_, row = (row for block in read_blocks(DataFile(tmp_path / "x.csv", "x")) for row in block.rows())
+    assert isinstance(row.value, RowProblem)
+    assert row.value.rule == "broken_csv"
+    assert row.value.reason.endswith("; of the 357 bytes of this one the first 1048576 are kept")
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -56,6 +56,18 @@ def test_similar_pairs_meet_in_a_band_and_others_hardly_do() -> None:
     assert ((one[1:] == one[:-1]).any(axis=1)).mean() < 0.02
 
 
+@pytest.mark.parametrize("same", ["prompt", "responses"])
+def test_pairs_that_share_a_long_prompt_or_long_responses_do_not_meet(same: str) -> None:
+    """Each is compared with the first few that it meets: these would keep it from what it resembles."""
+    chance = random.Random(4)
+    long, pairs = " ".join(text(chance, 2000)), []
+    for _ in range(100):
+        one, other = (" ".join(text(chance, 15)) for _ in range(2))
+        pairs.append(candidate(long, one, other) if same == "prompt" else candidate(one, long, long))
+    found = bands(pairs, 0.8)
+    assert ((found[1:] == found[:-1]).any(axis=1)).mean() < 0.02
+
+
 def test_last_turn_responses_and_whole_prompt_have_each_to_be_alike() -> None:
     """However alike the rest is: a short question after a long talk, and the same one after another talk."""
     chance = random.Random(3)

@@ -1,5 +1,6 @@
 """Ingestion: every row comes out as a pair or in quarantine, with the right reason."""
 
+import csv
 import gzip
 import json
 from pathlib import Path
@@ -265,17 +266,34 @@ def test_equal_pairs_of_which_a_response_is_labelled_safe_and_unsafe_contradict_
 
 
 @pytest.mark.slow
-def test_all_cores_give_the_same_as_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows: list[Any] = [*pair_rows(3000), *pair_rows(5), GOOD | {"chosen": ""}, [1], GOOD | {"chosen": "\x07"}]
-    write_jsonl(tmp_path / "x.jsonl", rows)
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "beavertails"])
+def test_all_cores_give_the_same_as_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Rows that are refused before a process has them go there too."""
+    path = tmp_path / f"x.{'csv' if kind == 'csv' else 'jsonl'}"
+    match kind:
+        case "jsonl":
+            others: list[Any] = [*pair_rows(5), GOOD | {"chosen": ""}, [1], GOOD | {"chosen": "\x07"}]
+            write_jsonl(path, [*pair_rows(3000), *others])
+            refused = {"duplicate": 5, "blank_chosen": 1, "not_an_object": 1, "control_character": 1}
+        case "csv":
+            rows = [[row[name] for name in ("prompt", "chosen", "rejected")] for row in pair_rows(3000)]
+            with path.open("w", newline="") as file:
+                csv.writer(file).writerows([["prompt", "chosen", "rejected"], *rows, ["too", "short"]])
+            refused = {"wrong_number_of_fields": 1}
+        case _:
+            labelled = [(f"Q {i}", f"{safe} {i}", safe) for i in range(1000) for safe in (True, False)]
+            answers = [*labelled, ("alone", "alone", True)]
+            write_jsonl(path, [{"prompt": q, "response": a, "is_safe": s, "category": {}} for q, a, s in answers])
+            refused = {"unpaired_response": 1}
     monkeypatch.setattr("bdpo.data.blocks.BLOCK_BYTES", 20_000)
+    monkeypatch.setattr("bdpo.data.responses.BLOCK_ROWS", 100)
     summaries = []
-    for name, alone in (("one", 10**9), ("all", 1)):
-        monkeypatch.setattr("bdpo.data.preparation._ALONE_BLOCKS", alone)
+    for name, alone_blocks in (("one", 10**9), ("all", 1)):
+        monkeypatch.setattr("bdpo.data.preparation._ALONE_BLOCKS", alone_blocks)
         monkeypatch.setattr("bdpo.data.preparation.num_cores", lambda: 2)
-        summaries.append(run(tmp_path / "x.jsonl", tmp_path / name, near_duplicates=0.9))
+        summaries.append(run(path, tmp_path / name, near_duplicates=0.9))
     assert summaries[0] == summaries[1]
-    assert summaries[0]["by_rule"]["duplicate"] == 5
+    assert summaries[0]["by_rule"] == refused
     for name in ("pairs.parquet", "quarantine.parquet", "dataset/train.parquet", "README.md"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "all" / name).read_bytes(), name
 

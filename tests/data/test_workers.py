@@ -1,16 +1,24 @@
 """Work in other processes: in order, with its errors, and gone with whoever started it."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import pytest
 
+from bdpo.config import ModelSettings
+from bdpo.data.blocks import LineBlock
+from bdpo.data.overlap import EvaluationPrompts
+from bdpo.data.prepare import Preparer, Task
+from bdpo.data.rows import RowProblem
+from bdpo.data.sources import Shape
 from bdpo.data.workers import Workers
 from bdpo.errors import UserError
 from tests.paths import ROOT
@@ -37,6 +45,21 @@ class Doubling:
         return double
 
 
+@dataclass
+class Importing:
+    """Prepares blocks, and says which of the slow libraries that took."""
+
+    preparer: Preparer
+
+    def start(self) -> Callable[[Task], tuple[int, set[str]]]:
+        prepare = self.preparer.start()
+
+        def prepared(task: Task) -> tuple[int, set[str]]:
+            return prepare(task).facts.num_rows, {"datasets", "great_expectations", "torch"} & sys.modules.keys()
+
+        return prepared
+
+
 def test_results_come_in_order_from_all_processes() -> None:
     with Workers(Doubling(slow=0.02), 2) as workers:
         found = list(workers.map(range(40)))
@@ -46,6 +69,11 @@ def test_results_come_in_order_from_all_processes() -> None:
     assert os.getpid() not in {process for _, process in found}
     assert again[0][0] == 10
     assert not [child for child in psutil.Process().children() if child.pid in {process for _, process in found}]
+
+
+def test_no_process_is_started_while_one_is_idle() -> None:
+    with Workers(Doubling(), 8) as workers:
+        assert len({process for _ in range(3) for _, process in workers.map([1])}) == 1
 
 
 def test_an_error_comes_back_as_it_is_and_the_others_go_on() -> None:
@@ -63,6 +91,24 @@ def test_a_process_that_ends_is_an_error() -> None:
 def test_a_process_that_is_killed_is_said_in_a_sentence() -> None:
     with Workers(Doubling(), 1) as workers, pytest.raises(UserError, match="was ended by SIGKILL, perhaps for want of"):
         list(workers.map([1, -3, 2]))
+
+
+def test_why_a_row_is_refused_survives_the_way_to_another_process() -> None:
+    problem = pickle.loads(pickle.dumps(RowProblem("blank_chosen", "`chosen` is blank")))  # noqa: S301
+    assert (type(problem), problem.rule, problem.reason) == (RowProblem, "blank_chosen", "`chosen` is blank")
+    assert str(problem) == "`chosen` is blank"
+
+
+def test_rows_are_prepared_without_torch(tmp_path: Path) -> None:
+    """It is hundreds of MiB in every process."""
+    from tests.tiny import tiny_tokenizer  # this module is imported in the process, and that one needs torch
+
+    model = ModelSettings(max_length=256, max_prompt_length=128)
+    preparer = Preparer(tiny_tokenizer(), model, 0.1, 0, tmp_path, EvaluationPrompts([]), None)
+    rows = b'{"prompt": "Q", "chosen": "yes it is", "rejected": "no"}\n{"prompt": "R", "chosen": "a", "rejected": "b"}'
+    task = Task(0, Shape("preference", None), None, LineBlock("x.jsonl", 1, rows))
+    with Workers(Importing(preparer), 1) as workers:
+        assert list(workers.map([task])) == [(2, set())]
 
 
 def test_processes_end_with_the_one_that_started_them() -> None:

@@ -145,8 +145,9 @@ def test_a_response_has_tokens(column: str) -> None:
 def figures(**changes: Any) -> pd.DataFrame:
     """A base and an aligned model's figure, and one that nothing was scored for."""
     row = {"value": 0.5, "low": 0.25, "high": 0.75, "n": 4, "successes": 2, "unscored": 0}
-    base = row | dict.fromkeys(("difference", "difference_low", "difference_high", "p_value", "p_adjusted"))
-    aligned = row | {"difference": -1.0, "difference_low": -1.0, "difference_high": 1.0, "p_value": 0, "p_adjusted": 1}
+    compared = {"difference": -1.0, "difference_n": 3, "difference_low": -1.0, "difference_high": 1.0}
+    aligned = row | compared | {"p_value": 0, "p_adjusted": 1}
+    base = row | dict.fromkeys(aligned.keys() - row.keys())
     unscored = base | {"value": None, "low": None, "high": None, "n": 0, "successes": 0, "unscored": 4}
     rows = pa.Table.from_pylist([base, aligned | changes, unscored])
     frame: pd.DataFrame = rows.to_pandas()
@@ -163,8 +164,10 @@ def test_figures_that_are_counted_pass() -> None:
         ("no_share", {"value": 1.5, "high": 1.5}),
         ("no_share", {"p_value": -0.1}),
         ("no_count", {"unscored": -1}),
+        ("no_count", {"difference_n": -1}),
         ("no_change", {"difference_high": 1.1}),
         ("out_of_order", {"successes": 5}),
+        ("out_of_order", {"difference_n": 5}),
         ("out_of_order", {"low": 0.6}),
         ("out_of_order", {"high": 0.4}),
         ("out_of_order", {"difference_low": -0.9}),

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from bdpo.artifacts.catalogue import note_run
@@ -19,6 +21,7 @@ from bdpo.evaluation.benchmarks import METRICS
 from bdpo.evaluation.comparison import compare_runs
 from bdpo.evaluation.formats import Label
 from bdpo.evaluation.outcomes import JUDGEMENTS
+from bdpo.evaluation.summary import SUMMARY
 from bdpo.evaluation.tables import read_rows
 from tests.paths import ROOT
 
@@ -45,8 +48,12 @@ def evaluated(
     benchmark: str = "b",
     label: Label = "harmful",
     held_against: str | None = None,
+    elsewhere: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """A run whose aligned model has these prompts count (None: has no verdict), the base model none."""
+    """A run whose aligned model has these prompts count (None: has no verdict), the base model none.
+
+    `elsewhere`: benchmark to metric of figures that have no judgements, beside.
+    """
     folder = root / "evaluate" / f"{name}{when}"
     folder.mkdir(parents=True)
     rows = [
@@ -65,6 +72,9 @@ def evaluated(
         for i, refuses in enumerate(refused)
     ]
     write_parquet(pa.Table.from_pylist(rows, JUDGEMENTS), folder / "judgements.parquet")
+    figures = [(benchmark, METRICS[label]), *elsewhere.items()]
+    summary = [{"benchmark": b, "metric": m, "model": model} for b, m in figures for model in ("base", "aligned")]
+    write_parquet(pa.Table.from_pylist(summary, SUMMARY), folder / "eval_summary.parquet")
     manifest = Manifest(
         stage="evaluate", fingerprint=folder.name, run=name, reads={"code": code}, inputs={}, files={}, content="",
         summary={}, versions={}, machine={}, finished="", seconds=0.0,
@@ -97,7 +107,9 @@ def test_a_difference_of_fewer_prompts_than_the_rates_says_of_how_many(tmp_path:
     """`a` has no verdict on its first prompt and `b` none on its last, so of 4 they share 2."""
     evaluated(tmp_path, "a", [None, True, False, False])
     evaluated(tmp_path, "b", [True, True, True, None])
-    (row,) = compare_runs(tmp_path, ["a", "b"], 0.95).table
+    found = compare_runs(tmp_path, ["a", "b"], 0.95)
+    assert [(r["n"], r["difference_n"]) for r in found.records] == [(4, None), (3, None), (3, 2)]
+    (row,) = found.table
     assert "(n = 3, 1 unscored)\n+50.0 [" in row["b"]
     assert row["b"].endswith("] (n = 2)\np = 1")
 
@@ -155,6 +167,23 @@ def test_only_what_all_runs_were_asked_is_compared(tmp_path: Path) -> None:
     assert row["b"].startswith("100.0 [")
 
 
+def test_figures_that_are_not_compared_are_named_once(tmp_path: Path) -> None:
+    """Tasks of lm-eval and held-out pairs, and of a benchmark that one run alone has its figure."""
+    elsewhere = {"arc_easy (lm-eval)": "accuracy", "validation pairs": "preference_accuracy"}
+    evaluated(tmp_path, "a", [True, False], elsewhere=elsewhere)
+    evaluated(tmp_path, "b", [True, True], elsewhere=elsewhere)
+    assert compare_runs(tmp_path, ["a", "b"], 0.95).not_compared == list(elsewhere)
+    evaluated(tmp_path, "c", [True, True])
+    extra = pa.Table.from_pylist([{"benchmark": "more", "metric": "refusal_rate", "model": "aligned"}], SUMMARY)
+    path = tmp_path / "evaluate" / "c1" / "eval_summary.parquet"
+    write_parquet(pa.concat_tables([pq.read_table(path), extra]), path)
+    judged = tmp_path / "evaluate" / "c1" / "judgements.parquet"
+    rows = pq.read_table(judged).to_pylist()
+    write_parquet(pa.Table.from_pylist(rows + [row | {"benchmark": "more"} for row in rows], JUDGEMENTS), judged)
+    found = compare_runs(tmp_path, ["a", "c"], 0.95).not_compared
+    assert found == [*elsewhere, "more, refusal of harmful prompts"]
+
+
 def test_a_run_may_be_called_base_and_be_named_twice(tmp_path: Path) -> None:
     evaluated(tmp_path, "a", [True] * 8)
     evaluated(tmp_path, "base", [False] * 8)
@@ -169,7 +198,7 @@ def test_a_run_may_be_called_base_and_be_named_twice(tmp_path: Path) -> None:
 
 
 def test_the_command(tmp_path: Path) -> None:
-    evaluated(tmp_path, "a", [True, False])
+    evaluated(tmp_path, "a", [True, False], elsewhere={"validation pairs": "preference_accuracy"})
     evaluated(tmp_path, "b", [True, True])
     command = [sys.executable, "-m", "bdpo.cli", "compare", "a", "b", "--artifacts", str(tmp_path), "--output"]
     environment = os.environ | {"COLUMNS": "200"}
@@ -184,5 +213,6 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "refusal of harmful" in done.stdout
     assert "Under each its difference in points from a" in done.stdout
+    assert " Not compared here, but in the runs' own reports: validation pairs.\n" in done.stdout
     assert [row.values["model"] for row in read_rows(tmp_path / "c.jsonl")] == ["base model", "a", "b"]
     assert json.loads((tmp_path / "c.jsonl").read_text().splitlines()[2])["difference"] == 0.5

@@ -1,6 +1,8 @@
 """Which held-out pairs are ranked, and by which log-probs."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -13,18 +15,37 @@ from bdpo.layout.rows import Layout
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
+def asked(*contents: str) -> list[dict[str, str]]:
+    """The user's turns, and the assistant's between them."""
+    return [{"role": role, "content": c} for c, role in zip(contents, ("user", "assistant") * 9, strict=False)]
+
+
+def held_out(path: Path, rows: Sequence[Mapping[str, Any]], limit: int | None) -> tuple[str, int | None]:
+    """Ids of the pairs that are ranked, one letter each, of pairs in this order."""
+    write_parquet(pa.Table.from_pylist([dict(row) for row in rows]), path / "pairs.parquet")
+    pairs, limited_from = held_out_pairs(path / "pairs.parquet", limit)
+    return "".join(pair["pair_id"] for pair in pairs), limited_from
+
+
 def test_a_limit_spreads_evenly_and_says_what_there_is(tmp_path: Path) -> None:
-    path = tmp_path / "pairs.parquet"
     splits = ["validation"] * 6 + ["train"] * 3
-    write_parquet(pa.Table.from_pylist([{"pair_id": str(i), "split": s} for i, s in enumerate(splits)]), path)
+    rows = [{"pair_id": str(i), "prompt": asked(f"Q{i}"), "split": split} for i, split in enumerate(splits)]
+    assert held_out(tmp_path, rows, 3) == ("024", 6)
+    assert held_out(tmp_path, rows, 6) == ("012345", None)
+    assert held_out(tmp_path, rows, None) == ("012345", None)
 
-    def found(limit: int | None) -> tuple[list[str], int | None]:
-        pairs, limited_from = held_out_pairs(path, limit)
-        return [pair["pair_id"] for pair in pairs], limited_from
 
-    assert found(3) == (["0", "2", "4"], 6)
-    assert found(6) == (list("012345"), None)
-    assert found(None) == (list("012345"), None)
+@pytest.mark.parametrize("at_a_time", [2, 1024])
+def test_a_prompt_is_ranked_once_by_its_first_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_a_time: int
+) -> None:
+    """Q has the pairs b, c and e, of which e has white space around it; what follows a first turn is another prompt."""
+    monkeypatch.setattr(preference, "_READ_ROWS", at_a_time)
+    prompts = {"f": ("R",), "c": ("Q",), "b": ("Q",), "d": ("Q", "A", "Q2"), "a": ("Q", "A", "Q3"), "e": (" Q\n",)}
+    rows = [{"pair_id": i, "prompt": asked(*turns), "split": "validation"} for i, turns in prompts.items()]
+    rows.append({"pair_id": "0", "prompt": asked("Q"), "split": "train"})
+    assert held_out(tmp_path, rows, None) == ("abdf", None)
+    assert held_out(tmp_path, rows, 2) == ("ad", 4)
 
 
 def test_every_pair_has_the_log_probs_of_plain_forwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

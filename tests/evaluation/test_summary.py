@@ -33,6 +33,7 @@ def test_each_figure_has_a_row_of_each_model_and_the_aligned_ones_compares_them(
     difference = paired_difference(BASE, ALIGNED, 0.9)
     expected = {
         "difference": pytest.approx(5 / 7),
+        "difference_n": 7,
         "difference_low": difference.low,
         "difference_high": difference.high,
         "p_value": mcnemar(6, 1),

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from bdpo.artifacts.catalogue import run_records
 from bdpo.config import load_config
 from bdpo.errors import UserError
-from bdpo.layout import Batch
+from bdpo.layout.rows import Batch
 from bdpo.logprobs import response_logps
 from bdpo.logprobs.proof import _random_rows
 from bdpo.pipeline import Pipeline

@@ -1,5 +1,7 @@
 """Training rows: joined by content, ordered by safety for SafeDPO, without scores for those who need none."""
 
+import random
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from bdpo.errors import UserError
 from bdpo.layout.chat import tokenize_pair
 from bdpo.logprobs.keys import sequence_key
 from bdpo.schemas import PAIRS
-from bdpo.training.prepare import Prepared, prepare, read_split
+from bdpo.training.prepare import PREPARED, Prepared, count_pairs, prepare, read_split
 from tests.tiny import tiny_tokenizer
 
+SIDES = ("prompt", "chosen", "rejected")
 LIMITS = {"max_length": 256, "max_prompt_length": 128}
 
 
@@ -88,6 +91,26 @@ def test_normalised_weights_have_mean_one_over_the_training_split_alone(tmp_path
     assert data.weights.tolist() == [pytest.approx([0.5, 1.0]), pytest.approx([2.0, 0.5])]
     held = read_split(tmp_path / "prepared.parquet", "validation")
     assert (held.pair_ids, held.weights.tolist()) == (["held"], [pytest.approx([10.0, 5.0])])
+
+
+def test_what_is_prepared_takes_few_bytes_an_id(tmp_path: Path) -> None:
+    """Every process of a training holds all of it."""
+    num, chance = 500, random.Random(0)
+    ids = {f"{name}_ids": [chance.choices(range(1000, 3000), k=200) for _ in range(num)] for name in SIDES}
+    numbers = {name: [0.0] * num for name in PREPARED.names[5:]}
+    table = pa.table({"pair_id": list(map(str, range(num))), "split": ["train"] * num, **ids, **numbers}, PREPARED)
+    pq.write_table(table, tmp_path / "x.parquet")
+    read_split(tmp_path / "x.parquet", "validation")  # what is imported for it is none of it
+    tracemalloc.start()
+    try:
+        data = read_split(tmp_path / "x.parquet", "train")
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 12 * 600 * num
+    assert data.rows[3].prompt_ids == tuple(ids["prompt_ids"][3])
+    assert data.rows[3].responses == (tuple(ids["chosen_ids"][3]), tuple(ids["rejected_ids"][3]))
+    assert count_pairs(tmp_path / "x.parquet") == {"train": num}
 
 
 @pytest.mark.parametrize("damage", ["chosen_key", "rejected_key", "missing"])

@@ -108,6 +108,7 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
     flips = flipped(evidence)
     quarantined = quarantined_by_rule(pairs)
     verdict = judge_figures(evidence.figures)
+    held_out = any(figure.metric == "preference_accuracy" for figure in evidence.figures)
     _write_csv(tables / "eval_summary.csv", summary_rows(evidence.figures))
     _write_csv(tables / "flipped.csv", [flip._asdict() for flip in flips], Flip._fields)
     _write_csv(tables / "quarantine.csv", [{"rule": r, "rows": n} for r, n in quarantined.items()], ("rule", "rows"))
@@ -136,9 +137,11 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
         scored=scores is not None,
         trained_pairs=trained_pairs(training),
         all_pairs=training.summary["pairs"],
-        chosen_by_held_out="train.early_stopping.metric" in training.reads
-        and any(figure.metric == "preference_accuracy" for figure in evidence.figures),
+        held_out=held_out,
+        chosen_by_held_out=held_out and "train.early_stopping.metric" in training.reads,
         notes=training.summary.get("notes", []),
+        prompts=len(evidence.entries),
+        dialogues=sum(len(prompt.messages) > 1 for _, prompt in evidence.entries),
         benchmarks=_benchmark_rows(evidence),
         seen=sum(row["same"] for row in evidence.contamination),
         run_words=RUN_WORDS,

@@ -102,6 +102,9 @@ p value, corrected for the number of figures, is below {{ "%g" | format(1 - conf
 
 <h2>General ability and held-out preferences</h2>
 {% if ability %}{{ figures(ability) }}{% else %}<p>Not measured in this run.</p>{% endif %}
+{% if held_out %}<p class="soft">Held-out preference accuracy: how often the chosen response of a validation pair has
+the higher summed log-prob. Of the pairs of one prompt, which are not independent, the first by <code>pair_id</code>
+stands for all, so n counts prompts.</p>{% endif %}
 
 <h2>Prompts whose verdict changed</h2>
 {% if changes %}
@@ -177,7 +180,10 @@ not made with. Their errors are in no interval.</li>{% endif %}
 good for the aligned model.</li>
 {% endif %}
 <li>One training run with one seed. Intervals are over prompts and say nothing of other seeds.</li>
-<li>Each prompt is one turn long; those of the published benchmarks are in English.</li>
+<li>{% if dialogues %}{{ dialogues }} of {{ prompts }} prompts
+ {{ "is a dialogue" if dialogues == 1 else "are dialogues" }}
+ of several turns{% if dialogues < prompts %}, each of the others is one turn long{% endif %}
+{% else %}Each prompt is one turn long{% endif %}; those of the published benchmarks are in English.</li>
 </ul>
 
 <h2>For the appendix</h2>

@@ -50,7 +50,10 @@ def small_artifacts(
     write_parquet(pairs, folders["pairs"] / "pairs.parquet")
     rules = pa.Table.from_pylist([{"rule": rule} for rule in ("duplicate", "blank_chosen", "duplicate")])
     write_parquet(rules, folders["pairs"] / "quarantine.parquet")
-    scored = [{"split": s, "mi_chosen": 0.2 * i - 0.1, "mi_rejected": 0.5} for i, s in enumerate(splits)]
+    scored = [
+        {"pair_id": str(i), "prompt": prompt, "split": split, "mi_chosen": 0.2 * i - 0.1, "mi_rejected": 0.5}
+        for i, split in enumerate(splits)
+    ]
     write_parquet(pa.Table.from_pylist(scored), folders["scores"] / "scored_pairs.parquet")
     metrics = [
         {"step": step, "split": split, "metric": f"{prefix}{metric}", "value": 1 / step}

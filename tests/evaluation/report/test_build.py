@@ -126,6 +126,7 @@ def test_it_says_everything_a_sceptic_asks_for(report: Path) -> None:
     assert "The rules agree with people on 94%" in text
     assert "1 prompt is longer than model.max_prompt_length and was asked without the beginning" in text
     assert "Attacks are" not in text, "no attack was tried"
+    assert "n counts prompts" not in text, "no pairs were ranked"
     assert "duplicate2" in text
     assert "1 of the prompts stand in the training data, word for word" in text
     assert "6 pairs were trained on. Pairs accepted: 6 for training, 2 for validation" in text
@@ -184,6 +185,25 @@ def test_held_out_pairs_that_chose_the_policy_are_named(tmp_path: Path, chosen: 
     write_report(found, workdir=tmp_path / "work", **small_artifacts(tmp_path / "artifacts", **reads))
     text = (tmp_path / "work" / "report.html").read_text()
     assert ("the held-out preference accuracy is of the same pairs" in text) == chosen
+    assert "stands for all, so n counts prompts" in text
+
+
+def test_dialogues_of_several_turns_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    folders = small_artifacts(tmp_path / "artifacts")
+    found = evidence(tmp_path)
+
+    def said() -> str:
+        write_report(found, workdir=tmp_path / "work", **folders)
+        return " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
+
+    assert "Each prompt is one turn long; those of the published" in said()
+    several = {"text": "Hi.\n\nAssistant: Hello.\n\nHuman: Well?", "transcript": True}
+    (benchmark, first), *others = found.entries
+    found = found._replace(entries=[(benchmark, first._replace(**several)), *others])
+    assert "1 of 11 prompts is a dialogue of several turns, each of the others is one turn long; those of" in said()
+    found = found._replace(entries=[(benchmark, prompt._replace(**several)) for _, prompt in found.entries])
+    assert "11 of 11 prompts are dialogues of several turns; those of the published" in said()
 
 
 def test_under_a_judge_of_harm_a_refusal_is_said_to_be_the_lack_of_it(tmp_path: Path) -> None:
