@@ -77,9 +77,8 @@ def seeded_difference(first: NDArray[np.float64], second: NDArray[np.float64], c
     before, after = first.mean(1), second.mean(1)
     differences = after - before
     value = float(differences.mean())
-    # A prompt's share of pairs of seeds of which both say True is the product of its means.
-    counts = [float(of_prompts.sum()) for of_prompts in (before, after, before * after)]
-    low, high = newcombe_interval(*counts, n=len(differences), confidence=confidence)
+    both = float(before @ after)  # of a prompt's pairs of seeds, both verdicts are True in this share
+    low, high = newcombe_interval(float(before.sum()), float(after.sum()), both, len(differences), confidence)
     signs = np.random.default_rng(_SEED).choice([-1.0, 1.0], size=(_RESAMPLES, len(differences)))
     drawn = np.abs(signs @ differences) / len(differences)
     at_least = int((drawn >= abs(value) - 1e-12).sum())
