@@ -39,7 +39,17 @@ def vllm_completions(
     with importing("evaluate.engine", "vllm"):
         from vllm import LLM, SamplingParams
     longest = max(map(len, prompts.values())) + max_new_tokens
-    engine = LLM(model=str(folder), dtype=dtype, max_model_len=longest, seed=0, generation_config="vllm")
+    engine = LLM(
+        model=str(folder),
+        dtype=dtype,
+        max_model_len=longest,
+        seed=0,
+        generation_config="vllm",
+        # What `transformers` reads: vLLM prefers Mistral's own files where they lie beside those.
+        config_format="hf",
+        load_format="safetensors",
+        tokenizer_mode="hf",
+    )
     # `ends` are all that ends a completion; the tokenizer's own end would too.
     sampling = SamplingParams(temperature=0.0, max_tokens=max_new_tokens, stop_token_ids=list(ends), ignore_eos=True)
     order = sorted(prompts, key=lambda key: (-len(prompts[key]), key))
