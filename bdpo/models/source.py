@@ -53,7 +53,8 @@ def resolve_model(
         field: the setting that holds the path, for messages.
 
     Raises:
-        UserError: there is no such model, the hub did not give all of it, or its folder lacks weights, a config or a tokenizer.
+        UserError: there is no such model, the hub did not give all of it, or its folder lacks weights, a config or a
+            tokenizer.
     """
     folder = _folder(path, revision, field)
     weights = sorted(folder.glob("*.safetensors"))
