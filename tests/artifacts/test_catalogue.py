@@ -42,6 +42,20 @@ def test_plain_views_show_the_current_artifact_and_all_views_every_one(tmp_path:
     assert query(root, "select * from quarantine order by 1 limit 1") == [("y",)]
 
 
+def test_artifacts_in_a_folder_that_is_a_pattern_are_not_those_beside_it(tmp_path: Path) -> None:
+    for folder, reason in (("runs1", "another's"), ("runs[1]", "ours")):
+        add(tmp_path / folder, "aa", [reason])
+        note_run(tmp_path / folder, "run", {"name": reason})
+        rebuild_catalogue(tmp_path / folder, {"ingest": "aa"}, {})
+    for view, column in (("quarantine", "reason"), ("all_quarantine", "reason"), ("runs", "name")):
+        assert query(tmp_path / "runs[1]", f"select {column} from {view}") == [("ours",)]
+    (tmp_path / "runs[1]" / "ingest" / "aa" / "quarantine.parquet").unlink()
+    with pytest.raises(
+        UserError, match=r"shows .*/runs\[1\]/ingest/aa/quarantine\.parquet, which is not there any more"
+    ):
+        query_catalogue(tmp_path / "runs[1]", "select * from quarantine")
+
+
 def test_runs_that_end_at_once_build_it_one_after_the_other(tmp_path: Path) -> None:
     """Threads have one process id, as the first processes of two containers have."""
     names = [f"a{i}" for i in range(8)]
