@@ -15,7 +15,7 @@ from typing import Any
 
 import duckdb
 
-from bdpo.artifacts.duck import connect, literal
+from bdpo.artifacts.duck import connect, exact_files, file_of, literal
 from bdpo.artifacts.locks import hold
 from bdpo.artifacts.manifest import MANIFEST
 from bdpo.artifacts.store import write_atomically
@@ -127,19 +127,19 @@ def _rebuild(root: Path, current: Mapping[Any, str], select: Mapping[str, str]) 
                 files = [file for file in candidates if _is_readable(connection, file, columns)]
                 shown = root / view.stage / current.get(view.stage, "-") / view.file
                 if shown in files:
-                    source = f"read_parquet({_list([shown])})"
+                    source = f"read_parquet({_exact([shown])})"
                     connection.execute(f"create view {view.name} as select {columns} from {source}")
                     if view.name == "scored_pairs":
                         connection.execute(_MI_SUMMARY.format(view="mi_summary", scored=view.name, artifact=""))
                 if files:
                     if columns == "*":
-                        source = f"read_parquet({_list(files)}, union_by_name = true, filename = true)"
+                        source = f"read_parquet({_exact(files)}, union_by_name = true, filename = true)"
                         every = f"select parse_path(filename)[-2] as artifact, * exclude (filename) from {source}"
                     else:
                         # One by one, for a mean over all rows is over those of one artifact.
                         every = " union all by name ".join(
                             f"select {literal(file.parent.name)} as artifact, {columns} "
-                            f"from read_parquet({_list([file])})"
+                            f"from read_parquet({_exact([file])})"
                             for file in files
                         )
                     connection.execute(f"create view all_{view.name} as {every}")
@@ -150,7 +150,7 @@ def _rebuild(root: Path, current: Mapping[Any, str], select: Mapping[str, str]) 
             runs = [path for path in sorted((root / _RUNS).glob("*.json")) if _record(path) is not None]
             if runs:
                 columns = ", ".join(f"{name}: '{kind}'" for name, kind in _RUN_COLUMNS.items())
-                source = f"read_json({_list(runs)}, columns = {{{columns}}})"
+                source = f"read_json({_exact(runs)}, columns = {{{columns}}})"
                 connection.execute(f"create view runs as select * from {source} order by run_id desc")
         temporary.replace(path)
     finally:
@@ -183,7 +183,7 @@ _RUN_COLUMNS = {
 def _is_readable(connection: duckdb.DuckDBPyConnection, file: Path, columns: str) -> bool:
     """Whether a Parquet file has the columns that a view selects; its rows are not read."""
     try:
-        connection.execute(f"select {columns} from read_parquet({_list([file])}) limit 0")
+        connection.execute(f"select {columns} from read_parquet({_exact([file])}) limit 0")
     except duckdb.Error:
         return False
     return True
@@ -197,8 +197,8 @@ def _record(path: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def _list(files: list[Path]) -> str:
-    return "[" + ", ".join(literal(file.resolve()) for file in files) + "]"
+def _exact(files: list[Path]) -> str:
+    return exact_files(*(file.resolve() for file in files))
 
 
 def query_catalogue(root: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -235,8 +235,8 @@ def query_catalogue(root: Path, sql: str) -> tuple[list[str], list[tuple[Any, ..
             gone = re.search(r'No files found that match the pattern "(.+)"', reason)
             if gone and any(literal(gone[1]) in sql for _, sql in views):
                 raise UserError(
-                    f"{path}: this catalogue shows {gone[1]}, which is not there any more; if the artifacts were moved "
-                    "or some were deleted, `bdpo run CONFIG` with this folder as `artifacts` builds it anew."
+                    f"{path}: this catalogue shows {file_of(gone[1])}, which is not there any more; if the artifacts "
+                    "were moved or some were deleted, `bdpo run CONFIG` with this folder as `artifacts` builds it anew."
                 ) from None
             names = [name for name, _ in views]
             absent = re.search(r"Table with name (\w+) does not exist", reason)

@@ -1,5 +1,6 @@
 """The one place that opens DuckDB."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,3 +92,17 @@ def bounded(connection: duckdb.DuckDBPyConnection, *, memory_mib: int, spill: Pa
 def literal(text: object) -> str:
     """A SQL string literal."""
     return "'" + str(text).replace("'", "''") + "'"
+
+
+def exact_files(*files: Path) -> str:
+    """Arguments for `read_parquet` and `read_json` that read these files and no others, with their own columns alone.
+
+    DuckDB takes `[1]`, `*` and `?` in a path for a pattern, and `name=value` for a column.
+    """
+    patterns = (re.sub(r"[\[*?]", r"[\g<0>]", str(file)) for file in files)
+    return f"[{', '.join(map(literal, patterns))}], hive_partitioning = false"
+
+
+def file_of(pattern: str) -> str:
+    """The path that `exact_files` made a pattern of."""
+    return re.sub(r"\[([\[*?])\]", r"\g<1>", pattern)

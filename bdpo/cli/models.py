@@ -62,6 +62,7 @@ def judge(
 ) -> None:
     """Judge the completions of a file: refusal or compliance, and why."""
     from bdpo.config.evaluate import ClassifierSettings, EndpointSettings
+    from bdpo.evaluation.chat_endpoint import require_url
     from bdpo.evaluation.judge_file import judge_file
     from bdpo.evaluation.judging import make_judge
 
@@ -73,6 +74,7 @@ def judge(
         raise UserError(f"--judge {judge.value} {'takes no' if judge is JudgeName.rules else 'needs'} --model.")
     settings: str | EndpointSettings | ClassifierSettings = "rules"
     if url is not None and model is not None:
+        require_url(url, "judge")
         settings = EndpointSettings(url=url, model=model, requests_per_minute=requests_per_minute or 60.0)
     elif model is not None:
         settings = ClassifierSettings.model_validate({"kind": judge.value, "path": model})

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bdpo.cli.arguments import ArtifactsOption
 from bdpo.errors import UserError
-from bdpo.terminal import plain_console
+from bdpo.terminal import plain_console, visible
 
 
 class Format(StrEnum):
@@ -39,13 +39,20 @@ def query(
         if twice := [name for i, name in enumerate(names) if name in names[:i]]:
             raise UserError(f"query: two columns are named {twice[0]}; for JSON give one another name with `as`.")
         records = (_plain(dict(zip(names, row, strict=True))) for row in rows)
-        typer.echo("[" + ",\n ".join(json.dumps(r, ensure_ascii=False, allow_nan=False) for r in records) + "]")
+        _Output().write("[" + ",\n ".join(json.dumps(r, ensure_ascii=False, allow_nan=False) for r in records) + "]\n")
     elif output is Format.csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer = csv.writer(_Output(), lineterminator="\n")
         writer.writerow(names)
         writer.writerows(rows)
     else:
         _print_rows(plain_console(), names, [["" if value is None else str(value) for value in row] for row in rows])
+
+
+class _Output:
+    """Standard output: to a program texts as they are, but a terminal would obey what a completion may hold."""
+
+    def write(self, text: str) -> None:
+        sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
 
 
 _NARROWEST = 12

@@ -1,6 +1,7 @@
 """Section `evaluate`."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
@@ -63,6 +64,27 @@ class BenchmarkSettings(Section):
         return self
 
 
+def require_http_address(address: str) -> str:
+    """The address, if it is a base that paths can be put behind: of HTTP, with a host, and no more than a path.
+
+    Raises:
+        ValueError: it is none; where it has a user or a query, which may be a secret, it is not repeated.
+    """
+    if any(sign in address for sign in "@?#"):
+        raise ValueError(
+            "this is not a plain address such as `http://localhost:8000/v1`; no user, query or fragment belongs there, "
+            "and a key is read from the environment"
+        )
+    try:
+        parts = urlsplit(address)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a port or an address in brackets that is none
+        known = False
+    if not known or any(character.isspace() for character in address):
+        raise ValueError(f"{address!r} is no address such as `http://localhost:8000/v1`")
+    return address
+
+
 class EndpointSettings(Section):
     """A judge model behind an OpenAI-compatible endpoint; its key is read from `OPENAI_API_KEY`."""
 
@@ -72,6 +94,11 @@ class EndpointSettings(Section):
     """The judge's name there."""
     requests_per_minute: float = Field(60.0, gt=0)
     """Most requests, retries included."""
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        return require_http_address(url)
 
 
 class ClassifierSettings(Section):

@@ -16,8 +16,8 @@ from bdpo.errors import UserError
 
 _INDEX = re.compile(r"[0-9]{1,9}")
 """A place in a list, in a dotted key."""
-_MAY_HOLD_SECRET = re.compile(r"://\S*[@?]")
-"""An address with a user or a query in it."""
+_MAY_HOLD_SECRET = re.compile(r"://\S*[@?#]")
+"""An address with a user, a query or a fragment in it."""
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:

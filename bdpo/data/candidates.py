@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bdpo.artifacts.duck import bounded, connect, literal
+from bdpo.artifacts.duck import bounded, connect, exact_files, literal
 from bdpo.data.drift import measure_drift
 from bdpo.data.near_search import SEQ, refuse_near_duplicates
 from bdpo.data.prepare import FACTS, Prepared
@@ -87,7 +87,7 @@ class Candidates:
         self._facts.close()
         self._problems.close()
         facts, problems = (
-            f"read_parquet({literal(self._folder / name)})" for name in ("facts.parquet", "problems.parquet")
+            f"read_parquet({exact_files(self._folder / name)})" for name in ("facts.parquet", "problems.parquet")
         )
         rules = " ".join(f"when {condition} then {literal(rule)}" for condition, rule, _ in _OF_EQUALS)
         reasons = " ".join(f"when {condition} then {reason}" for condition, _, reason in _OF_EQUALS)

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from bdpo.data.blocks import dump_row
 from bdpo.data.files import DataFile
 from bdpo.data.rows import RawRow, RowProblem, is_unicode
-from bdpo.errors import UserError
+from bdpo.errors import UserError, shown_columns
 
 
 def csv_rows(data: DataFile, file: BinaryIO) -> Iterator[RawRow]:
@@ -101,4 +101,4 @@ def require_different(path: Path, names: Sequence[str]) -> None:
     """
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if twice is not None:
-        raise UserError(f"{path}: two columns are called {twice[:40]!r}; rename or remove one.")
+        raise UserError(f"{path}: two columns are called {shown_columns([twice])}; rename or remove one.")

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bdpo.artifacts.duck import literal
+from bdpo.artifacts.duck import exact_files
 from bdpo.errors import UserError, first_line
 from bdpo.schemas import PAIRS, DriftFigures
 
@@ -32,7 +32,7 @@ def measure_drift(connection: Any, pairs: str, previous: Path) -> DriftFigures:
     _require_pairs(path)
     earlier = (
         "(select length(chosen) as chosen_chars, length(rejected) as rejected_chars, rejected_safe, category "
-        f"from read_parquet({literal(path)}))"
+        f"from read_parquet({exact_files(path)}))"
     )
     both = f"(select 0 as side, * from {earlier} union all select 1, * from {pairs})"
     lengths = connection.execute(

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bdpo.artifacts.duck import bounded, connect, literal
+from bdpo.artifacts.duck import bounded, connect, exact_files
 from bdpo.data.blocks import BLOCK_ROWS, Block
 from bdpo.data.formats.beavertails import Response, pair_responses
 from bdpo.data.rows import Parsed, RawRow
@@ -77,10 +77,10 @@ def _by_prompt(path: Path) -> Iterator[list[tuple[RawRow, Response]]]:
         connect(path.with_suffix(".duckdb")) as connection,
         bounded(connection, memory_mib=_MEMORY_MIB, spill=path.with_suffix(".spill")),
     ):
+        written = f"read_parquet({exact_files(path)})"
         reader = connection.sql(
-            "select r.* exclude (seq), first from (select prompt, min(seq) as first from "
-            f"read_parquet({literal(path)}) group by prompt) join read_parquet({literal(path)}) r using (prompt) "
-            "order by first, seq"
+            f"select r.* exclude (seq), first from (select prompt, min(seq) as first from {written} group by prompt) "
+            f"join {written} r using (prompt) order by first, seq"
         ).to_arrow_reader(BLOCK_ROWS)
         rows = (row for batch in reader for row in batch.to_pylist())
         for _, group in groupby(rows, key=lambda row: row["first"]):

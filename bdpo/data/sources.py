@@ -14,7 +14,7 @@ from bdpo.data.formats.mapped import parse_mapped
 from bdpo.data.formats.turns import check_roles
 from bdpo.data.rows import Candidate, Parsed, RawRow, RowProblem
 from bdpo.data.sampling import is_kept
-from bdpo.errors import UserError
+from bdpo.errors import UserError, shown_columns
 
 _LOOKED_AT = 100
 _MORE: Mapping[DataFormat, DataFormat] = {"preference": "ultrafeedback", "pku_better": "pku"}
@@ -159,7 +159,7 @@ def _require_columns(origin: str, first: list[RawRow], columns: Mapping[str, str
         wanted = field in ("chosen", "rejected") or column != field
         if first and wanted and column not in found:
             raise UserError(
-                f"{origin}: `columns.{field}` is {column!r}, which no row has; the columns are {_shown(found)}."
+                f"{origin}: `columns.{field}` is {column!r}, which no row has; the columns are {shown_columns(found)}."
             )
 
 
@@ -178,14 +178,10 @@ def _find_format(origin: str, first: list[RawRow]) -> DataFormat:
             f"{row.file}:{row.line}: {reason}; expected is an object a line, or in a .json file a list of objects."
         )
     raise UserError(
-        f"{origin}: the columns {_shown(found)} are those of no known format; name those of prompt and responses "
-        f"in `columns`, or bring them into one that can be read: {known}."
+        f"{origin}: the columns {shown_columns(found)} are those of no known format; name those of prompt and "
+        f"responses in `columns`, or bring them into one that can be read: {known}."
     )
 
 
 def _columns(rows: list[RawRow]) -> list[str]:
     return sorted({str(name) for row in rows if isinstance(row.value, dict) for name in row.value})
-
-
-def _shown(columns: list[str]) -> str:
-    return ", ".join(f"`{column[:40]}`" for column in columns[:12]) or "none"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bdpo.config.evaluate import BenchmarkFormat
-from bdpo.errors import UserError
+from bdpo.errors import UserError, shown_columns
 from bdpo.evaluation.formats import FORMATS, Label, Prompt, read_items
 
 METRICS: Mapping[Label, str] = {
@@ -83,9 +83,9 @@ def _detect(path: Path, row: Mapping[str, object]) -> BenchmarkFormat:
     for name, known in FORMATS.items():
         if all(column in row for column in known.columns):
             return name
-    shown = ", ".join(str(column)[:40] for column in row)
+    shown = shown_columns(list(row))
     readable = "; ".join(f"{name}: {', '.join(known.columns)}" for name, known in FORMATS.items())
-    raise UserError(f"{path}: its columns ({shown}) are those of no known benchmark; what can be read is {readable}.")
+    raise UserError(f"{path}: its columns {shown} are those of no known benchmark; what can be read is {readable}.")
 
 
 def _spread(prompts: list[Prompt], limit: int | None) -> list[Prompt]:

@@ -7,9 +7,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
+from bdpo.config.evaluate import require_http_address
 from bdpo.errors import UserError
 
 _TRIES = 5
@@ -17,6 +18,8 @@ _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _SHOWN = 200
 """Characters of what an endpoint says of an error."""
+_LARGEST = 16 << 20
+"""Bytes of an answer; a chat model's has thousands."""
 _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 
@@ -56,9 +59,9 @@ class ChatEndpoint:
             first_pause_s: before the first retry; doubled for each further one.
 
         Raises:
-            UserError: the URL is no HTTP address, or the key holds what no key can.
+            UserError: the URL is no plain HTTP address, or the key holds what no key can.
         """
-        _check_url(url, role)
+        require_url(url, role)
         self.url = url.rstrip("/") + "/chat/completions"
         self.model = model
         self._role = role
@@ -97,7 +100,7 @@ class ChatEndpoint:
             self._wait_for_turn()
             try:
                 with _OPENER.open(request, timeout=self._timeout_s) as response:
-                    return self._content(json.loads(response.read()))
+                    return self._content(json.loads(self._body(response)))
             except urllib.error.HTTPError as error:
                 reason = f"HTTP {error.code} {error.reason}{self._said(error)}"
                 if error.code not in _RETRIED:
@@ -107,7 +110,7 @@ class ChatEndpoint:
                 pause_s = max(pause_s, _asked_pause_s(error))
             except (OSError, http.client.HTTPException) as error:
                 reason = str(getattr(error, "reason", error)) or type(error).__name__
-            except ValueError:
+            except (ValueError, RecursionError):
                 reason = "something that is no JSON"
         raise UserError(f"The {self._role} at {self.url} gave no answer in {_TRIES} tries; the last said: {reason}.")
 
@@ -116,22 +119,31 @@ class ChatEndpoint:
 
         Half of a character, where an answer was cut, becomes a question mark: it could not be kept.
         """
-        try:
+        with suppress(KeyError, IndexError, TypeError):
             content = answer["choices"][0]["message"]["content"]
-        except (KeyError, IndexError, TypeError):
-            content = answer
-        if content is None or isinstance(content, str):
-            return (content or "").encode("utf-8", "replace").decode()
-        raise UserError(
-            f"{self.url}: the answer is not that of an OpenAI-compatible endpoint; give the base address, such as "
+            if content is None or isinstance(content, str):
+                return (content or "").encode("utf-8", "replace").decode()
+        raise self._foreign("the answer")
+
+    def _body(self, response: http.client.HTTPResponse) -> bytes:
+        body = response.read(_LARGEST + 1)
+        if len(body) > _LARGEST:
+            raise self._foreign(f"an answer of more than {_LARGEST >> 20} MiB")
+        if response.length:  # what is to come yet: a read with a limit takes the end of the connection for the end
+            raise http.client.IncompleteRead(body, response.length)
+        return body
+
+    def _foreign(self, what: str) -> UserError:
+        return UserError(
+            f"{self.url}: {what} is not that of an OpenAI-compatible endpoint; give the base address, such as "
             "http://localhost:8000/v1."
         )
 
     def _said(self, error: urllib.error.HTTPError) -> str:
         """The message of an error, in one line; only where it is marked as such, for a body may repeat the request."""
         try:
-            message = json.loads(error.read())["error"]["message"]
-        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+            message = json.loads(error.read(_LARGEST))["error"]["message"]
+        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError):
             return ""
         shown = "".join(c if c.isprintable() else " " for c in str(message))
         shown = " ".join((shown.replace(self._key, "***") if self._key else shown).split())[:_SHOWN].rstrip(".")
@@ -153,14 +165,16 @@ class ChatEndpoint:
         self._next = max(now, self._next) + self._spacing_s
 
 
-def _check_url(url: str, role: str) -> None:
+def require_url(url: str, role: str) -> None:
+    """Refuse what is no endpoint's address; `role` is what the endpoint is, for the message.
+
+    Raises:
+        UserError: it is none.
+    """
     try:
-        parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:  # a port or an address in brackets that is none
-        known = False
-    if not known or any(character.isspace() for character in url):
-        raise UserError(f"{role} URL {url!r}: an address such as http://localhost:8000/v1 is expected.")
+        require_http_address(url)
+    except ValueError as error:
+        raise UserError(f"{role} URL: {error}.") from None
 
 
 def _asked_pause_s(error: urllib.error.HTTPError) -> float:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bdpo.errors import UserError
+from bdpo.errors import UserError, shown_columns
 from bdpo.evaluation.judges import Exchange
 from bdpo.evaluation.judging import Judge
 from bdpo.evaluation.tables import check_writable, read_rows, write_rows
@@ -37,7 +37,7 @@ def judge_file(source: Path, target: Path, judge: Judge, progress: Progress) -> 
     for line, values in rows:
         for column in _NEEDED:
             if column not in values:
-                shown = ", ".join(map(str, values))
+                shown = shown_columns(list(values))
                 raise UserError(f"{source}, line {line}: there is no column `{column}`; the columns are {shown}.")
             if not isinstance(values[column], str):
                 raise UserError(f"{source}, line {line}: `{column}` is {values[column]!r:.60}, but text is expected.")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bdpo.artifacts.store import write_atomically
-from bdpo.errors import UserError
+from bdpo.errors import UserError, shown_columns
 
 _LONGEST_CELL = 2**31 - 1
 """Characters; the csv module's own limit of 131,072 is less than a long completion may have."""
@@ -133,7 +133,8 @@ def _csv_rows(path: Path, text: str) -> Iterator[TableRow]:
         header = reader.fieldnames or []
         twice = next((name for i, name in enumerate(header) if name in header[:i]), None)
         if twice is not None:
-            raise UserError(f"{path}, line {reader.line_num}: the column {twice!r} is there twice; rename one.")
+            shown = shown_columns([twice])
+            raise UserError(f"{path}, line {reader.line_num}: two columns are called {shown}; rename one.")
         for row in reader:
             if None in row or None in row.values():
                 raise UserError(f"{path}, line {reader.line_num}: the row has not as many cells as the header.")

@@ -48,6 +48,10 @@ def vllm_completions(
         seed=0,
         generation_config="vllm",
         trust_remote_code=trust_remote_code,
+        # What `transformers` reads: vLLM prefers Mistral's own files where they lie beside those.
+        config_format="hf",
+        load_format="safetensors",
+        tokenizer_mode="hf",
     )
     # `ends` are all that ends a completion; the tokenizer's own end would too.
     sampling = SamplingParams(temperature=0.0, max_tokens=max_new_tokens, stop_token_ids=list(ends), ignore_eos=True)

@@ -28,6 +28,17 @@ _SAME_DAY = (
 """Before a template that writes today's date (Llama 3.2's, SmolLM3's): it writes that of Llama 3.2's own default, for a
 pair has the same tokens every day.  Its line break is not written: the template begins a line, as it does alone."""
 _PAIRS_AT_A_TIME = 256
+_OF_TEMPLATES = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    SyntaxError,
+)
+"""What a template may raise: Jinja's errors, those of the Python that it says, and those of Python that compiles it."""
 _Text = tuple[Sequence[Message], str, str]
 """Prompt, chosen and rejected."""
 
@@ -293,7 +304,7 @@ def render(
             add_generation_prompt=generate,
             chat_template=_SAME_DAY + template if "strftime_now" in template else template,
         )
-    except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+    except _OF_TEMPLATES as error:
         raise Untokenizable("template_refuses", f"the chat template refuses the messages: {error}") from error
     return [str(text) for text in texts]
 

@@ -49,7 +49,7 @@ def read_copying(template: str) -> Copying | None:
     try:
         tree = Environment(extensions=[loopcontrols], autoescape=False).parse(template)  # noqa: S701 - never rendered
         return _Reader().read(tree)
-    except (TemplateSyntaxError, _Looks):
+    except (TemplateSyntaxError, RecursionError, _Looks):
         return None
 
 

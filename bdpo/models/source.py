@@ -19,6 +19,11 @@ _TOKENIZER_FILES = (
     "chat_template.jinja",
 )
 
+_READ_ALONE = ("model.safetensors", "model.safetensors.index.json")
+"""Of these files `from_pretrained` reads the first that is there, and of other weights those that the second names."""
+_OWN_FORMAT = "consolidated*"
+"""The same weights as Mistral publishes them for its own programs, beside some of its models."""
+
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -48,7 +53,8 @@ def resolve_model(
         field: the setting that holds the path, for messages.
 
     Raises:
-        UserError: there is no such model, or its folder lacks weights, a config or a tokenizer.
+        UserError: there is no such model, the hub did not give all of it, or its folder lacks weights, a config or a
+            tokenizer.
     """
     folder = _folder(path, revision, field)
     weights = sorted(folder.glob("*.safetensors"))
@@ -59,6 +65,8 @@ def resolve_model(
             f"{field} {path!r}: the folder {folder} holds no *.safetensors weights{found}; "
             "save the model with `save_pretrained`."
         )
+    if any((folder / name).is_file() for name in _READ_ALONE):
+        weights = [file for file in weights if not file.match(_OWN_FORMAT)]
     config = folder / "config.json"
     if (folder / "adapter_config.json").is_file():
         # Beside a whole model `transformers` would add it to the weights without a word.
@@ -112,6 +120,7 @@ def _folder(path: str, revision: str | None, field: str) -> Path:
         return folder.resolve()
     if path.startswith((".", "/", "~")) or path.count("/") > 1:
         raise UserError(f"{field} {path!r}: there is no such folder.")
+    from httpx2 import HTTPError
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -121,10 +130,17 @@ def _folder(path: str, revision: str | None, field: str) -> Path:
                 path,
                 revision=revision,
                 allow_patterns=["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.py"],
+                ignore_patterns=[_OWN_FORMAT, "original/*"],
                 token=os.environ.get("HF_TOKEN"),
             )
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
             f"{field} {path!r} is neither `embedded`, nor a folder, nor a model that the hub gave: {first_line(error)}"
+        ) from error
+    except (HTTPError, RuntimeError) as error:
+        # A connection that is lost is no OSError, and what hf_xet meets while it fetches weights is a RuntimeError.
+        raise UserError(
+            f"{field} {path!r}: the hub did not give the whole model ({first_line(error).rstrip('.')}); run the same "
+            "command again, and it goes on from what was fetched."
         ) from error

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from bdpo.artifacts.duck import connect, literal
+from bdpo.artifacts.duck import connect, exact_files
 from bdpo.schemas import SCORED_PAIRS
 
 _BATCH_ROWS = 8192
@@ -69,13 +69,12 @@ def merge(path: Path, *, pairs: pa.Table, shards: Sequence[Path], weights: str) 
 
 
 def _build(path: Path, pairs: pa.Table, shards: Sequence[Path], weights: str) -> pa.Table:
-    files = ", ".join(literal(shard) for shard in shards)
     with connect(path) as connection:
         connection.register("incoming", pairs)
         connection.execute(
             f"""
             CREATE TABLE sequences AS
-            SELECT key, logp_sum, n_tokens, logps FROM read_parquet([{files}])
+            SELECT key, logp_sum, n_tokens, logps FROM read_parquet({exact_files(*shards)})
             WHERE key IN (SELECT unnest([chosen_key, rejected_key, null_chosen_key, null_rejected_key]) FROM incoming)
             ORDER BY key, logp_sum
             """

@@ -19,8 +19,8 @@ from bdpo.models.allocator import wants_memory
 from bdpo.training.machines import (
     bring_environment,
     ended_with,
+    for_other_machines,
     require_plain_paths,
-    ssh_environment,
     unreached_machine,
 )
 from bdpo.training.worker_files import DONE_FILE, ERROR_FILE, METRICS_FILE, own_path
@@ -64,6 +64,9 @@ def launch(
     if hostfile is not None:
         require_plain_paths(sys.executable, str(job))
         bring_environment(folder)
+        # The launcher writes its command line into it, with the variables of `.deepspeed_env`.
+        (folder / _LOG_FILE).touch(mode=0o600)
+        (folder / _LOG_FILE).chmod(0o600)
     for name in (ERROR_FILE, METRICS_FILE, DONE_FILE):
         (folder / name).unlink(missing_ok=True)
     command = launch_command(job, processes=processes, hostfile=hostfile, launcher_args=launcher_args)
@@ -172,7 +175,7 @@ def _failure(folder: Path, code: int, *, earlier: int) -> Exception:
 def _environment(*, several: bool) -> dict[str, str]:
     """This environment, in which DeepSpeed finds ninja and itself though no virtual environment is active."""
     environment = os.environ | {"PATH": own_path(), "PYTHONUNBUFFERED": "1"}
-    return environment | ssh_environment() if several else environment
+    return for_other_machines(environment) if several else environment
 
 
 def _free_port() -> int:

@@ -1,9 +1,8 @@
 """The machines of a training on several: the hostfile that names them, and what went wrong on the way to them."""
 
-import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bdpo.errors import UserError
@@ -12,6 +11,7 @@ _DEEPSPEED_ENV = ".deepspeed_env"
 _SSH_ARGUMENTS = "PDSH_SSH_ARGS_APPEND"
 _ALIVE = "-oServerAliveInterval=10 -oServerAliveCountMax=3"
 """Without these ssh waits for hours for a machine that is switched off."""
+_TRACKER = "MLFLOW"
 _ENDED = re.compile(r"pdsh@\S+: (\S+): ssh exited with exit code (\d+)")
 _SSH_FAILED = 255
 _NO_PROGRAM = (126, 127)
@@ -74,12 +74,18 @@ def bring_environment(folder: Path) -> None:
     """Put the working folder's `.deepspeed_env` where the launcher looks for it, which is started in `folder`."""
     (folder / _DEEPSPEED_ENV).unlink(missing_ok=True)
     if Path(_DEEPSPEED_ENV).is_file():
+        (folder / _DEEPSPEED_ENV).touch(mode=0o600)  # before it has content: the user's own may be closed to others
         shutil.copyfile(_DEEPSPEED_ENV, folder / _DEEPSPEED_ENV)
 
 
-def ssh_environment() -> dict[str, str]:
-    """Variables by which a machine that no longer answers is given up after half a minute; the user's come first."""
-    return {_SSH_ARGUMENTS: f"{os.environ.get(_SSH_ARGUMENTS, '')} {_ALIVE}".strip()}
+def for_other_machines(environment: Mapping[str, str]) -> dict[str, str]:
+    """The launcher's environment, of which it writes some variables into the command line of ssh and into its log.
+
+    Without MLflow's, a password for its server among them: trackers run in the process that starts the launcher.
+    A machine that no longer answers is given up after half a minute, but of ssh's arguments the user's come first.
+    """
+    arguments = {_SSH_ARGUMENTS: f"{environment.get(_SSH_ARGUMENTS, '')} {_ALIVE}".strip()}
+    return {name: value for name, value in environment.items() if not name.startswith(_TRACKER)} | arguments
 
 
 def ended_with(line: str) -> int | None:

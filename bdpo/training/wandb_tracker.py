@@ -1,7 +1,8 @@
 """Weights & Biases, the one place that imports it.
 
 Account, project and mode are the user's own, in wandb's environment variables (`WANDB_API_KEY`,
-`WANDB_PROJECT`, `WANDB_MODE=offline`).  Sent are metrics and settings: no console output, no code, no command line.
+`WANDB_PROJECT`, `WANDB_MODE=offline`).  Sent are metrics and settings: no console output, no code, no command line,
+nothing of the machine.
 """
 
 import os
@@ -40,7 +41,28 @@ class WandbRun:
 
 def open_run(run: str, settings: Mapping[str, Any], folder: Path, say: Callable[[str], None]) -> WandbRun:
     """Begin a run; arguments and errors as `bdpo.training.trackers.open_trackers`."""
-    quiet = wandb.Settings(console="off", silent=True, disable_git=True, save_code=False, x_disable_meta=True)
+    try:
+        quiet = wandb.Settings(
+            console="off",
+            silent=True,
+            disable_code=True,
+            disable_git=True,
+            disable_job_creation=True,
+            save_code=False,
+            # In the file of an offline run these stand whatever is disabled, and would be sent with it later.
+            host="",
+            program="bdpo",
+            x_disable_machine_info=True,
+            x_disable_meta=True,
+            x_disable_stats=True,
+            x_save_requirements=False,
+        )
+    except (TypeError, ValueError) as error:
+        # Those that begin with x_ may go with any version, and without one of them the machine would be reported on.
+        raise UserError(
+            f"train.report_to: wandb {wandb.__version__} does not know all settings that keep what it sends to metrics "
+            "and settings: install another version, 0.19 or later."
+        ) from error
     try:
         if os.environ.get("WANDB_MODE", "online") == "online" and not wandb.login(prompt=False):
             raise UserError(

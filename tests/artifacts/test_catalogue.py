@@ -51,6 +51,20 @@ def test_a_column_that_an_older_artifact_lacks_is_null_there(tmp_path: Path) -> 
     assert found == [("aa", "x", None), ("bb", "y", 7)]
 
 
+def test_artifacts_in_a_folder_that_is_a_pattern_are_not_those_beside_it(tmp_path: Path) -> None:
+    for folder, reason in (("runs1", "another's"), ("runs[1]", "ours")):
+        add(tmp_path / folder, "aa", [reason])
+        note_run(tmp_path / folder, "run", {"name": reason})
+        rebuild_catalogue(tmp_path / folder, {"ingest": "aa"}, {})
+    for view, column in (("quarantine", "reason"), ("all_quarantine", "reason"), ("runs", "name")):
+        assert query(tmp_path / "runs[1]", f"select {column} from {view}") == [("ours",)]
+    (tmp_path / "runs[1]" / "ingest" / "aa" / "quarantine.parquet").unlink()
+    with pytest.raises(
+        UserError, match=r"shows .*/runs\[1\]/ingest/aa/quarantine\.parquet, which is not there any more"
+    ):
+        query_catalogue(tmp_path / "runs[1]", "select * from quarantine")
+
+
 def test_runs_that_end_at_once_build_it_one_after_the_other(tmp_path: Path) -> None:
     """Threads have one process id, as the first processes of two containers have."""
     names = [f"a{i}" for i in range(8)]

@@ -5,9 +5,12 @@ import sys
 import time
 from pathlib import Path
 
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from bdpo.artifacts.duck import bounded, connect, literal
+from bdpo.artifacts.duck import bounded, connect, exact_files, file_of, literal
 from bdpo.errors import UserError
 
 _HOLD = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print('held', flush=True); time.sleep({seconds})"
@@ -73,6 +76,22 @@ def test_too_little_memory_is_said_in_a_sentence(tmp_path: Path, is_read_in_batc
         found = connection.sql("select list(range) as one from range(20_000_000)")  # a list goes to no disk
         for _ in found.to_arrow_reader(1024) if is_read_in_batches else found.fetchall():
             pass
+
+
+@pytest.mark.parametrize("name", ["runs[1]", "runs[[]1]", "run*", "runs?", "runs[!2]", "it's", "folder=x"])
+def test_a_path_is_read_as_it_is_written(tmp_path: Path, name: str) -> None:
+    """As patterns all but the last two are those of `runs1` too, and `folder=x` makes a column of itself."""
+    for folder in ("runs1", name):
+        (tmp_path / folder).mkdir()
+        pq.write_table(pa.table({"folder": [folder]}), tmp_path / folder / "x.parquet")
+    files = exact_files(tmp_path / name / "x.parquet")
+    with duckdb.connect() as connection:
+        assert connection.execute(f"select * from read_parquet({files})").fetchall() == [(name,)]
+
+
+def test_a_pattern_tells_its_file() -> None:
+    for path in (Path("/x/runs[1]/a*b?.parquet"), Path("/x/[[]]/[*]")):
+        assert file_of(exact_files(path).removeprefix("['").partition("']")[0]) == str(path)
 
 
 def test_ctrl_c_in_a_query_is_an_interruption(tmp_path: Path) -> None:

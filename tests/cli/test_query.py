@@ -45,6 +45,25 @@ def test_a_row_of_more_columns_than_the_terminal_has_room_for_is_a_table_of_its_
     assert "row 1" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("output", [Format.csv, Format.json])
+def test_a_terminal_shows_what_a_program_gets_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, output: Format
+) -> None:
+    """To a terminal each of these is a command, and JSON escapes the first alone."""
+    commands = "\x1b[2J\x9b2J\u202e"
+    rebuild_catalogue(tmp_path, {}, {})
+    sql = "select 'Yes: ' || chr(27) || '[2J' || chr(155) || '2J' || chr(8238) as said"
+    query(sql, output, tmp_path)
+    written = capsys.readouterr().out
+    said = written.splitlines()[1] if output is Format.csv else json.loads(written)[0]["said"]
+    assert said == f"Yes: {commands}"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    query(sql, output, tmp_path)
+    shown = capsys.readouterr().out
+    assert "Yes: " in shown
+    assert not set(commands) & set(shown) - set("[2J")
+
+
 def test_of_several_questions_none_is_answered_in_silence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="these are 2 statements; ask one `select` at a time"):
         printed(tmp_path, "select 1 as a; select 2 as a", capsys)

@@ -269,6 +269,24 @@ def test_an_address_with_a_secret_is_refused_and_not_repeated(tmp_path: Path, ad
     assert "password" not in message
 
 
+@pytest.mark.parametrize("url", ["http://u:secret@h/v1", "http://h/v1?api-key=secret", "http://h/v1#secret"])
+def test_a_judges_address_with_a_secret_is_refused_and_not_repeated(tmp_path: Path, url: str) -> None:
+    for message in (
+        refusal(write(tmp_path, f'{MINIMAL}  judge: {{url: "{url}", model: m}}\n')),
+        refusal(write(tmp_path, MINIMAL), f'evaluate.judge={{url: "{url}", model: m}}'),
+    ):
+        assert "field `evaluate.judge.url`: this is not a plain address such as `http://localhost:8000/v1`" in message
+        assert "secret" not in message
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8000/v1", "file:///etc/passwd", "http://", "http://h:port/v1", "http://a b"]
+)
+def test_a_judges_address_is_checked_before_any_work(tmp_path: Path, url: str) -> None:
+    message = refusal(write(tmp_path, MINIMAL), f'evaluate.judge={{url: "{url}", model: m}}')
+    assert f"field `evaluate.judge.url`: '{url}' is no address such as `http://localhost:8000/v1`." in message
+
+
 def test_a_judge_by_its_word_alone_is_told_what_else_it_takes(tmp_path: Path) -> None:
     message = refusal(write(tmp_path, MINIMAL), "evaluate.judge=wildguard")
     assert "'wildguard' is no judge: write `rules`, `{url: ..., model: ...}`" in message

@@ -82,7 +82,7 @@ def cut(content: bytes) -> bytes:
         ("x.jsonl", gzip.compress(b"{}", mtime=0), r"compressed by gzip; let its name end in \.gz\.$"),
         ("x.csv", b"PK\x03\x04rest", "a zip archive, as a workbook is one"),
         ("x.jsonl.gz", gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0), "compressed by gzip; "),
-        ("x.csv", b"a,b,a\n1,2,3\n", r"two columns are called 'a'; rename or remove one\.$"),
+        ("x.csv", b"a,b,a\n1,2,3\n", r"two columns are called `a`; rename or remove one\.$"),
         ("x.csv", "prompt;gewählt\nq;a\n".encode("latin-1"), r"the names of the columns are not UTF-8; write"),
         ("x.json", b'[{"a": ' + b"9" * 5000 + b"}]", "after 0 elements a number has more than 4300 digits; a list"),
         (
@@ -238,5 +238,5 @@ def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
         with new(str(tmp_path / name), table.schema) as writer:
             writer.write_table(table)
     for name in ("x.parquet", "file.arrow", "stream.arrow"):
-        with pytest.raises(UserError, match=f"{name}: two columns are called 'chosen'"):
+        with pytest.raises(UserError, match=f"{name}: two columns are called `chosen`"):
             read(tmp_path / name)

@@ -98,6 +98,8 @@ def test_the_image_gets_every_file_of_the_project() -> None:
     assert left_out.fullmatch("bdpo/data/__pycache__/x.pyc")
     assert left_out.fullmatch("artifacts/bdpo.duckdb")
     assert left_out.fullmatch(".git")
+    assert left_out.fullmatch(".deepspeed_env")
+    assert left_out.fullmatch("deploy/.env.local")
     tracked = subprocess.run(["/usr/bin/env", "git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if tracked.returncode != 0:
         pytest.skip("this is no checkout of git")

@@ -79,7 +79,7 @@ def test_a_repeated_prompt_counts_once(tmp_path: Path) -> None:
         ("o.jsonl", '{"prompt": 3, "label": "harmful"}\n', "o.jsonl, line 1: `prompt` is 3"),
         ("o.jsonl", '{"prompt": "a", "label": "harmful"}\n{"pro\n', "o.jsonl, line 2: this is no JSON"),
         ("o.jsonl", "[1]\n", "o.jsonl, line 1: found list"),
-        ("o.csv", "title,answer\na,b\n", r"o.csv: its columns \(title, answer\)"),
+        ("o.csv", "title,answer\na,b\n", "o.csv: its columns `title`, `answer` are those"),
         ("o.csv", "question,answer\na,b\n", "o.csv, line 2: `answer` does not end in `#### N`"),
         ("o.csv", "question,answer\na,#### b\n", "o.csv, line 2: `answer` does not end in `#### N`"),
         ("o.json", '{"jailbreaks": 3}', "o.json: a list of objects"),

@@ -136,11 +136,31 @@ def test_what_cannot_work_is_one_sentence(server: ChatServer, tmp_path: Path) ->
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "localhost:8000", "http://", "http://h:port/v1", "http://a b"])
 def test_what_is_no_address_is_said_before_any_work(url: str) -> None:
-    with pytest.raises(UserError, match=r"^judge URL '.*': an address such as http://localhost:8000/v1 is expected"):
+    with pytest.raises(UserError, match=r"^judge URL: '.*' is no address such as `http://localhost:8000/v1`\.$"):
         ChatEndpoint(url, "m")
 
 
-@pytest.mark.parametrize("body", [b"<html>busy</html>", b"\xff\xfe", b"", b'{"choices": [{"mess'])
+@pytest.mark.parametrize("url", ["http://u:secret@h/v1", "http://h/v1?api-key=secret", "http://h/v1#secret"])
+def test_an_address_that_may_hold_a_secret_is_refused_and_not_repeated(url: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^attacker URL: this is not a plain address such as") as caught:
+        ChatEndpoint(url, "m", role="attacker")
+    assert "secret" not in str(caught.value)
+    command = ["judge", "in.csv", "--judge", "endpoint", "--url", url, "--model", "m", "--output", "out.csv"]
+    done = subprocess.run(
+        [sys.executable, "-m", "bdpo.cli", *command],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.startswith("error: judge URL: this is not a plain address such as")
+    assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>busy</html>", b"\xff\xfe", b"", b'{"choices": [{"mess', b"[" * 100_000 + b"]" * 100_000]
+)
 def test_garbage_is_asked_for_again(server: ChatServer, tmp_path: Path, body: bytes) -> None:
     server.replies = [body, (200, said(1, 1, 1))]
     assert judge(server, tmp_path).rate("p", "c") == Rating(True, 0.0)
@@ -157,12 +177,38 @@ def test_an_answer_that_is_cut_off_is_asked_for_again(server: ChatServer, tmp_pa
     assert len(server.requests) == 5
 
 
-@pytest.mark.parametrize("body", [b"[]", b"3", b'{"object": "error"}', b'{"choices": [{"message": {"content": [1]}}]}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b"3",
+        b"null",
+        b'"I cannot rate this."',
+        b'{"object": "error"}',
+        b'{"choices": [{"message": {"content": [1]}}]}',
+    ],
+)
 def test_an_answer_of_another_kind_is_said_at_once(server: ChatServer, tmp_path: Path, body: bytes) -> None:
     server.replies = [body]
     with pytest.raises(UserError, match=r"not that of an OpenAI-compatible endpoint; give the base address"):
         judge(server, tmp_path).rate("p", "c")
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("by_length", [False, True])
+def test_an_answer_without_end_is_not_read(server: ChatServer, tmp_path: Path, by_length: bool) -> None:
+    body = b" " * (16 << 20) + b"{}"
+    server.headers = {"Content-Length": str(len(body))} if by_length else {}
+    server.replies = [body]
+    with pytest.raises(UserError, match=r"an answer of more than 16 MiB is not that of an OpenAI-compatible endpoint"):
+        judge(server, tmp_path).rate("p", "c")
+    assert len(server.requests) == 1
+
+
+def test_an_error_that_lies_too_deep_is_told_by_its_number(server: ChatServer, tmp_path: Path) -> None:
+    server.replies = [(400, "[" * 100_000)]
+    with pytest.raises(UserError, match=r"refuses the request: HTTP 400 Bad Request\.$"):
+        judge(server, tmp_path).rate("p", "c")
 
 
 def test_a_judge_that_says_nothing_gives_no_judgement(server: ChatServer, tmp_path: Path) -> None:

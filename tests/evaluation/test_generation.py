@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -240,6 +242,23 @@ def test_without_vllm_one_sentence(tmp_path: Path) -> None:
     prompts = {"k": (3, 4)}
     with pytest.raises(UserError, match=r"^evaluate\.engine needs the package vllm, which is not installed: `pip"):
         list(vllm_completions(tmp_path, prompts, dtype="bfloat16", ends=(2,), max_new_tokens=4, batch_size=2))
+
+
+def test_vllm_is_asked_for_the_files_that_transformers_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for vLLM: where Mistral's own files lie beside a model's, it prefers them unless it is told."""
+    asked: dict[str, Any] = {}
+
+    class Engine:
+        def __init__(self, **arguments: Any) -> None:
+            asked.update(arguments)
+
+        def generate(self, *_: Any, **__: Any) -> list[Any]:
+            return [SimpleNamespace(outputs=[SimpleNamespace(text=" said ", token_ids=[5])])]
+
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=Engine, SamplingParams=dict))
+    done = vllm_completions(tmp_path, {"k": (3, 4)}, dtype="bfloat16", ends=(2,), max_new_tokens=4, batch_size=2)
+    assert list(done) == [{"k": Completion("said", 1)}]
+    assert [asked[name] for name in ("config_format", "load_format", "tokenizer_mode")] == ["hf", "safetensors", "hf"]
 
 
 @pytest.mark.slow

@@ -105,7 +105,21 @@ def test_a_template_that_refuses_a_system_turn_names_the_rule() -> None:
     assert caught.value.rule == "template_refuses"
 
 
-@pytest.mark.parametrize("broken", ["{{ messages[0]['content'] + 1 }}", "{{ messages.nothing.at_all() }}"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "{{ messages[0]['content'] + 1 }}",
+        "{{ messages.nothing.at_all() }}",
+        "{{ 1 / 0 }}",
+        "{{ range(10 ** 9) | length }}",
+        "{{ 2.0 ** 10000 }}",
+        "{{ '{}'.format() }}",
+        "{% macro again(n) %}{{ again(n) }}{% endmacro %}{{ again(1) }}",
+        "{{ " + "(" * 2000 + "1" + ")" * 2000 + " }}",
+        "{% for a in [1] %}" * 25 + "x" + "{% endfor %}" * 25,
+    ],
+    ids=["type", "undefined", "zero", "range", "overflow", "index", "recursion", "depth", "blocks"],
+)
 def test_a_template_that_fails_by_itself_names_the_rule(broken: str) -> None:
     with pytest.raises(Untokenizable, match=r"^template_refuses: ") as caught:
         pair(USER, template=broken)

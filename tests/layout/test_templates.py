@@ -90,3 +90,7 @@ def test_a_template_that_looks_is_found(template: str) -> None:
 
 def test_a_broken_template_is_not_shown_to_copy() -> None:
     assert read_copying("{% for %}") is None
+
+
+def test_of_a_template_that_is_nested_too_deeply_to_be_read_nothing_is_shown() -> None:
+    assert read_copying("{{ " + "(" * 2000 + "1" + ")" * 2000 + " }}") is None

@@ -1,8 +1,11 @@
 """Which files a model name stands for, and what is refused."""
 
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 
 from bdpo.errors import UserError
 from bdpo.models.source import resolve_model
@@ -74,6 +77,61 @@ def test_a_hub_name_without_a_hub_says_what_it_could_be(monkeypatch: pytest.Monk
     message = refusal("nobody/nothing-at-all")
     assert "'nobody/nothing-at-all' is neither `embedded`, nor a folder, nor a model that the hub gave" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (httpx2.ReadError(""), "ReadError"),
+        (httpx2.ConnectTimeout("timed out"), "timed out"),
+        (httpx2.ProxyError("503 Service Unavailable."), "503 Service Unavailable"),
+        (
+            RuntimeError("Data processing error: CAS service error\nand more"),
+            "Data processing error: CAS service error",
+        ),
+    ],
+)
+def test_a_download_that_breaks_off_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def broken(*_: object, **__: object) -> str:
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", broken)
+    assert refusal("owner/model") == (
+        f"model.path 'owner/model': the hub did not give the whole model ({said}); run the same command again, and it "
+        "goes on from what was fetched."
+    )
+
+
+def test_of_a_models_two_formats_one_is_fetched(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    asked: dict[str, Any] = {}
+
+    def fetch(*_: object, **patterns: object) -> str:
+        asked.update(patterns)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    resolve_model("owner/model")
+    ours = ["config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json", "tokenizer.model"]
+    theirs = ["consolidated.safetensors", "consolidated.safetensors.index.json", "original/params.json"]
+    fetched = filter_repo_objects(
+        [*ours, *theirs], allow_patterns=asked["allow_patterns"], ignore_patterns=asked["ignore_patterns"]
+    )
+    assert list(fetched) == ours
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_weights_that_are_never_read_move_nothing(folder: Path, sharded: bool) -> None:
+    """`from_pretrained` reads `model.safetensors`, or what the index names."""
+    if sharded:
+        (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+        (folder / "model.safetensors.index.json").write_text("{}")
+    before = resolve_model(str(folder))
+    (folder / "consolidated.safetensors").write_bytes(b"the same in another format")
+    assert resolve_model(str(folder)).weights_digest == before.weights_digest
+    (folder / "model-00002-of-00002.safetensors").write_bytes(b"of the model")
+    assert resolve_model(str(folder)).weights_digest != before.weights_digest
 
 
 @pytest.mark.parametrize("beside_a_model", [True, False])

@@ -42,6 +42,14 @@ def test_the_parquet_file_has_the_view_s_rows_in_order(tmp_path: Path) -> None:
     assert viewed.to_pylist() == table.to_pylist()
 
 
+def test_a_folder_that_is_a_pattern_is_no_other_folder(tmp_path: Path) -> None:
+    (tmp_path / "of1").mkdir()
+    (tmp_path / "of[1]").mkdir()
+    path = store(tmp_path / "of[1]")
+    with duckdb.connect(str(path), read_only=True) as connection:
+        assert connection.execute("select count(*) from scored_pairs").fetchall() == [(4,)]
+
+
 def test_only_what_is_asked_for_is_kept_and_each_token_of_it(tmp_path: Path) -> None:
     with duckdb.connect(str(store(tmp_path)), read_only=True) as connection:
         kept = connection.execute("select count(*), bool_and(list_sum(logps) = logp_sum) from sequences").fetchall()

@@ -1,5 +1,8 @@
 """Hostfiles, and what the launcher's log says of a machine that could not be reached."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,11 +10,12 @@ import pytest
 from bdpo.errors import UserError
 from bdpo.training.machines import (
     bring_environment,
+    for_other_machines,
     read_hostfile,
     require_plain_paths,
-    ssh_environment,
     unreached_machine,
 )
+from tests.paths import ROOT
 
 
 def hostfile(folder: Path, text: str) -> Path:
@@ -57,15 +61,52 @@ def test_the_working_folders_environment_file_is_brought_to_the_launcher(
     (tmp_path / ".deepspeed_env").write_text("NCCL_SOCKET_IFNAME=eth1\n")
     bring_environment(tmp_path / "scratch")
     assert (tmp_path / "scratch" / ".deepspeed_env").read_text() == "NCCL_SOCKET_IFNAME=eth1\n"
+    assert (tmp_path / "scratch" / ".deepspeed_env").stat().st_mode & 0o777 == 0o600
     (tmp_path / ".deepspeed_env").unlink()
     bring_environment(tmp_path / "scratch")
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-def test_the_users_ssh_arguments_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_ssh_arguments_come_first() -> None:
     """Of one option given twice ssh takes the first."""
-    monkeypatch.setenv("PDSH_SSH_ARGS_APPEND", "-oServerAliveInterval=60")
-    assert ssh_environment()["PDSH_SSH_ARGS_APPEND"].startswith("-oServerAliveInterval=60 -oServerAliveInterval=10")
+    arguments = for_other_machines({"PDSH_SSH_ARGS_APPEND": "-oServerAliveInterval=60"})["PDSH_SSH_ARGS_APPEND"]
+    assert arguments.startswith("-oServerAliveInterval=60 -oServerAliveInterval=10")
+
+
+def test_other_machines_get_no_variable_of_a_tracker() -> None:
+    found = for_other_machines({"MLFLOW_TRACKING_PASSWORD": "let-me-in", "NCCL_DEBUG": "INFO"})
+    assert set(found) == {"NCCL_DEBUG", "PDSH_SSH_ARGS_APPEND"}
+
+
+_LAUNCH = """
+import sys
+from pathlib import Path
+from bdpo.training.launch import launch
+launch(Path(sys.argv[1]), processes=1, hostfile=Path(sys.argv[2]), launcher_args=[], on_row=print)
+"""
+
+
+@pytest.mark.slow
+def test_the_launcher_gets_no_password_of_a_tracker_and_its_log_is_the_users_alone(tmp_path: Path) -> None:
+    """By the real launcher and a pdsh that only shows its command line."""
+    for name, script in {"pdsh": 'echo "$@"', "ssh": "echo 10.0.0.1"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "train.log").write_text("an earlier attempt\n")
+    (tmp_path / "train.log").chmod(0o644)
+    environment = {
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "MLFLOW_TRACKING_PASSWORD": "let-me-in",
+        "HOME": str(tmp_path),
+    }
+    hosts = hostfile(tmp_path, "node-1 slots=1\nnode-2 slots=1\n")
+    command = [sys.executable, "-c", _LAUNCH, str(tmp_path / "job.json"), str(hosts)]
+    subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=False)
+    log = (tmp_path / "train.log").read_text()
+    assert "export PYTHONPATH=" in log
+    assert "let-me-in" not in log
+    assert (tmp_path / "train.log").stat().st_mode & 0o777 == 0o600
 
 
 _ENDED = "pdsh@a: b: ssh exited with exit code"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import struct
 import subprocess
 import sys
@@ -72,6 +73,58 @@ def track(name: str, folder: Path, **environment: str) -> subprocess.CompletedPr
     )
 
 
+_STAND_IN = """
+import json
+from types import SimpleNamespace
+__version__ = "0.0"
+class Error(Exception):
+    pass
+class Settings:
+    def __init__(self, **fields):
+        if fields.keys() & {UNKNOWN}:
+            raise ERROR("unknown: " + ", ".join(fields.keys() & {UNKNOWN}))
+        self.fields = fields
+def login(**_):
+    return True
+def init(*, settings, **_):
+    print(json.dumps(settings.fields))
+    return SimpleNamespace(define_metric=ignore, log=ignore, finish=ignore)
+def ignore(*_, **__):
+    pass
+"""
+"""Of wandb: it prints the settings that it is given."""
+
+
+def test_wandb_is_told_to_send_nothing_of_the_machine(tmp_path: Path) -> None:
+    (tmp_path / "wandb.py").write_text(_STAND_IN.replace("UNKNOWN", "''"))
+    ended = track("wandb", tmp_path, WANDB_MODE="offline")
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout.splitlines()[0])
+    assert [name for name, value in told.items() if value is True] == [
+        "silent",
+        "disable_code",
+        "disable_git",
+        "disable_job_creation",
+        "x_disable_machine_info",
+        "x_disable_meta",
+        "x_disable_stats",
+    ]
+    rest = {"console": "off", "save_code": False, "host": "", "program": "bdpo", "x_save_requirements": False}
+    assert {name: value for name, value in told.items() if value is not True} == rest
+
+
+@pytest.mark.parametrize("error", ["TypeError", "ValueError"], ids=["before 0.19", "pydantic"])
+def test_a_wandb_that_cannot_be_told_so_is_not_used(tmp_path: Path, error: str) -> None:
+    text = _STAND_IN.replace("UNKNOWN", "'x_disable_stats'").replace("ERROR", error)
+    (tmp_path / "wandb.py").write_text(text)
+    ended = track("wandb", tmp_path, WANDB_MODE="offline")
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "train.report_to: wandb 0.0 does not know all settings that keep what it sends to metrics and settings: "
+        "install another version, 0.19 or later.\n"
+    )
+
+
 def wandb_records(path: Path) -> Iterator[bytes]:
     """What an offline file of wandb holds: after 7 bytes a LevelDB log, here of one block and whole records."""
     data, position = path.read_bytes(), 7
@@ -101,9 +154,14 @@ def test_wandb_gets_every_row_offline_and_keeps_no_secret(tmp_path: Path) -> Non
             found.append({k: float(v) for k, v in items.items() if not k.startswith("_")})
         if record.HasField("run"):
             configs.append({item.key: item.value_json for item in record.run.config.update})
-            assert (record.run.project, record.run.display_name) == ("bdpo", "dpo-abc")
+            assert (record.run.project, record.run.display_name, record.run.host) == ("bdpo", "dpo-abc", "")
+        assert not record.HasField("stats")
+        assert not record.HasField("environment")
     assert found == [{"step": row["step"], **metrics_of(row)} for row in ROWS]
     assert configs[0]["beta"] == "0.1"
+    for told in (socket.gethostname(), sys.executable, str(Path.cwd())):
+        assert told.encode() not in path.read_bytes()
+    assert not [file.name for file in path.parent.glob("files/*") if file.suffix in (".txt", ".json", ".log")]
     for file in (p for p in tmp_path.rglob("*") if p.is_file()):
         assert SECRET.encode() not in file.read_bytes(), file
     assert SECRET not in ended.stdout + ended.stderr
