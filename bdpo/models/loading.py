@@ -10,7 +10,7 @@ from bdpo.config.model import ModelSettings
 from bdpo.errors import UserError, first_line
 from bdpo.models.products import prepare_bfloat16_products
 from bdpo.models.quantized import four_bit_config, keep_layout
-from bdpo.models.source import ModelSource, look_again
+from bdpo.models.source import ModelSource, look_again, weight_files
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -141,6 +141,6 @@ def _devices(source: ModelSource, dtype: str) -> str | dict[str, str]:
 
     On the first alone if its weights take less than half of what is free there, for activations want room too.
     """
-    files = sum(file.stat().st_size for file in source.folder.glob("*.safetensors"))
+    files = sum(file.stat().st_size for file in weight_files(source.folder))
     most = files * (2 if dtype == "float32" else 1)  # the files may be bfloat16
     return {"": "cuda:0"} if most < torch.cuda.mem_get_info(0)[0] / 2 else "auto"

@@ -41,6 +41,14 @@ class ModelSource:
     """How its weights are held in memory."""
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model folder, without a second copy that `from_pretrained` does not read."""
+    files = sorted(folder.glob("*.safetensors"))
+    if any((folder / name).is_file() for name in _READ_ALONE):
+        return [file for file in files if not file.match(_OWN_FORMAT)]
+    return files
+
+
 def resolve_model(
     path: str, revision: str | None = None, quantization: str | None = None, *, field: str = "model.path"
 ) -> ModelSource:
@@ -57,7 +65,7 @@ def resolve_model(
             tokenizer.
     """
     folder = _folder(path, revision, field)
-    weights = sorted(folder.glob("*.safetensors"))
+    weights = weight_files(folder)
     if not weights:
         pickles = sorted(p.name for p in (*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")))
         found = f" (found {', '.join(pickles)}: pickled weights are never loaded)" if pickles else ""
@@ -65,8 +73,6 @@ def resolve_model(
             f"{field} {path!r}: the folder {folder} holds no *.safetensors weights{found}; "
             "save the model with `save_pretrained`."
         )
-    if any((folder / name).is_file() for name in _READ_ALONE):
-        weights = [file for file in weights if not file.match(_OWN_FORMAT)]
     config = folder / "config.json"
     if (folder / "adapter_config.json").is_file():
         # Beside a whole model `transformers` would add it to the weights without a word.
