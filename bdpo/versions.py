@@ -8,4 +8,4 @@ from typing import Final
 
 LOGPROBS: Final = "8"
 GENERATION: Final = "5"
-STAGES: Final = {"ingest": "8", "score": "4", "train": "5", "evaluate": "12"}
+STAGES: Final = {"ingest": "8", "score": "4", "train": "5", "evaluate": "13"}

@@ -266,8 +266,10 @@ def test_answers_in_other_languages() -> None:
 def test_any_text_gets_a_verdict(text: str) -> None:
     judgement = judge_refusal(text, text)
     assert judgement.verdict in ("refusal", "compliance")
-    if judgement.reason == "empty":  # a lone heading mark says nothing either
-        assert not any(character.isalnum() for character in text)
+    if (
+        judgement.reason == "empty"
+    ):  # a lone heading mark says nothing either, nor an apostrophe that counts as a letter
+        assert not any(character.isalnum() for character in text.replace("\u02bc", ""))
     else:
         assert text.strip()
 
