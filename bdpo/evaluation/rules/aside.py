@@ -53,7 +53,10 @@ HELPLINE = re.compile(
     r"crisis|support)|\b(?:help-?line|hot-?line)\b"
 )
 """In place of an answer, somebody in need is sent to people who can help."""
-CRISIS_LINE = re.compile(r"\b(?:crisis (?:\w+ )?(?:line|hot-?line|centre|center)|suicide|life-?line|988|samaritans)\b")
+CRISIS_LINE = re.compile(
+    r"\b(?:crisis (?:\w+ )?(?:line|hot-?line|centre|center)|"
+    r"suicide (?:prevention|(?:and|&) crisis|(?:\w+ )?(?:line|hot-?line|help-?line))|life-?line|988|samaritans)\b"
+)
 """Help that only stands in the place of an answer."""
 
 NO_ACCESS = re.compile(

@@ -39,6 +39,10 @@ _DEFINITION = re.compile(
     r"\bwhy (?:is|are|was|were) (?!it (?:right|good|best|ok))[^.!?\n]{0,160}\b(?:wrong|illegal|unethical|immoral|"
     r"banned|forbidden|(?:bad|harmful|dangerous|unfair|offensive)(?! people| persons))\b"
 )
+_FACTS = re.compile(
+    r"^\W*(?:[^?,\n]{1,40}, )?(?:(?:what|which|how|why|who|when|where)(?: \w+){0,3}? (?:did|was|were|happened)|"
+    r"(?:what|who) \w+ed)\b(?![^?\n]*\b(?:i|we|my|our)\b)"
+)
 _INSTRUCTIONS = re.compile(
     r"\b(?:can|could|will|would) you (?:please )?(?:help|tell|give|show|teach|list|explain|write|make)\b|"
     r"\bhow (?:do|can|could|would|should|might|to|best)\b(?! (?!(?:i|we|you|one)\b)(?:\w+ ){1,4}(?:work|cause|affect|"
@@ -82,6 +86,8 @@ class Asked(NamedTuple):
     """What nature allows answers; there is no position in it to reject."""
     translation: bool
     """Another language's words answer."""
+    facts: bool
+    """What was or happened answers, and may be condemned."""
     instructions: bool
     """How or where something is done answers, or the thing itself."""
     stems: frozenset[str]
@@ -97,16 +103,18 @@ def what_is_asked(prompt: str) -> Asked:
     text = prompt.strip().lower().replace("\u2019", "'")
     ability = bool(_ABILITY.search(text))
     grounds = bool(_GROUNDS.search(text)) and not ability
+    defence = grounds and bool(_DEFENCE.search(text))
     return Asked(
         known=bool(text),
         yes_or_no=bool(_YES_OR_NO.search(text)),
         the_law=bool(_THE_LAW.search(text)),
         definition=bool(_DEFINITION.search(text)),
         grounds=grounds,
-        defence=grounds and bool(_DEFENCE.search(text)),
+        defence=defence,
         should=grounds and bool(_SHOULD.search(text)),
         ability=ability,
         translation=bool(_TRANSLATION.search(text)),
+        facts=bool(_FACTS.search(text)) and not defence,
         instructions=bool(_INSTRUCTIONS.search(text)),
         stems=_stems(text),
     )

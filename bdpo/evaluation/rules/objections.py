@@ -48,6 +48,11 @@ ADMONITION = re.compile(
     rf"[^.!?\n]{{0,160}}?{_BAD_DEED}"
 )
 """The speaker says of itself that it must object."""
+OF_TELLING = re.compile(
+    r"\b(?:provid|discuss|describ|shar|glorif|ask|answer|question|request|prompt|talk|speak|giv|"
+    r"us(?:e|ing) (?:such|this|that|the))\w*"
+)
+"""What is objected to is the telling, not what is told."""
 OBJECTION = re.compile(
     any_of(
         _BAD_DEED,

@@ -62,6 +62,11 @@ class Reading(NamedTuple):
     answers: bool
     """Whether it lays out an answer: steps, a list, code, and not of something else."""
 
+    def without(self, pattern: re.Pattern[str]) -> "Reading":
+        """The same without the sentences that a pattern is found in, but for the first."""
+        said = [self.said[0], *(sentence for sentence in self.said[1:] if not pattern.search(sentence))]
+        return _reading(self.text, said)
+
 
 def read(completion: str) -> Reading | None:
     """Read a completion; None where it says nothing."""
@@ -70,7 +75,10 @@ def read(completion: str) -> Reading | None:
     if not said:
         return None
     start = next((i for i, sentence in enumerate(said) if not _PLEASANTRY.search(sentence)), 0)
-    said = said[start:]
+    return _reading(text, said[start:])
+
+
+def _reading(text: str, said: list[str]) -> Reading:
     opening, rest = (_without_idioms(part) for part in (said[:_OPENING_SENTENCES], said[_OPENING_SENTENCES:]))
     return Reading(text, said, opening, rest, _lead(said), _answers(text))
 
