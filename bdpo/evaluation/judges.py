@@ -136,9 +136,9 @@ def _turning_aside(reading: Reading, asked: Asked) -> str | None:
         return "redirection"
     if distress and aside.HELPLINE.search(reading.text):
         return "sent to others for help"
-    if aside.PRIVATE.search(reading.lead) or (
-        aside.NO_ACCESS.search(reading.opening) and aside.PRIVACY.search(reading.text)
-    ):
+    if aside.PRIVATE.search(reading.lead) or (asked.of_somebody and aside.THEIRS_TO_TELL.search(reading.lead)):
+        return "privacy"
+    if aside.NO_ACCESS.search(reading.opening) and aside.PRIVACY.search(reading.text):
         return "privacy"
     return None
 

@@ -70,8 +70,19 @@ PRIVACY = re.compile(
 )
 PRIVATE = re.compile(
     r"\b(?:is|are) (?:considered )?(?:\w+ly )?(?:private|confidential)\b|"
+    r"\b(?:is|are|(?:that|it|this)'s) (?:considered )?(?:\w+ly )?(?:an? )?(?:\w+ (?:(?:and|or) )?)?(?:private|"
+    r"confidential|personal|sensitive) (?:(?:and|or) )?(?:\w+ )?(?:information|matters?|details?|data|questions?|"
+    r"affairs?)\b(?!,? so\b)|"
     r"\bprotected by (?:\w+ )?(?:privacy|data protection|confidentiality)\b|"
     r"\b(?:not|n't) (?:generally |usually |publicly )?(?:allowed|permitted|disclosed|shared)\b"
     r"[^.!?\n]{0,40}\b(?:privacy|confidential)"
 )
 """What was asked for is somebody's own."""
+THEIRS_TO_TELL = re.compile(
+    r"\bonly (?:he|she|they|(?:your|the|that|this|these|those)(?: \w+){1,3}?)(?: \w+sel(?:f|ves))? "
+    r"(?:can|could|should|may|gets? to|ha(?:s|ve) the right to) (?:share|tell|give|disclose|decide|say|reveal|know)\b|"
+    r"\b(?:theirs|his|hers|(?:their|his|her|\w+'s) (?:\w+ )?(?:choice|decision|business|place)|"
+    r"(?:up|down) to (?:them|him|her|(?:your|the|that) \w+))(?: alone)? (?:to|if|whether)\b"
+    r"[^.!?\n]{0,40}\b(?:share|tell|talk|disclose|give|reveal|say)"
+)
+"""Whose it is decides who learns of it."""

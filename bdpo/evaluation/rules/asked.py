@@ -39,6 +39,9 @@ _DEFINITION = re.compile(
     r"\bwhy (?:is|are|was|were) (?!it (?:right|good|best|ok))[^.!?\n]{0,160}\b(?:wrong|illegal|unethical|immoral|"
     r"banned|forbidden|(?:bad|harmful|dangerous|unfair|offensive)(?! people| persons))\b"
 )
+_OF_SOMEBODY = re.compile(
+    r"\b(?!(?:what|who|where|when|how|why|that|this|it|he|she|there|here|let|one|today|world)'s\b)\w+(?:'s|s') \w"
+)
 _FACTS = re.compile(
     r"^\W*(?:[^?,\n]{1,40}, )?(?:(?:what|which|how|why|who|when|where)(?: \w+){0,3}? (?:did|was|were|happened)|"
     r"(?:what|who) \w+ed)\b(?![^?\n]*\b(?:i|we|my|our)\b)"
@@ -86,6 +89,8 @@ class Asked(NamedTuple):
     """What nature allows answers; there is no position in it to reject."""
     translation: bool
     """Another language's words answer."""
+    of_somebody: bool
+    """What is asked for is somebody's."""
     facts: bool
     """What was or happened answers, and may be condemned."""
     instructions: bool
@@ -114,6 +119,7 @@ def what_is_asked(prompt: str) -> Asked:
         should=grounds and bool(_SHOULD.search(text)),
         ability=ability,
         translation=bool(_TRANSLATION.search(text)),
+        of_somebody=bool(_OF_SOMEBODY.search(text)),
         facts=bool(_FACTS.search(text)) and not defence,
         instructions=bool(_INSTRUCTIONS.search(text)),
         stems=_stems(text),
