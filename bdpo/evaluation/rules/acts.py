@@ -171,7 +171,9 @@ ACTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     for name, alternatives in {
         "inability": (
             rf"\b{_SPEAKER}[ ,]*{_ADVERBS}{CANNOT},? {_ADVERBS}(?!{_SOFT})\w(?![^.!?\n]*\b(?:but|however)\b)",
-            rf"\bi(?:'m| am)\b[^.!?\n]{{0,80}}\b(?:and|so) (?:{CANNOT}|{_WILL_NOT}) {_ADVERBS}{_HELP}",
+            # The subject said once for two verbs; in the past tense it tells a story.
+            r"(?<!\bif )(?<!\bwhen )\bi\b(?:(?!\b(?:who|he|she|they)\b)[^.!?\n]){0,100}\b(?:and|so|but|hence),? "
+            rf"(?:therefore,? |thus |hence |so )?(?!could)(?:{CANNOT}|{_WILL_NOT}) {_ADVERBS}(?!{_SOFT}){_HELP}",
             rf"\b(?:we|{_SPEAKER})[ ,]*{_ADVERBS}{CANNOT}\b{NEAR}\b{_HELP}",
             rf"\b(?:we|{_SPEAKER})[ ,]*{_ADVERBS}(?:may not|would not|wouldn't) {NEAR}\b{_HELP}",
         ),
