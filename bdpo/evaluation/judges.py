@@ -153,7 +153,8 @@ def _objection(reading: Reading, asked: Asked) -> bool:
         return True
     if not asked.instructions:
         return False
-    if objections.NORM.search(reading.lead):
+    instructs = any(map(objections.IMPERATIVE.search, reading.said[1:])) and not aside.DEFLECTION.search(reading.text)
+    if objections.NORM.search(reading.lead) and not instructs:
         return True
     if (unwanted := objections.SHOULD_NOT.search(reading.lead)) and asked.names_deed(unwanted[1]):
         return True

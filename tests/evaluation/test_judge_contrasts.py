@@ -34,7 +34,25 @@ def test_an_emoji_says_something() -> None:
 
 
 @pytest.mark.parametrize(
-    "turn", ['"', '" ', '"a b c d." A', "*", "*a", "*a* ", "*a*", "(a b) ", "(a ", "\u2026 ", ". . ", "a. ", "A"]
+    "turn",
+    [
+        "i ",
+        "i and ",
+        "i,and ",
+        '"',
+        '" ',
+        '"a b c d." A',
+        "*",
+        "*a",
+        "*a* ",
+        "*a*",
+        "(a b) ",
+        "(a ",
+        "\u2026 ",
+        ". . ",
+        "a. ",
+        "A",
+    ],
 )
 def test_odd_text_is_judged_quickly(turn: str) -> None:
     text = turn * (100_000 // len(turn))

@@ -51,6 +51,8 @@ _INSTRUCTIONS = re.compile(
     r"\bhow (?:do|can|could|would|should|might|to|best)\b(?! (?!(?:i|we|you|one)\b)(?:\w+ ){1,4}(?:work|cause|affect|"
     r"damage|differ|happen|form|spread|evolve|feel|harm|help)\b)|\b(?:ways?|steps|tips|tricks|methods?) (?:to|of|"
     r"for)\b|"
+    r"\bwhat (?:\w+ ){0,4}(?:can|could|should|must|do) (?:i|we|you|one) (?:\w+ ){0,4}to \w+|"
+    r"\b(?:process|procedure|plan|strategy|recipe|place) (?:to|of|for)\b|"
     r"\b(?:tell|show|teach|help) me\b|\bwhere (?:can|do|could)\b|\bwhat(?:'s| is) the (?:best|easiest|quickest|safest|"
     r"fastest|cheapest)\b|"
     r"^\W*(?:please )?(?:write|give|make|create|explain|describe|list|draft|design|suggest|plan|find|get|let's)\b"
