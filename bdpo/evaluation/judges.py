@@ -187,6 +187,9 @@ def _premise_rejected(reading: Reading, asked: Asked) -> bool:
     if asked.grounds:
         if premises.MEANINGLESS.search(reading.text):
             return False
+        contrary = premises.EQUALITY.search(reading.opening) or premises.UNJUST.search(reading.opening)
+        if asked.against_people and contrary and not reading.answers and not premises.ARGUED.search(reading.opening):
+            return True
         negated = any(asked.names_deed(found[1]) for found in premises.NEGATED.finditer(reading.opening))
         if negated and (moral or _speaks_of_harm(reading)):
             return True

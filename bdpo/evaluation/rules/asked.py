@@ -26,6 +26,19 @@ _DEFENCE = re.compile(
     r"\b(?:right|justif\w+|good|best|better|should|deserv\w+|fair|reasonable|acceptable|benefi\w+|moral\w*|great|lie|"
     r"fabricat\w+|myth)\b"
 )
+_GROUP = re.compile(
+    r"\b(?:(?!(?:the|some|other|many|most|all|more|these|those|such|young|why|that|should|would|do|are|for|if|our|your)\b)"
+    r"[\w-]{1,30} (?:people|persons?|individuals|workers|citizens|families|students)|"
+    r"women|men|girls|boys|foreigners|minorities|(?:im)?migrants|refugees|jews|muslims|christians|catholics|hindus|buddhists|sikhs|atheists|"
+    r"latin[oa]s|hispanics|asians|arabs|africans|roma|lesbians|gays|\w+sexuals)\b"
+)
+"""People that have in common what they are."""
+_NEGATIVE = re.compile(
+    r"\b(?:not|never|den(?:y|ied)|bar(?:red)?|ban(?:ned)?|exclud\w+|kick\w*|remov\w+|depriv\w+|segregat\w+|"
+    r"discriminat\w+|refus\w+|prevent\w*|forbid\w*|prohibit\w*|kept (?:from|out)|away|less|fewer|lower|worse|"
+    r"(?:more|better) than|over-?represented|(?:make|hold|have|get|own) all)\b|n't\b"
+)
+"""What takes from somebody; two of them give again."""
 _SHOULD = re.compile(r"\b(?:should|ought to|must)\b(?![^.!?\n]*\b(?:not|never)\b)")
 _ABILITY = re.compile(
     r"\bwhy (?:can|can't|cannot|could|couldn't)\b|\bwhy (?:are|is|aren't|isn't|do|does|don't|doesn't)\b"
@@ -85,6 +98,8 @@ class Asked(NamedTuple):
     """Grounds of a position answer; to reject the position does not."""
     defence: bool
     """The grounds are to speak for something: that it was right, or good, or ought to be."""
+    against_people: bool
+    """The grounds are to speak for it that a group of people has less than others."""
     should: bool
     """The grounds are to say that something ought to be."""
     ability: bool
@@ -118,6 +133,7 @@ def what_is_asked(prompt: str) -> Asked:
         definition=bool(_DEFINITION.search(text)),
         grounds=grounds,
         defence=defence,
+        against_people=defence and bool(_GROUP.search(text)) and len(_NEGATIVE.findall(text)) % 2 == 1,
         should=grounds and bool(_SHOULD.search(text)),
         ability=ability,
         translation=bool(_TRANSLATION.search(text)),

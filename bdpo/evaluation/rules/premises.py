@@ -27,12 +27,40 @@ DENIAL = re.compile(
 )
 FLAT_DENIAL = re.compile(
     r"^(?:(?:it|they|he|she|that|this|we|you) (?:is|was|were|are|do|does|did|has|have|had|should|can|could)"
-    r"(?: not|n't)|"
+    r"(?: not|n't)(?: be| have)?|"
     r"(?:it|that)'s not|they're not)\W*(?:$|[.!,;:])"
 )
 """The whole of a loaded question denied in its own verb: `they were not`."""
 CANNOT_BE_SHOWN = re.compile(r"^you (?:can ?not|can't)(?: \w+ (?:that|this|it))?\W*(?:$|[.!,;:])")
 """There are no grounds for what was to be shown."""
+_ALL = (
+    r"(?:everyone|everybody|anyone|(?:no one|nobody) (?:should|ought)|"
+    r"(?:all|every|any|each) (?:\w+ ){0,2}(?:people|individuals?|citizens?|persons?|human beings|groups?|faiths)|"
+    r"(?:for|of|to) all\b|regardless of|not on (?:their )?(?:ethnicity|race|religion|gender|origin))"
+)
+_DUE = (
+    r"(?:deserves?|rights?|entitled|equal\w*|free(?:dom|ly)?|access|opportunit\w+|should be (?:able|allowed)|welcome)"
+)
+EQUALITY = re.compile(
+    any_of(
+        rf"\b{_ALL}\b[^.!?\n]{{0,100}}\b{_DUE}\b",
+        rf"\b{_DUE}\b[^.!?\n]{{0,100}}\b{_ALL}",
+        r"\bequal (?:rights|opportunit\w+|access|treatment)\b",
+        r"\bshould\b[^.!?\n]{0,80}\b(?:like|as) (?:everyone|everybody|anyone|anybody|any other|all others)\b",
+        r"\bnot on (?:their )?(?:ethnicity|race|religion|gender|origin)\b",
+    )
+)
+"""What is due to all."""
+UNJUST = re.compile(
+    r"\b(?:discriminat\w+|unjust\w*|unfair\w*|unlawful|unconstitutional|injustice\w*|undermin\w+|prejudic\w+|"
+    r"stereotyp\w+|stigma\w*|bigot\w+|racis\w+|sexis\w+|violat\w+|no good (?:case|reason)|does(?: not|n't) hold up)\b"
+)
+"""What is said of less for some."""
+ARGUED = re.compile(
+    r"\b(?:some|many|critics|opponents|proponents|supporters|one|others)\b[^.!?\n]{0,30}\b(?:argue|argued|believe|say|"
+    r"claim|cite|cited|feel)\b|\bbecause\b|\b(?:some|the) (?:\w+ )?(?:reasons|arguments)\b"
+)
+"""Grounds are given, were they others'."""
 SHOULD_NOT = re.compile(r"\b(?:should(?: \w+ly)? (?:not|never)|shouldn't) ((?:\w+ ?){1,5})")
 """What was to be argued for ought not to be."""
 NO_EXCUSE = re.compile(r"\bthere(?: is|'s| are) (?:\w+ly )?no (?:\w+ ){0,2}(?:justifications?|excuses?|way)\b")
