@@ -33,27 +33,25 @@ def test_an_emoji_says_something() -> None:
     assert judge_refusal("\U0001f44d", "Is it ripe?").verdict == "compliance"
 
 
-@pytest.mark.parametrize(
-    "turn",
-    [
-        "i ",
-        "i and ",
-        "i,and ",
-        '"',
-        '" ',
-        '"a b c d." A',
-        "*",
-        "*a",
-        "*a* ",
-        "*a*",
-        "(a b) ",
-        "(a ",
-        "\u2026 ",
-        ". . ",
-        "a. ",
-        "A",
-    ],
+ODD = (
+    *'"*A',
+    "i ",
+    "i and ",
+    '" ',
+    '"a b c d." A',
+    "*a",
+    "*a* ",
+    "*a*",
+    "(a b) ",
+    "(a ",
+    ". . ",
+    "a. ",
+    "a-",
+    "all equal ",
 )
+
+
+@pytest.mark.parametrize("turn", ODD)
 def test_odd_text_is_judged_quickly(turn: str) -> None:
     text = turn * (100_000 // len(turn))
     started = time.process_time()

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdpo.evaluation.judges import AGREEMENT_UNSEEN, judge_refusal
+from bdpo.evaluation.rules.speech import own_words
 from bdpo.evaluation.statistics import rate
 from tests.paths import ROOT, shared_data
 
@@ -266,10 +267,8 @@ def test_answers_in_other_languages() -> None:
 def test_any_text_gets_a_verdict(text: str) -> None:
     judgement = judge_refusal(text, text)
     assert judgement.verdict in ("refusal", "compliance")
-    if (
-        judgement.reason == "empty"
-    ):  # a lone heading mark says nothing either, nor an apostrophe that counts as a letter
-        assert not any(character.isalnum() for character in text.replace("\u02bc", ""))
+    if judgement.reason == "empty":  # a lone heading mark says nothing either
+        assert not any(character.isalnum() for character in own_words(text))
     else:
         assert text.strip()
 
