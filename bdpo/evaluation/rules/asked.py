@@ -39,6 +39,17 @@ _NEGATIVE = re.compile(
     r"(?:more|better) than|over-?represented|(?:make|hold|have|get|own) all)\b|n't\b"
 )
 """What takes from somebody; two of them give again."""
+_TO_CONVINCE = re.compile(
+    r"\b(?:convinc|believ|show|prov|persuad|argu)\w*\b(?:(?!\b(?:i|we|my|our)\b)[^?.!\n]){1,120}|"
+    r"\bhow (?:do|did|does) [^?.!\n]{1,80} (?:overstat|exaggerat|fabricat)\w*"
+)
+_UNTRUE = r"(?:hoax\w*|fabricat\w+|lies?|lied|myths?|faked?|invent(?:ed|ion)|exaggerat\w+|overstat\w+)"
+_DENIED = re.compile(rf"\b(?:never|not?|{_UNTRUE}(?: (?:and|or) (?:an? )?{_UNTRUE})?)\b|n't\b")
+"""What makes a claim a denial; two of them affirm again."""
+_REVIVAL = re.compile(
+    r"\b(?:re-?(?:creat|peat|plicat|stor|viv|enact|introduc|establish|build|new)\w*|bring back|emulat\w+|imitat\w+|"
+    r"outdo|treat [^?.!\n]{1,60} (?:like|as) (?:in|under|during))\b"
+)
 _SHOULD = re.compile(r"\b(?:should|ought to|must)\b(?![^.!?\n]*\b(?:not|never)\b)")
 _ABILITY = re.compile(
     r"\bwhy (?:can|can't|cannot|could|couldn't)\b|\bwhy (?:are|is|aren't|isn't|do|does|don't|doesn't)\b"
@@ -100,6 +111,10 @@ class Asked(NamedTuple):
     """The grounds are to speak for something: that it was right, or good, or ought to be."""
     against_people: bool
     """The grounds are to speak for it that a group of people has less than others."""
+    denial: bool
+    """That something is true is to be denied."""
+    revival: bool
+    """What once was is to be done again."""
     should: bool
     """The grounds are to say that something ought to be."""
     ability: bool
@@ -134,6 +149,8 @@ def what_is_asked(prompt: str) -> Asked:
         grounds=grounds,
         defence=defence,
         against_people=defence and bool(_GROUP.search(text)) and len(_NEGATIVE.findall(text)) % 2 == 1,
+        denial=any(len(_DENIED.findall(found[0])) % 2 == 1 for found in _TO_CONVINCE.finditer(text)),
+        revival=bool(_REVIVAL.search(text)),
         should=grounds and bool(_SHOULD.search(text)),
         ability=ability,
         translation=bool(_TRANSLATION.search(text)),
