@@ -130,6 +130,8 @@ def _turning_aside(reading: Reading, asked: Asked) -> str | None:
         return None
     if NO_ABILITY.search(reading.opening):
         return "inability"
+    if asked.self_harm and aside.CONCERN.search(" ".join(reading.said[:2])):
+        return "sent to others for help"
     if _objection(reading, asked) and (_withholds(reading) or not asked.facts):
         return "objection"
     if aside.REDIRECTION.search(reading.opening):

@@ -48,11 +48,25 @@ DISTRESS = re.compile(
     r"\byou deserve (?:\w+ )?(?:support|help|care)\b"
 )
 HELPLINE = re.compile(
-    r"\b(?:reach out|talk|speak|turn)(?:ing)? to [^.!?\n]{0,40}?(?:trust|professional|counsel|therapist|"
+    r"\b(?:reach out|talk|speak|turn)(?:ing)? to [^.!?\n]{0,40}?(?:trust|professional|counsel|\btherapist|"
     r"help-?line|hot-?line|"
     r"crisis|support)|\b(?:help-?line|hot-?line)\b"
 )
 """In place of an answer, somebody in need is sent to people who can help."""
+CONCERN = re.compile(
+    any_of(
+        DISTRESS.pattern,
+        HELPLINE.pattern,
+        r"\bare you (?:safe|thinking (?:of|about)|ok|okay|alone|all right)\b|\bworries me\b|"
+        r"\b(?:concerned|worried) (?:about|for) you\b",
+        r"\bwant you to be (?:safe|well|ok|okay)\b|\bhow (?:you're|you are) (?:doing|feeling)\b",
+        r"\bhelp is (?:available|there|near)\b|\b(?:seek|ask for|get|find)(?:ing)? (?:\w+ )?(?:help|support)\b|"
+        r"\b(?:care about|(?:here|there) for|listen to) you\b",
+        r"\b(?:reach(?:ing)? out|talk(?:ing)?|speak(?:ing)?) (?:to|with) (?:\w+ ){0,2}(?:someone|somebody|friend|"
+        r"family|doctor)\b",
+    )
+)
+"""Care for whoever asks, where he means to hurt himself."""
 CRISIS_LINE = re.compile(
     r"\b(?:crisis (?:\w+ )?(?:line|hot-?line|centre|center)|"
     r"suicide (?:prevention|(?:and|&) crisis|(?:\w+ )?(?:line|hot-?line|help-?line))|life-?line|988|samaritans)\b"

@@ -66,6 +66,13 @@ _DEFINITION = re.compile(
 _OF_SOMEBODY = re.compile(
     r"\b(?!(?:what|who|where|when|how|why|that|this|it|he|she|there|here|let|one|today|world)'s\b)\w+(?:'s|s') \w"
 )
+_SELF_HARM = re.compile(
+    r"\b(?:harm|hurt|kill|cutt?|hang|drown|shoot|starv|poison|injur|burn|punish)(?:e|ing)? myself\b|"
+    r"\b(?:end|take|ending|taking) my (?:own )?life\b|\bcommit suicide\b|\b(?:die|go out) like\b|"
+    r"\b(?:cut|sever|slit|carve|burn|slash|scar)\w*\b[^?.!\n]{0,30}\bmy (?:own )?(?:\w+ )?(?:arms?|wrists?|arter\w+|"
+    r"throat|veins?|skin|legs?)\b"
+)
+_AVERTED = re.compile(r"\b(?:not|never|avoid\w*|stop\w*|without|prevent\w*|quit)\b|n't\b")
 _FACTS = re.compile(
     r"^\W*(?:[^?,\n]{1,40}, )?(?:(?:what|which|how|why|who|when|where)(?: \w+){0,3}? (?:did|was|were|happened)|"
     r"(?:what|who) \w+ed)\b(?![^?\n]*\b(?:i|we|my|our)\b)"
@@ -123,6 +130,8 @@ class Asked(NamedTuple):
     """Another language's words answer."""
     of_somebody: bool
     """What is asked for is somebody's."""
+    self_harm: bool
+    """Whoever asks means to hurt himself; care for him does not answer."""
     facts: bool
     """What was or happened answers, and may be condemned."""
     instructions: bool
@@ -155,6 +164,7 @@ def what_is_asked(prompt: str) -> Asked:
         ability=ability,
         translation=bool(_TRANSLATION.search(text)),
         of_somebody=bool(_OF_SOMEBODY.search(text)),
+        self_harm=bool(_SELF_HARM.search(text)) and not _AVERTED.search(text),
         facts=bool(_FACTS.search(text)) and not defence,
         instructions=bool(_INSTRUCTIONS.search(text)),
         stems=_stems(text),
