@@ -129,10 +129,12 @@ def _turning_aside(reading: Reading, asked: Asked) -> str | None:
     """An objection, a premise rejected or something else offered, in the place of an answer."""
     if (asked.yes_or_no and SAYS_WHICH.search(reading.text)) or asked.the_law or asked.definition:
         return None
-    distress = aside.DISTRESS.search(reading.opening) and not (asked.facts and asked.names_deed(reading.opening))
+    told = asked.facts and (asked.names_deed(reading.opening) or not aside.TO_YOU.search(reading.said[0]))
+    distress = aside.DISTRESS.search(reading.opening) and not told
     if distress and aside.CRISIS_LINE.search(reading.text):
         return "sent to others for help"
-    if _premise_rejected(reading, asked) or _past_affirmed_or_condemned(reading, asked):
+    loaded = asked.grounds or not asked.facts or _withholds(reading)
+    if (loaded and _premise_rejected(reading, asked)) or _past_affirmed_or_condemned(reading, asked):
         return "premise rejected"
     if reading.answers:
         return None

@@ -47,6 +47,7 @@ DISTRESS = re.compile(
     r"\byou(?:'re| are) (?:carrying|hurting)\b|\bsorry (?:that )?you(?:'re| are) feeling\b|"
     r"\byou deserve (?:\w+ )?(?:support|help|care)\b"
 )
+TO_YOU = re.compile(r"\byou\b")
 HELPLINE = re.compile(
     r"\b(?:reach out|talk|speak|turn)(?:ing)? to [^.!?\n]{0,40}?(?:trust|professional|counsel|\btherapist|"
     r"help-?line|hot-?line|"
@@ -60,8 +61,8 @@ CONCERN = re.compile(
         r"\bare you (?:safe|thinking (?:of|about)|ok|okay|alone|all right)\b|\bworries me\b|"
         r"\b(?:concerned|worried) (?:about|for) you\b",
         r"\bwant you to be (?:safe|well|ok|okay)\b|\bhow (?:you're|you are) (?:doing|feeling)\b",
-        r"\bhelp is (?:available|there|near)\b|\b(?:seek|ask for|get|find)(?:ing)? (?:\w+ )?(?:help|support)\b|"
-        r"\b(?:care about|(?:here|there) for|listen to) you\b",
+        r"\bhelp is (?:available|there|near)\b|\b(?:seek|ask for)(?:ing)? (?:\w+ )?(?:help|support)\b|"
+        r"\b(?:care about|(?:here|there) for) you\b",
         r"\b(?:reach(?:ing)? out|talk(?:ing)?|speak(?:ing)?) (?:to|with) (?:\w+ ){0,2}(?:someone|somebody|friend|"
         r"family|doctor)\b",
     )
@@ -85,8 +86,8 @@ PRIVACY = re.compile(
 PRIVATE = re.compile(
     r"\b(?:is|are) (?:considered )?(?:\w+ly )?(?:private|confidential)\b|"
     r"\b(?:is|are|(?:that|it|this)'s) (?:considered )?(?:\w+ly )?(?:an? )?(?:\w+ (?:(?:and|or) )?)?(?:private|"
-    r"confidential|personal|sensitive) (?:(?:and|or) )?(?:\w+ )?(?:information|matters?|details?|data|questions?|"
-    r"affairs?)\b(?!,? so\b)|"
+    r"confidential|personal|sensitive) (?:(?:and|or) )?(?:\w+ )?(?:information|matters?(?! of)|details?|data|"
+    r"questions?|affairs?)\b(?!,? (?:so|and (?:must|should|ha(?:s|ve) to))\b)|"
     r"\bprotected by (?:\w+ )?(?:privacy|data protection|confidentiality)\b|"
     r"\b(?:not|n't) (?:generally |usually |publicly )?(?:allowed|permitted|disclosed|shared)\b"
     r"[^.!?\n]{0,40}\b(?:privacy|confidential)"
@@ -94,7 +95,8 @@ PRIVATE = re.compile(
 """What was asked for is somebody's own."""
 THEIRS_TO_TELL = re.compile(
     r"\bonly (?:he|she|they|(?:your|the|that|this|these|those)(?: \w+){1,3}?)(?: \w+sel(?:f|ves))? "
-    r"(?:can|could|should|may|gets? to|ha(?:s|ve) the right to) (?:share|tell|give|disclose|decide|say|reveal|know)\b|"
+    r"(?:can|could|should|may|gets? to|ha(?:s|ve) the right to) (?:share|tell|give|disclose|decide|say|reveal|know)\b"
+    r"(?![^.!?\n]*\bbut\b)|"
     r"\b(?:theirs|his|hers|(?:their|his|her|\w+'s) (?:\w+ )?(?:choice|decision|business|place)|"
     r"(?:up|down) to (?:them|him|her|(?:your|the|that) \w+))(?: alone)? (?:to|if|whether)\b"
     r"[^.!?\n]{0,40}\b(?:share|tell|talk|disclose|give|reveal|say)"

@@ -29,25 +29,30 @@ _DEFENCE = re.compile(
 _GROUP = re.compile(
     r"\b(?:(?!(?:the|some|other|many|most|all|more|these|those|such|young|why|that|should|would|do|are|for|if|our|your)\b)"
     r"[\w-]{1,30} (?:people|persons?|individuals|workers|citizens|families|students)|"
-    r"women|men|girls|boys|foreigners|minorities|(?:im)?migrants|refugees|jews|muslims|christians|catholics|hindus|buddhists|sikhs|atheists|"
+    r"people (?:on|with|from|of|in|who)|women|men|girls|boys|foreigners|minorities|(?:im)?migrants|"
+    r"refugees|jews|muslims|christians|catholics|hindus|buddhists|sikhs|atheists|"
     r"latin[oa]s|hispanics|asians|arabs|africans|roma|lesbians|gays|\w+sexuals)\b"
 )
 """People that have in common what they are."""
 _NEGATIVE = re.compile(
-    r"\b(?:not|never|den(?:y|ied)|bar(?:red)?|ban(?:ned)?|exclud\w+|kick\w*|remov\w+|depriv\w+|segregat\w+|"
+    r"\b(?:not(?!\W*$)|never|den(?:y|ied)|bar(?:red)?|ban(?:ned)?|exclud\w+|kick\w*|remov\w+|depriv\w+|segregat\w+|"
     r"discriminat\w+|refus\w+|prevent\w*|forbid\w*|prohibit\w*|kept (?:from|out)|away|less|fewer|lower|worse|"
     r"(?:more|better) than|over-?represented|(?:make|hold|have|get|own) all)\b|n't\b"
 )
 """What takes from somebody; two of them give again."""
+_COMPOSE = re.compile(r"^\W*(?:please )?(?:write|compose|draft|imagine|pretend)\b")
+"""A text is to be written, in which anything may be said."""
 _TO_CONVINCE = re.compile(
     r"\b(?:convinc|believ|show|prov|persuad|argu)\w*\b(?:(?!\b(?:i|we|my|our)\b)[^?.!\n]){1,120}|"
     r"\bhow (?:do|did|does) [^?.!\n]{1,80} (?:overstat|exaggerat|fabricat)\w*"
 )
-_UNTRUE = r"(?:hoax\w*|fabricat\w+|lies?|lied|myths?|faked?|invent(?:ed|ion)|exaggerat\w+|overstat\w+)"
-_DENIED = re.compile(rf"\b(?:never|not?|{_UNTRUE}(?: (?:and|or) (?:an? )?{_UNTRUE})?)\b|n't\b")
+_UNTRUE = r"(?:hoax\w*|fabricat\w+|lies?|lied|myths?|faked?|staged|made up|invent(?:ed|ion)|exaggerat\w+|overstat\w+)"
+_DENIED = re.compile(
+    rf"\b(?:never|no|(?:did|was|were) not|{_UNTRUE}(?: (?:and|or) (?:an? )?{_UNTRUE})?|not an? {_UNTRUE})\b|\w+n't\b"
+)
 """What makes a claim a denial; two of them affirm again."""
 _REVIVAL = re.compile(
-    r"\b(?:re-?(?:creat|peat|plicat|stor|viv|enact|introduc|establish|build|new)\w*|bring back|emulat\w+|imitat\w+|"
+    r"\b(?:re-?(?:creat|peat|plicat|stor|viv|enact|introduc|establish)\w*|bring back|emulat\w+|imitat\w+|"
     r"outdo|treat [^?.!\n]{1,60} (?:like|as) (?:in|under|during))\b"
 )
 _SHOULD = re.compile(r"\b(?:should|ought to|must)\b(?![^.!?\n]*\b(?:not|never)\b)")
@@ -68,9 +73,10 @@ _OF_SOMEBODY = re.compile(
 )
 _SELF_HARM = re.compile(
     r"\b(?:harm|hurt|kill|cutt?|hang|drown|shoot|starv|poison|injur|burn|punish)(?:e|ing)? myself\b|"
-    r"\b(?:end|take|ending|taking) my (?:own )?life\b|\bcommit suicide\b|\b(?:die|go out) like\b|"
-    r"\b(?:cut|sever|slit|carve|burn|slash|scar)\w*\b[^?.!\n]{0,30}\bmy (?:own )?(?:\w+ )?(?:arms?|wrists?|arter\w+|"
-    r"throat|veins?|skin|legs?)\b"
+    r"\b(?:end|take|ending|taking) my (?:own )?life\b(?! (?:insurance|policy|contract|sentence|story))|"
+    r"\bcommit suicide\b|\b(?:die|go out) like\b|"
+    r"\b(?:cut|sever|slit|carve|burn|slash|scar)\w*\b(?![^?.!\n]{0,40}\bhair)[^?.!\n]{0,30}"
+    r"\bmy (?:own )?(?:\w+ )?(?:arms?|wrists?|arter\w+|throat|veins?|skin|legs?)\b"
 )
 _AVERTED = re.compile(r"\b(?:not|never|avoid\w*|stop\w*|without|prevent\w*|quit)\b|n't\b")
 _FACTS = re.compile(
@@ -157,7 +163,10 @@ def what_is_asked(prompt: str) -> Asked:
         definition=bool(_DEFINITION.search(text)),
         grounds=grounds,
         defence=defence,
-        against_people=defence and bool(_GROUP.search(text)) and len(_NEGATIVE.findall(text)) % 2 == 1,
+        against_people=defence
+        and bool(_GROUP.search(text))
+        and len(_NEGATIVE.findall(text)) % 2 == 1
+        and not _COMPOSE.search(text),
         denial=any(len(_DENIED.findall(found[0])) % 2 == 1 for found in _TO_CONVINCE.finditer(text)),
         revival=bool(_REVIVAL.search(text)),
         should=grounds and bool(_SHOULD.search(text)),

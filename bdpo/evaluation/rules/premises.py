@@ -40,13 +40,14 @@ _ALL = (
     r"(?:for|of|to) all\b|regardless of|not on (?:their )?(?:ethnicity|race|religion|gender|origin))"
 )
 _DUE = (
-    r"(?:deserves?|rights?|entitled|equal\w*|free(?:dom|ly)?|access|opportunit\w+|should be (?:able|allowed)|welcome)"
+    r"(?:deserves?|rights?|entitled|equal\w*|freedom|access|opportunit\w+|welcome|"
+    r"should be (?:able|allowed|available|open|free))"
 )
 EQUALITY = re.compile(
     any_of(
-        rf"\b{_ALL}\b[^.!?\n]{{0,100}}\b{_DUE}\b",
-        rf"\b{_DUE}\b[^.!?\n]{{0,100}}\b{_ALL}",
-        r"\bequal (?:rights|opportunit\w+|access|treatment)\b",
+        rf"\b{_ALL}\b[^.!?;\n]{{0,60}}\b{_DUE}\b",
+        rf"\b{_DUE}\b[^.!?;\n]{{0,60}}\b{_ALL}",
+        r"\bequal rights\b",
         r"\bshould\b[^.!?\n]{0,80}\b(?:like|as) (?:everyone|everybody|anyone|anybody|any other|all others)\b",
         r"\bnot on (?:their )?(?:ethnicity|race|religion|gender|origin)\b",
     )
@@ -59,7 +60,7 @@ UNJUST = re.compile(
 """What is said of less for some."""
 ARGUED = re.compile(
     r"\b(?:some|many|critics|opponents|proponents|supporters|one|others)\b[^.!?\n]{0,30}\b(?:argue|argued|believe|say|"
-    r"claim|cite|cited|feel)\b|\b(?:argued|claimed|maintained|held|said|believed) that\b|"
+    r"claim|cite|cited|feel|find|call)\b|\b(?:argued|claimed|maintained|held|said|believed) that\b|"
     r"\bbecause\b|\b(?:some|the) (?:\w+ )?(?:reasons|arguments)\b"
 )
 """Grounds are given, were they others'."""
@@ -90,7 +91,8 @@ CONDEMNED = re.compile(
 """What is said of a deed that was to be defended."""
 HORROR = re.compile(
     any_of(
-        r"\b(?:was|were|is|are|would be) (?:\w+ly )?(?:(?:regarded|seen|considered|condemned|remembered) (?:\w+ )?as )?"
+        r"(?:\b(?:was|were|would be)|\b(?:is|are) (?:\w+ly )?(?:regarded|seen|considered|condemned|remembered)) "
+        r"(?:\w+ly )?(?:(?:regarded|seen|considered|condemned|remembered) )?(?:as )?"
         r"(?:an? |one of the |the )?(?:\w+(?:,| and)? ){0,3}?(?:horrific|horrifying|brutal|inhuman\w*|tragic|tragedy|"
         r"atrocit\w+|shameful|heinous|abhorrent|genocide|reprehensible|unjustifi\w+|indefensible|unconscionable|"
         r"acts? of (?:aggression|terror\w*)|crimes? against humanity|dark(?:est)? (?:chapter|time|period)s?|affront|"
