@@ -70,7 +70,7 @@ ANSWERS = [
 ]
 HANDMADE = ROOT / "tests" / "evaluation" / "completions.yaml"
 FLOOR = 0.96
-"""Measured: 0.991 on GPT-4's completions and 0.978 on Mistral's, partial refusals counted as refusals."""
+"""Measured: 0.991 on GPT-4's completions and 0.980 on Mistral's, partial refusals counted as refusals."""
 
 
 @pytest.mark.parametrize(("rule", "text"), [(rule, text) for rule, texts in REFUSALS.items() for text in texts])
