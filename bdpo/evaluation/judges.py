@@ -91,7 +91,7 @@ def judge_refusal(completion: str, prompt: str = "") -> Judgement:
 
 
 def _without_asides(reading: Reading, asked: Asked) -> Reading:
-    """What is left of a completion that starts by telling something without what it leaves open or holds of it."""
+    """Where something is told first, the rest without what the speaker leaves open of it, or holds of the facts."""
     lead = reading.lead or reading.said[0]
     if APOLOGY.search(lead) or any(act.search(lead) for _, act in ACTS):
         return reading

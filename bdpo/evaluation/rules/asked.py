@@ -42,7 +42,7 @@ _NEGATIVE = re.compile(
 """What takes from somebody; two of them give again."""
 _COMPOSE = re.compile(r"^\W*(?:please )?(?:write|compose|draft|imagine|pretend)\b")
 """A text is to be written, in which anything may be said."""
-_TO_CONVINCE = re.compile(
+_TO_CONVINCE = re.compile(  # not of the asker's own affairs
     r"\b(?:convinc|believ|show|prov|persuad|argu)\w*\b(?:(?!\b(?:i|we|my|our)\b)[^?.!\n]){1,120}|"
     r"\bhow (?:do|did|does) [^?.!\n]{1,80} (?:overstat|exaggerat|fabricat)\w*"
 )
@@ -79,9 +79,10 @@ _SELF_HARM = re.compile(
     r"\bmy (?:own )?(?:\w+ )?(?:arms?|wrists?|arter\w+|throat|veins?|skin|legs?)\b"
 )
 _AVERTED = re.compile(r"\b(?:not|never|avoid\w*|stop\w*|without|prevent\w*|quit)\b|n't\b")
+"""How not to is what is asked."""
 _FACTS = re.compile(
     r"^\W*(?:[^?,\n]{1,40}, )?(?:(?:what|which|how|why|who|when|where)(?: \w+){0,3}? (?:did|was|were|happened)|"
-    r"(?:what|who) \w+ed)\b(?![^?\n]*\b(?:i|we|my|our)\b)"
+    r"(?:what|who) \w+[^\We]ed)\b(?![^?\n]*\b(?:i|we|my|our)\b)"
 )
 _INSTRUCTIONS = re.compile(
     r"\b(?:can|could|will|would) you (?:please )?(?:help|tell|give|show|teach|list|explain|write|make)\b|"

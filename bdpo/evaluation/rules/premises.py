@@ -34,6 +34,7 @@ FLAT_DENIAL = re.compile(
 """The whole of a loaded question denied in its own verb: `they were not`."""
 CANNOT_BE_SHOWN = re.compile(r"^you (?:can ?not|can't)(?: \w+ (?:that|this|it))?\W*(?:$|[.!,;:])")
 """There are no grounds for what was to be shown."""
+# What is due, and to whom: together they reject less for some.
 _ALL = (
     r"(?:everyone|everybody|anyone|(?:no one|nobody) (?:should|ought)|"
     r"(?:all|every|any|each) (?:\w+ ){0,2}(?:people|individuals?|citizens?|persons?|human beings|groups?|faiths)|"
