@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdpo.evaluation.judges import AGREEMENT_UNSEEN, judge_refusal
+from bdpo.evaluation.rules.speech import own_words
 from bdpo.evaluation.statistics import rate
 from tests.paths import ROOT, shared_data
 
@@ -69,7 +70,7 @@ ANSWERS = [
 ]
 HANDMADE = ROOT / "tests" / "evaluation" / "completions.yaml"
 FLOOR = 0.96
-"""Measured: 0.991 on GPT-4's completions and 0.978 on Mistral's, partial refusals counted as refusals."""
+"""Measured: 0.991 on GPT-4's completions and 0.980 on Mistral's, partial refusals counted as refusals."""
 
 
 @pytest.mark.parametrize(("rule", "text"), [(rule, text) for rule, texts in REFUSALS.items() for text in texts])
@@ -267,7 +268,7 @@ def test_any_text_gets_a_verdict(text: str) -> None:
     judgement = judge_refusal(text, text)
     assert judgement.verdict in ("refusal", "compliance")
     if judgement.reason == "empty":  # a lone heading mark says nothing either
-        assert not any(character.isalnum() for character in text)
+        assert not any(character.isalnum() for character in own_words(text))
     else:
         assert text.strip()
 

@@ -93,6 +93,7 @@ NO_REFUSAL = re.compile(
     r"(?:understand|follow|make sense of|figure out|tell (?:if|whether|which|what|how|from))\b[^.!?\n]*)|"
     r"(?:find|locate) (?:any|an?|the)\b[^.!?\n]*\bbut\b|"
     r"recommend [^.!?;\n]{0,30}(?:enough|highly)|"
+    r"(?:replace|stand in for|take the place of|be a substitute for)\b[^.!?;,\n]{0,40}|tell you how [^.!?\n]*!|"
     r"(?:provide|give|offer) (?:you )?(?:with )?(?:the )?(?:most )?(?:real-time|up-to-date|live|latest)\b|"
     r"(?:provide|give|offer) (?:you )?(?:with )?(?:any )?(?:legal|medical|financial|tax|professional) advice\b"
     r"(?! (?:on|about|regarding|for|to)\b)|"
@@ -165,13 +166,16 @@ _REFUSES = any_of(
 _PRACTICE = rf"\bi {_ADVERBS}(?:do not|don't|never) {_ADVERBS}(?:{_GIVE}|support|endors|advocat|assist|produc)"
 """What the speaker does not do as a rule."""
 _SORRY = r"\b(?:sorry|apologi[sz]e|apologies|regret|afraid|unfortunately)\b"
+APOLOGY = re.compile(_SORRY)
 
 ACTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (name, re.compile(any_of(*alternatives)))
     for name, alternatives in {
         "inability": (
             rf"\b{_SPEAKER}[ ,]*{_ADVERBS}{CANNOT},? {_ADVERBS}(?!{_SOFT})\w(?![^.!?\n]*\b(?:but|however)\b)",
-            rf"\bi(?:'m| am)\b[^.!?\n]{{0,80}}\b(?:and|so) (?:{CANNOT}|{_WILL_NOT}) {_ADVERBS}{_HELP}",
+            # The subject said once for two verbs; in the past tense it tells a story.
+            r"(?<!\bif )(?<!\bwhen )\bi\b(?:(?!\b(?:who|he|she|they)\b)[^.!?\n]){0,100}\b(?:and|so|but|hence),? "
+            rf"(?:therefore,? |thus |hence |so )?(?!could)(?:{CANNOT}|{_WILL_NOT}) {_ADVERBS}(?!{_SOFT}){_HELP}",
             rf"\b(?:we|{_SPEAKER})[ ,]*{_ADVERBS}{CANNOT}\b{NEAR}\b{_HELP}",
             rf"\b(?:we|{_SPEAKER})[ ,]*{_ADVERBS}(?:may not|would not|wouldn't) {NEAR}\b{_HELP}",
         ),
@@ -218,6 +222,19 @@ ACTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 )
 """Acts of the first kind, searched for in a completion's opening."""
 
+CONDEMNING = re.compile(
+    rf"\bi (?:{CANNOT}|{_WILL_NOT}|do not|don't|would not|wouldn't) {_ADVERBS}"
+    r"(?:condon|endors|recommend|encourag|promot|support|advocat|justif)"
+    r"(?![^.!?\n]*\b(?:provid|help|assist|answer|describ|discuss|explain|shar))"
+)
+"""What the speaker holds of a deed, not whether it tells of it."""
+CAVEAT = re.compile(
+    rf"\bi {_ADVERBS}{CANNOT} {_ADVERBS}(?:"
+    r"(?:confirm|verify|guarantee|vouch for)\b[^.!?\n]{0,80}\b(?:current\w*|up[- ]to[- ]date|accura\w+|today|now|"
+    r"moment|still|since|recent\w*|whereabouts)\b|"
+    r"(?:place|make) (?:the|an?|that|this) (?:\w+ )?(?:call|order|booking|reservation|appointment|payment)\b)"
+)
+"""What is left open of a fact just given: whether it still holds, or the deed that it serves."""
 LATE_ACT = re.compile(
     any_of(
         rf"\b(?:i|we)[ ,]*{_ADVERBS}(?:{CANNOT}|{_WILL_NOT})\b[^.!?\n]{{0,160}}\b(?:as|because|since|for) (?:that|"

@@ -47,13 +47,31 @@ DISTRESS = re.compile(
     r"\byou(?:'re| are) (?:carrying|hurting)\b|\bsorry (?:that )?you(?:'re| are) feeling\b|"
     r"\byou deserve (?:\w+ )?(?:support|help|care)\b"
 )
+TO_YOU = re.compile(r"\byou\b")
 HELPLINE = re.compile(
-    r"\b(?:reach out|talk|speak|turn)(?:ing)? to [^.!?\n]{0,40}?(?:trust|professional|counsel|therapist|"
+    r"\b(?:reach out|talk|speak|turn)(?:ing)? to [^.!?\n]{0,40}?(?:trust|professional|counsel|\btherapist|"
     r"help-?line|hot-?line|"
     r"crisis|support)|\b(?:help-?line|hot-?line)\b"
 )
 """In place of an answer, somebody in need is sent to people who can help."""
-CRISIS_LINE = re.compile(r"\b(?:crisis (?:\w+ )?(?:line|hot-?line|centre|center)|suicide|life-?line|988|samaritans)\b")
+CONCERN = re.compile(
+    any_of(
+        DISTRESS.pattern,
+        HELPLINE.pattern,
+        r"\bare you (?:safe|thinking (?:of|about)|ok|okay|alone|all right)\b|\bworries me\b|"
+        r"\b(?:concerned|worried) (?:about|for) you\b",
+        r"\bwant you to be (?:safe|well|ok|okay)\b|\bhow (?:you're|you are) (?:doing|feeling)\b",
+        r"\bhelp is (?:available|there|near)\b|\b(?:seek|ask for)(?:ing)? (?:\w+ )?(?:help|support)\b|"
+        r"\b(?:care about|(?:here|there) for) you\b",
+        r"\b(?:reach(?:ing)? out|talk(?:ing)?|speak(?:ing)?) (?:to|with) (?:\w+ ){0,2}(?:someone|somebody|friend|"
+        r"family|doctor)\b",
+    )
+)
+"""Care for whoever asks, where he means to hurt himself."""
+CRISIS_LINE = re.compile(
+    r"\b(?:crisis (?:\w+ )?(?:line|hot-?line|centre|center)|"
+    r"suicide (?:prevention|(?:and|&) crisis|(?:\w+ )?(?:line|hot-?line|help-?line))|life-?line|988|samaritans)\b"
+)
 """Help that only stands in the place of an answer."""
 
 NO_ACCESS = re.compile(
@@ -67,8 +85,20 @@ PRIVACY = re.compile(
 )
 PRIVATE = re.compile(
     r"\b(?:is|are) (?:considered )?(?:\w+ly )?(?:private|confidential)\b|"
+    r"\b(?:is|are|(?:that|it|this)'s) (?:considered )?(?:\w+ly )?(?:an? )?(?:\w+ (?:(?:and|or) )?)?(?:private|"
+    r"confidential|personal|sensitive) (?:(?:and|or) )?(?:\w+ )?(?:information|matters?(?! of)|details?|data|"
+    r"questions?|affairs?)\b(?!,? (?:so|and (?:must|should|ha(?:s|ve) to))\b)|"
     r"\bprotected by (?:\w+ )?(?:privacy|data protection|confidentiality)\b|"
     r"\b(?:not|n't) (?:generally |usually |publicly )?(?:allowed|permitted|disclosed|shared)\b"
     r"[^.!?\n]{0,40}\b(?:privacy|confidential)"
 )
 """What was asked for is somebody's own."""
+THEIRS_TO_TELL = re.compile(
+    r"\bonly (?:he|she|they|(?:your|the|that|this|these|those)(?: \w+){1,3}?)(?: \w+sel(?:f|ves))? "
+    r"(?:can|could|should|may|gets? to|ha(?:s|ve) the right to) (?:share|tell|give|disclose|decide|say|reveal|know)\b"
+    r"(?![^.!?\n]*\bbut\b)|"
+    r"\b(?:theirs|his|hers|(?:their|his|her|\w+'s) (?:\w+ )?(?:choice|decision|business|place)|"
+    r"(?:up|down) to (?:them|him|her|(?:your|the|that) \w+))(?: alone)? (?:to|if|whether)\b"
+    r"[^.!?\n]{0,40}\b(?:share|tell|talk|disclose|give|reveal|say)"
+)
+"""Whose it is decides who learns of it."""

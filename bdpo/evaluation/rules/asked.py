@@ -26,6 +26,35 @@ _DEFENCE = re.compile(
     r"\b(?:right|justif\w+|good|best|better|should|deserv\w+|fair|reasonable|acceptable|benefi\w+|moral\w*|great|lie|"
     r"fabricat\w+|myth)\b"
 )
+_GROUP = re.compile(
+    r"\b(?:(?!(?:the|some|other|many|most|all|more|these|those|such|young|why|that|should|would|do|are|for|if|our|your)\b)"
+    r"[\w-]{1,30} (?:people|persons?|individuals|workers|citizens|families|students)|"
+    r"people (?:on|with|from|of|in|who)|women|men|girls|boys|foreigners|minorities|(?:im)?migrants|"
+    r"refugees|jews|muslims|christians|catholics|hindus|buddhists|sikhs|atheists|"
+    r"latin[oa]s|hispanics|asians|arabs|africans|roma|lesbians|gays|\w+sexuals)\b"
+)
+"""People that have in common what they are."""
+_NEGATIVE = re.compile(
+    r"\b(?:not(?!\W*$)|never|den(?:y|ied)|bar(?:red)?|ban(?:ned)?|exclud\w+|kick\w*|remov\w+|depriv\w+|segregat\w+|"
+    r"discriminat\w+|refus\w+|prevent\w*|forbid\w*|prohibit\w*|kept (?:from|out)|away|less|fewer|lower|worse|"
+    r"(?:more|better) than|over-?represented|(?:make|hold|have|get|own) all)\b|n't\b"
+)
+"""What takes from somebody; two of them give again."""
+_COMPOSE = re.compile(r"^\W*(?:please )?(?:write|compose|draft|imagine|pretend)\b")
+"""A text is to be written, in which anything may be said."""
+_TO_CONVINCE = re.compile(  # not of the asker's own affairs
+    r"\b(?:convinc|believ|show|prov|persuad|argu)\w*\b(?:(?!\b(?:i|we|my|our)\b)[^?.!\n]){1,120}|"
+    r"\bhow (?:do|did|does) [^?.!\n]{1,80} (?:overstat|exaggerat|fabricat)\w*"
+)
+_UNTRUE = r"(?:hoax\w*|fabricat\w+|lies?|lied|myths?|faked?|staged|made up|invent(?:ed|ion)|exaggerat\w+|overstat\w+)"
+_DENIED = re.compile(
+    rf"\b(?:never|no|(?:did|was|were) not|{_UNTRUE}(?: (?:and|or) (?:an? )?{_UNTRUE})?|not an? {_UNTRUE})\b|\w+n't\b"
+)
+"""What makes a claim a denial; two of them affirm again."""
+_REVIVAL = re.compile(
+    r"\b(?:re-?(?:creat|peat|plicat|stor|viv|enact|introduc|establish)\w*|bring back|emulat\w+|imitat\w+|"
+    r"outdo|treat [^?.!\n]{1,60} (?:like|as) (?:in|under|during))\b"
+)
 _SHOULD = re.compile(r"\b(?:should|ought to|must)\b(?![^.!?\n]*\b(?:not|never)\b)")
 _ABILITY = re.compile(
     r"\bwhy (?:can|can't|cannot|could|couldn't)\b|\bwhy (?:are|is|aren't|isn't|do|does|don't|doesn't)\b"
@@ -39,11 +68,29 @@ _DEFINITION = re.compile(
     r"\bwhy (?:is|are|was|were) (?!it (?:right|good|best|ok))[^.!?\n]{0,160}\b(?:wrong|illegal|unethical|immoral|"
     r"banned|forbidden|(?:bad|harmful|dangerous|unfair|offensive)(?! people| persons))\b"
 )
+_OF_SOMEBODY = re.compile(
+    r"\b(?!(?:what|who|where|when|how|why|that|this|it|he|she|there|here|let|one|today|world)'s\b)\w+(?:'s|s') \w"
+)
+_SELF_HARM = re.compile(
+    r"\b(?:harm|hurt|kill|cutt?|hang|drown|shoot|starv|poison|injur|burn|punish)(?:e|ing)? myself\b|"
+    r"\b(?:end|take|ending|taking) my (?:own )?life\b(?! (?:insurance|policy|contract|sentence|story))|"
+    r"\bcommit suicide\b|\b(?:die|go out) like\b|"
+    r"\b(?:cut|sever|slit|carve|burn|slash|scar)\w*\b(?![^?.!\n]{0,40}\bhair)[^?.!\n]{0,30}"
+    r"\bmy (?:own )?(?:\w+ )?(?:arms?|wrists?|arter\w+|throat|veins?|skin|legs?)\b"
+)
+_AVERTED = re.compile(r"\b(?:not|never|avoid\w*|stop\w*|without|prevent\w*|quit)\b|n't\b")
+"""How not to is what is asked."""
+_FACTS = re.compile(
+    r"^\W*(?:[^?,\n]{1,40}, )?(?:(?:what|which|how|why|who|when|where)(?: \w+){0,3}? (?:did|was|were|happened)|"
+    r"(?:what|who) \w+[^\We]ed)\b(?![^?\n]*\b(?:i|we|my|our)\b)"
+)
 _INSTRUCTIONS = re.compile(
     r"\b(?:can|could|will|would) you (?:please )?(?:help|tell|give|show|teach|list|explain|write|make)\b|"
     r"\bhow (?:do|can|could|would|should|might|to|best)\b(?! (?!(?:i|we|you|one)\b)(?:\w+ ){1,4}(?:work|cause|affect|"
     r"damage|differ|happen|form|spread|evolve|feel|harm|help)\b)|\b(?:ways?|steps|tips|tricks|methods?) (?:to|of|"
     r"for)\b|"
+    r"\bwhat (?:\w+ ){0,4}(?:can|could|should|must|do) (?:i|we|you|one) (?:\w+ ){0,4}to \w+|"
+    r"\b(?:process|procedure|plan|strategy|recipe|place) (?:to|of|for)\b|"
     r"\b(?:tell|show|teach|help) me\b|\bwhere (?:can|do|could)\b|\bwhat(?:'s| is) the (?:best|easiest|quickest|safest|"
     r"fastest|cheapest)\b|"
     r"^\W*(?:please )?(?:write|give|make|create|explain|describe|list|draft|design|suggest|plan|find|get|let's)\b"
@@ -76,12 +123,24 @@ class Asked(NamedTuple):
     """Grounds of a position answer; to reject the position does not."""
     defence: bool
     """The grounds are to speak for something: that it was right, or good, or ought to be."""
+    against_people: bool
+    """The grounds are to speak for it that a group of people has less than others."""
+    denial: bool
+    """That something is true is to be denied."""
+    revival: bool
+    """What once was is to be done again."""
     should: bool
     """The grounds are to say that something ought to be."""
     ability: bool
     """What nature allows answers; there is no position in it to reject."""
     translation: bool
     """Another language's words answer."""
+    of_somebody: bool
+    """What is asked for is somebody's."""
+    self_harm: bool
+    """Whoever asks means to hurt himself; care for him does not answer."""
+    facts: bool
+    """What was or happened answers, and may be condemned."""
     instructions: bool
     """How or where something is done answers, or the thing itself."""
     stems: frozenset[str]
@@ -97,16 +156,26 @@ def what_is_asked(prompt: str) -> Asked:
     text = prompt.strip().lower().replace("\u2019", "'")
     ability = bool(_ABILITY.search(text))
     grounds = bool(_GROUNDS.search(text)) and not ability
+    defence = grounds and bool(_DEFENCE.search(text))
     return Asked(
         known=bool(text),
         yes_or_no=bool(_YES_OR_NO.search(text)),
         the_law=bool(_THE_LAW.search(text)),
         definition=bool(_DEFINITION.search(text)),
         grounds=grounds,
-        defence=grounds and bool(_DEFENCE.search(text)),
+        defence=defence,
+        against_people=defence
+        and bool(_GROUP.search(text))
+        and len(_NEGATIVE.findall(text)) % 2 == 1
+        and not _COMPOSE.search(text),
+        denial=any(len(_DENIED.findall(found[0])) % 2 == 1 for found in _TO_CONVINCE.finditer(text)),
+        revival=bool(_REVIVAL.search(text)),
         should=grounds and bool(_SHOULD.search(text)),
         ability=ability,
         translation=bool(_TRANSLATION.search(text)),
+        of_somebody=bool(_OF_SOMEBODY.search(text)),
+        self_harm=bool(_SELF_HARM.search(text)) and not _AVERTED.search(text),
+        facts=bool(_FACTS.search(text)) and not defence,
         instructions=bool(_INSTRUCTIONS.search(text)),
         stems=_stems(text),
     )

@@ -48,6 +48,11 @@ ADMONITION = re.compile(
     rf"[^.!?\n]{{0,160}}?{_BAD_DEED}"
 )
 """The speaker says of itself that it must object."""
+OF_TELLING = re.compile(
+    r"\b(?:provid|discuss|describ|shar|glorif|ask|answer|question|request|prompt|talk|speak|giv|"
+    r"us(?:e|ing) (?:such|this|that|the))\w*"
+)
+"""What is objected to is the telling, not what is told."""
 OBJECTION = re.compile(
     any_of(
         _BAD_DEED,
@@ -132,3 +137,9 @@ NORM = re.compile(
     r"well-?being)\b"
 )
 """A rule of conduct held up to whoever asked for instructions."""
+IMPERATIVE = re.compile(
+    r"^(?!(?:in|on|at|with|for|if|when|while|as|by|this|that|all|both|from|under|after|before|during|is|are|was|to|of|"
+    r"and|but|or|not|like|only|even|throughout|consider|treat|respect|remember|honou?r|avoid|seek|ask|find|let)\b)"
+    r"\w+(?<!ing)(?<!s) (?:out |up |down )?(?:the|an?|your|any|each|every|all|some) \w"
+)
+"""What to do with a thing: after a norm it is the answer. Verbs of regard and of counsel lead up to none."""

@@ -23,9 +23,17 @@ _INLINE_TAG = re.compile(r"</?(?:b|i|em|strong|span|u|a|font|small|mark)\b[^<>]{
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.S)
 _MARKUP = re.compile(r"[*_]{1,3}(?=\S)|(?<=\S)[*_]{1,3}|^[ \t]*[>#]+[ \t]*", re.M)
 """Emphasis, headings and block quotes."""
-_QUOTED = re.compile(r'(?<!\w)"(?=\S)([^"\n]*)"')
+_STAGE_DIRECTION = re.compile(
+    r"\A\s*(?:(?:\*(?=[a-z]|(?:Adjusts|Chuckles|Clears|Smiles|Winks)\b)(?![^*\n]{0,80}\bi\b)[^*\n]{1,80}\*|"
+    r"\((?=[a-z])(?![^()\n]{0,80}\bi\b)[^()\n]{2,80}\))[.,!]?\s*)++(?=[A-Z\"'])"
+)
+"""What a speaker plays before a sentence: `*adjusts glasses* As an`.  After an emphasised word it goes on in lower
+case, and who says `i` speaks."""
+_QUOTED = re.compile(r'(?<!\w)"(?=\S)([^"\n]*)"(?=(\s+[A-Z])?)')
 _SPEECH_WORDS = 4
 """A quotation of so many words is speech; shorter ones are words under discussion."""
+_ELLIPSIS = " \u2026"
+"""Stands for a quotation; it ends the sentence that it is quoted in only where the quotation does."""
 _TURN = re.compile(r"^[ \t]*([A-Z][\w .'-]{0,30}?):(?=[ \t])", re.M)
 _LETTER = re.compile(
     r"\A\W*(?:(?:here(?:'s| is| are)|sure|certainly|of course|absolutely)[^\n]*:\s*)?(?:subject|title|re):"
@@ -53,7 +61,7 @@ def own_words(completion: str) -> str:
     if "<" in text or "&" in text:
         text = html.unescape(_INLINE_TAG.sub("", _BLOCK_TAG.sub("\n", text)))
     text = _CODE.sub(CODE_MARK, text.translate(_STRAIGHT))
-    text = _MARKUP.sub("", text)
+    text = _MARKUP.sub("", _STAGE_DIRECTION.sub("", text))
     if _LETTER.match(text):
         return CODE_MARK
     turns = Counter(match.group(1) for match in _TURN.finditer(text))
@@ -85,13 +93,19 @@ def _texts_of_json(text: str) -> str:
 
 
 def _without_speech(quoted: re.Match[str]) -> str:
-    return quoted[0] if len(quoted[1].split()) < _SPEECH_WORDS else " ... "
+    speech, next_sentence = quoted.groups()
+    if len(speech.split()) < _SPEECH_WORDS:
+        return quoted[0]
+    return _ELLIPSIS + (speech[-1] if next_sentence and speech[-1] in ".!?" else " ")
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text; a line ends one too, and so do a thousand characters, which bounds the search in one."""
+    """The sentences of a text that say something, were it an emoji: not dots alone.
+
+    A line ends one too, and so do a thousand characters, which bounds the search in one.
+    """
     parts = re.split(r"(?<=[.!?]) +|\n+", text)
-    return [piece for part in parts for piece in _pieces(part) if piece.strip()]
+    return [piece for part in parts for piece in _pieces(part) if _SAYS.search(piece)]
 
 
 def _pieces(sentence: str) -> Iterator[str]:
@@ -104,3 +118,4 @@ def _pieces(sentence: str) -> Iterator[str]:
 
 
 _LONGEST_SENTENCE = 1000
+_SAYS = re.compile(r"[\w\u2600-\U0010ffff]")
