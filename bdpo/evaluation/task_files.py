@@ -18,7 +18,7 @@ class _Loader(yaml.SafeLoader):
     """YAML in which `!function utils.score` is a text: what it names is lm-eval's to run."""
 
 
-_Loader.add_multi_constructor("!", lambda loader, _, node: str(getattr(node, "value", "")))  # type: ignore[no-untyped-call]
+_Loader.add_multi_constructor("!", lambda loader, _, node: str(getattr(node, "value", "")))
 
 
 def digest_tasks(include: Sequence[Path]) -> list[str]:

@@ -78,7 +78,7 @@ def _is_plain(head: Any, hidden: Tensor) -> bool:
 
 def _called_as(head: nn.Linear, forward: Callable[[Tensor], Tensor], states: Tensor) -> Tensor:
     """What `forward` gives as the module's own, among the hooks that gather its weights before and share them after."""
-    head.forward = forward  # type: ignore[method-assign]
+    head.forward = forward  # type: ignore[assignment, method-assign]
     try:
         result: Tensor = head(states)
     finally:

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from huggingface_hub.utils import filter_repo_objects
+from huggingface_hub.utils._paths import filter_repo_objects
 
 from bdpo.errors import UserError
 from bdpo.models.source import resolve_model

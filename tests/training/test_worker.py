@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bdpo.training import reproducible, trainer, worker
+from bdpo.training import reproducible, trainer, worker, worker_files
 
 
 class StoppedError(Exception):
@@ -23,7 +23,7 @@ def test_a_worker_has_its_gpu_before_the_model_is_loaded(tmp_path: Path, monkeyp
     seen: list[object] = []
     places = {"model_folder": str(tmp_path), "folder": str(tmp_path), "parent_host": "another machine"}
     job = SimpleNamespace(**places, visible_gpus=None, seed=0, deterministic=False)
-    monkeypatch.setattr(worker.Job, "read", lambda _: job)
+    monkeypatch.setattr(worker_files.Job, "read", lambda _: job)
     monkeypatch.setattr(worker, "die_unread", lambda _: None)
     monkeypatch.setattr(sys, "argv", ["worker", "job.json"])
     monkeypatch.setattr(reproducible, "make_reproducible", lambda *_, **__: None)
