@@ -101,6 +101,8 @@ class ColumnBlock:
         """The block of its first rows."""
         kept = []
         for batch in self.batches:
+            if kept and num <= 0:
+                break  # an empty slice of lists would take all their texts along to another process
             kept.append(batch.slice(0, num))
             num -= kept[-1].num_rows
         return replace(self, batches=kept)
