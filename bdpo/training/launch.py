@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,8 @@ def _whole_lines(path: Path, position: int) -> Iterator[list[str]]:
         if path.exists():
             with path.open("rb") as file:
                 file.seek(position)
-                lines = [line for line in file if line.endswith(b"\n")]
+                # Not behind a line that is being written: its rest may have come by then, and would be one of its own.
+                lines = list(takewhile(lambda line: line.endswith(b"\n"), file))
             position += sum(map(len, lines))
         yield [line.decode("utf-8", errors="replace") for line in lines]
 

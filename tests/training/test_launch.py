@@ -5,13 +5,15 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bdpo.errors import UserError
-from bdpo.training.launch import _failure, _follow, launch_command
+from bdpo.training.launch import _failure, _follow, _whole_lines, launch_command
 from bdpo.training.worker_files import Job
 from tests.paths import ROOT
 
@@ -87,6 +89,37 @@ def test_what_a_lost_machine_said_is_told_and_the_others_are_not_waited_for(tmp_
     failure = _failure(tmp_path, -9, earlier=earlier)
     assert isinstance(failure, UserError)
     assert "the machine node-2 was not reached by ssh, or was lost: Host key verification failed; when" in str(failure)
+
+
+def test_a_line_that_is_completed_while_it_is_read_is_taken_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step"')
+    opened = Path.open
+
+    class Growing:
+        """The file, whose writer goes on as soon as the half of its line is read."""
+
+        def __init__(self, file: Any) -> None:
+            self.seek, self._file = file.seek, file
+
+        def __enter__(self) -> "Growing":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._file.close()
+
+        def __iter__(self) -> Iterator[bytes]:
+            for line in self._file:
+                if not line.endswith(b"\n"):
+                    with opened(path, "ab") as more:
+                        more.write(b": 2}\n")
+                yield line
+
+    monkeypatch.setattr(Path, "open", lambda self, *given: Growing(opened(self, *given)))
+    lines = _whole_lines(path, 0)
+    assert [next(lines), next(lines)] == [['{"step": 1}\n'], ['{"step": 2}\n']]
 
 
 def test_what_failed_on_another_machine_is_not_taken_for_our_own_signal(tmp_path: Path) -> None:
