@@ -50,9 +50,9 @@ def _score(job: ScoreJob, number: int, folder: Path, said: list[str]) -> dict[st
     model = load_reference(job.source, job.model)
     layout = choose_layout(model, said.append, max_length=job.model.max_length)
     table = pq.read_table(job.sequences)
-    ids = (id_tuples(table[name]) for name in TokenSequence._fields)
-    sequences = dict(zip(table["key"].to_pylist(), map(TokenSequence, *ids), strict=True))
-    del table
+    prompts, responses = id_tuples(table["prompt_ids"]), id_tuples(table["response_ids"])
+    sequences = dict(zip(table["key"].to_pylist(), map(TokenSequence, prompts, responses), strict=True))
+    del table, prompts, responses
     rows = share_prompts(sequences, token_budget=job.token_budget, layout=layout)
     done, noted = Done(), time.monotonic()
 
