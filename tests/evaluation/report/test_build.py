@@ -198,7 +198,7 @@ def test_dialogues_of_several_turns_are_counted(tmp_path: Path) -> None:
         return " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
 
     assert "Each prompt is one turn long; those of the published" in said()
-    several = {"text": "Hi.\n\nAssistant: Hello.\n\nHuman: Well?", "transcript": True}
+    several: dict[str, Any] = {"text": "Hi.\n\nAssistant: Hello.\n\nHuman: Well?", "transcript": True}
     (benchmark, first), *others = found.entries
     found = found._replace(entries=[(benchmark, first._replace(**several)), *others])
     assert "1 of 11 prompts is a dialogue of several turns, each of the others is one turn long; those of" in said()
