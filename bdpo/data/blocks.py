@@ -99,7 +99,7 @@ class ColumnBlock:
 
     def first(self, num: int) -> Self:
         """The block of its first rows."""
-        kept = []
+        kept: list[pa.RecordBatch] = []
         for batch in self.batches:
             if kept and num <= 0:
                 break  # an empty slice of lists would take all their texts along to another process
