@@ -50,10 +50,12 @@ def check(model: Path, prepared: Path, **added: tuple[int, float]) -> None:
 
 
 def test_what_rounding_changes_a_token_by_passes_and_more_is_refused(folder: Path, tmp_path: Path) -> None:
-    """Allowed are 1e-4 nats a token: 2.3e-3 of the last pair's chosen response, 2e-4 of the first's rejected one."""
-    check(folder, tmp_path / "x.parquet", chosen=(19, 2e-3), rejected=(0, -1e-4))
+    """Allowed are 0.023 of the last pair's chosen response, 0.008 of the first's rejected one: of eight tokens."""
+    check(folder, tmp_path / "x.parquet", chosen=(19, 0.02), rejected=(0, -0.007))
     with pytest.raises(UserError, match="log-prob of the chosen response of pair p19 is"):
-        check(folder, tmp_path / "x.parquet", chosen=(19, 3e-3))
+        check(folder, tmp_path / "x.parquet", chosen=(19, 0.03))
+    with pytest.raises(UserError, match="log-prob of the rejected response of pair p0 is"):
+        check(folder, tmp_path / "x.parquet", rejected=(0, -0.009))
 
 
 @pytest.mark.parametrize("side", ["chosen", "rejected"])
