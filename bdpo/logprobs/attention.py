@@ -1,9 +1,9 @@
-"""Attention over packed rows, span by span.
+"""Attention over packed rows, piece by piece.
 
-`transformers` looks an attention up by name.  The one registered here is SDPA, and
-where a batch is packed it is SDPA of each span alone: a prompt and its first response
-are one causal call, behind the beginning that all prompts share; a further response
-attends to its prompt and itself.  No mask of the whole row exists, and no two rows meet.
+`transformers` looks an attention up by name.  The one registered here is SDPA, and where a batch is packed it is
+SDPA of the pieces of `bdpo.logprobs.spans`: no mask of the whole row exists, and no two rows meet.
+
+Letters: T tokens of the row, C of its copy; B pieces of a size, Q queries and K keys of each.
 """
 
 from typing import Any
@@ -17,50 +17,11 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from bdpo.layout.rows import Packing
-from bdpo.logprobs.tiles import in_tiles, tile_padding
+from bdpo.logprobs.spans import Copies, Spans
 
 _NAME = "bdpo_packed"
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _FLASH_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-
-
-class Spans:
-    """How a row is packed, and the masks that all layers share."""
-
-    def __init__(self, packing: Packing) -> None:
-        self.packing = packing
-        self._masks: dict[tuple[int, int, int | None, torch.device], Tensor] = {}
-
-    def mask(self, queries: int, keys: int, window: int | None, like: Tensor) -> Tensor | None:
-        """An addend for the last `queries` of `keys` tokens, each of which sees itself and what precedes it.
-
-        Args:
-            queries: Q.
-            keys: K.
-            window: of so many tokens only, itself included; None for all.
-            like: gives dtype and device.
-
-        Returns:
-            (Q, K), each of them up to a whole tile, or None where plain causal attention says the same.
-        """
-        if window is not None and window >= keys:
-            window = None
-        if queries == keys and window is None:
-            return None
-        # Of a model that is spread over several devices all layers share them.
-        name = queries, keys, window, like.device
-        found = self._masks.get(name)
-        if found is None:
-            last = keys + tile_padding(queries, like)
-            position = torch.arange(keys - queries, last, device=like.device)[:, None]
-            key = torch.arange(keys + tile_padding(keys, like), device=like.device)
-            hidden = key > position
-            if window is not None:
-                hidden |= key <= position - window
-            found = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device).masked_fill_(hidden, -torch.inf)
-            self._masks[name] = found
-        return found
 
 
 def takes_packed_rows(model: PreTrainedModel) -> bool:
@@ -93,43 +54,81 @@ def _attend(
     packed: Spans | None = None,
     **settings: Any,
 ) -> tuple[Tensor, None]:
-    """(1, heads, T, channels) queries, keys and values to (1, T, heads, channels); 0 for what is in no span."""
+    """(1, heads, T, channels) queries, keys and values to (1, T, heads, channels)."""
     if packed is None:
         output: Tensor = sdpa_attention_forward(module, query, key, value, attention_mask, **settings)[0]
         return output, None
     if settings.get("softcap") is not None:
         raise ValueError("SDPA has no softcap")
     window, scale = settings.get("sliding_window"), settings.get("scaling")
-    beginning, spans = packed.packing
+    of_queries, of_keys = packed.copies(query.device)
+    calls = zip(
+        _pieces(query, of_queries, [(group.pieces, group.queries) for group in packed.groups]),
+        _pieces(key, of_keys, [(group.pieces, group.keys) for group in packed.groups]),
+        _pieces(value, of_keys, [(group.pieces, group.keys) for group in packed.groups]),
+        strict=True,
+    )
+    outputs = [
+        _sdpa(*call, packed.mask(number, window, query), scale).transpose(1, 2).flatten(0, 1)
+        for number, call in enumerate(calls)
+    ]
+    tokens: Tensor = _Returned.apply(torch.cat(outputs), of_queries)  # type: ignore[no-untyped-call]
+    return tokens[None], None
+
+
+def _pieces(tokens: Tensor, copies: Copies, sizes: list[tuple[int, int]]) -> list[Tensor]:
+    """(1, heads, T, channels) to (B, heads, length, channels), one for each number B of pieces and their length."""
+    copied: Tensor = _Copied.apply(tokens, copies)  # type: ignore[no-untyped-call]
     # Cut once: the gradient of one split is one concatenation, that of many slices as many whole tensors.
-    cuts = [beginning, *(n for span in spans for n in (span.prompt + span.responses[0], *span.responses[1:]))]
-    padding = query.shape[2] - sum(cuts)
-    pieces = zip(*(torch.split(x, [*cuts, padding], dim=2) for x in (query, key, value)), strict=True)
-    first = next(pieces)
-    outputs: list[Tensor] = []
-    for number, span in enumerate(spans):
-        # The prompt and its first response, behind the common beginning: a square, which needs no mask.
-        own = next(pieces)
-        q, k, v = (_behind(one, other) for one, other in zip(first, own, strict=True))
-        output = _sdpa(q, k, v, packed.mask(q.shape[2], q.shape[2], window, query), scale)
-        outputs.append(output if number == 0 else output[:, :, beginning:])
-        keys, values = (x[:, :, : beginning + span.prompt] for x in (k, v))
-        for inputs in span.responses[1:]:
-            q, k, v = next(pieces)
-            if inputs:
-                k, v = _behind(keys, k), _behind(values, v)
-                outputs.append(_sdpa(q, k, v, packed.mask(inputs, k.shape[2], window, query), scale))
-    outputs.append(query.new_zeros(1, query.shape[1], padding, value.shape[3]))
-    return torch.cat([output.transpose(1, 2) for output in outputs], dim=1), None
+    parts = torch.split(copied, [pieces * length for pieces, length in sizes], dim=1)
+    return [part.unflatten(1, size).transpose(0, 1) for part, size in zip(parts, sizes, strict=True)]
 
 
-def _behind(one: Tensor, other: Tensor) -> Tensor:
-    """(1, heads, a, channels) and (1, heads, b, channels) to (1, heads, a + b, channels)."""
-    return torch.cat([one, other], dim=2) if one.shape[2] else other
+class _Copied(torch.autograd.Function):
+    """(1, heads, T, channels) tokens to (heads, C, channels), those of several pieces more than once.
+
+    A head's keys lie together, without which float32's kernel takes a fifth more time.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, copies: Copies) -> Tensor:
+        ctx.copies = copies
+        _, heads, _, channels = tokens.shape
+        rows = tokens.transpose(1, 2).reshape(-1, channels)
+        return rows.index_select(0, copies.rows(heads)).view(heads, -1, channels)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        copies: Copies = ctx.copies
+        heads, _, channels = gradient.shape
+        rows = gradient.reshape(-1, channels).index_select(0, copies.rows_back(heads))
+        result = rows.view(-1, heads, channels).transpose(0, 1)
+        result[:, copies.tokens :] = 0
+        for start, stop, place in copies.again:
+            result[:, start:stop] += gradient[:, place : place + stop - start]
+        return result[None], None
+
+
+class _Returned(torch.autograd.Function):
+    """(C, heads, channels) copies to (T, heads, channels) tokens, each from its first place."""
+
+    @staticmethod
+    def forward(ctx: Any, copied: Tensor, copies: Copies) -> Tensor:
+        ctx.copies = copies
+        return copied.index_select(0, copies.places)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        copies: Copies = ctx.copies
+        result = gradient.new_zeros(len(copies.sources), *gradient.shape[1:])
+        result[copies.places[: copies.tokens]] = gradient[: copies.tokens]
+        return result, None
 
 
 def _sdpa(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
-    """Causal where there is no mask; a mask may be padded to whole tiles."""
+    """(B, heads, Q, channels) queries, K keys and values to (B, heads, Q, channels); causal where there is no mask."""
     groups = query.shape[1] // key.shape[1]
     on_cpu = query.device.type == "cpu"
     has_gradient = torch.is_grad_enabled() and query.requires_grad
@@ -141,12 +140,9 @@ def _sdpa(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale:
         # A GPU's kernels share keys among heads or take a mask, not both.
         key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
         groups = 1
-    length = query.shape[2]
-    # Neither causal attention nor its masks let a token see what is added behind it.
-    query, key, value = (in_tiles(x, 2) for x in (query, key, value))
     return scaled_dot_product_attention(
         query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=groups > 1
-    )[:, :, :length]
+    )
 
 
 class _BFloat16OnCpu(torch.autograd.Function):
@@ -156,10 +152,7 @@ class _BFloat16OnCpu(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None
     ) -> Tensor:
-        tiled = _FLASH(*(in_tiles(x, 2) for x in (query, key, value)), 0.0, mask is None, attn_mask=mask, scale=scale)
-        output, logsumexp = (x[:, :, : query.shape[2]] for x in tiled)
-        if mask is not None:
-            mask = mask[: query.shape[2], : key.shape[2]]
+        output, logsumexp = _FLASH(query, key, value, 0.0, mask is None, attn_mask=mask, scale=scale)
         ctx.save_for_backward(query, key, value, mask, output, logsumexp)
         ctx.scale = scale
         return output  # type: ignore[no-any-return]

@@ -13,8 +13,9 @@ from transformers import PreTrainedModel
 
 from bdpo.errors import UserError
 from bdpo.layout.rows import Batch
-from bdpo.logprobs.attention import Spans, has_packed_attention
+from bdpo.logprobs.attention import has_packed_attention
 from bdpo.logprobs.head import token_logps
+from bdpo.logprobs.spans import Spans
 from bdpo.logprobs.tiles import in_tiles
 
 
@@ -40,8 +41,9 @@ def response_logps(model: PreTrainedModel, batch: Batch) -> Tensor:
         no_mask = torch.zeros(1, 1, 1, 1, dtype=model.dtype, device=batch.input_ids.device)
         assert batch.position_ids is not None, "packed rows do not count from 0"
         positions = in_tiles(batch.position_ids, 1, like=no_mask)
-        arguments = {"attention_mask": no_mask, "packed": Spans(batch.packing), "position_ids": positions}
         inputs = in_tiles(inputs, 1, like=no_mask)
+        spans = Spans(batch.packing, inputs.shape[1], no_mask)
+        arguments = {"attention_mask": no_mask, "packed": spans, "position_ids": positions}
     hidden = _decoder(model)(input_ids=inputs, use_cache=False, **arguments).last_hidden_state
     return token_logps(model, hidden.flatten(0, 1)[batch.sources.to(hidden.device)], batch.targets)
 

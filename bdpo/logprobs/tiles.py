@@ -12,6 +12,8 @@ from bdpo.models.products import cpu_is_fast_in_bfloat16
 
 _TILE = 32
 """The smallest block of PyTorch's attention, and the rows of two of AMX's tiles."""
+_TILE_ELSEWHERE = 64
+"""The smallest block of a GPU's kernels for attention."""
 
 
 def tile_padding(length: int, like: Tensor) -> int:
@@ -19,6 +21,16 @@ def tile_padding(length: int, like: Tensor) -> int:
     if like.dtype != torch.bfloat16 or like.device.type != "cpu" or not cpu_is_fast_in_bfloat16():
         return 0
     return -length % _TILE
+
+
+def attention_tile(like: Tensor) -> int:
+    """The length of which a piece of packed attention is a whole multiple, by the dtype and device of `like`.
+
+    On a GPU, too, where each call is a kernel to launch, and pieces of one length are one call.
+    """
+    if like.device.type != "cpu":
+        return _TILE_ELSEWHERE
+    return _TILE if tile_padding(1, like) else 1
 
 
 def in_tiles(tensor: Tensor, dim: int, like: Tensor | None = None) -> Tensor:

@@ -272,7 +272,7 @@ def test_all_cores_give_the_same_as_one_process(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / f"x.{'csv' if kind == 'csv' else 'jsonl'}"
     match kind:
         case "jsonl":
-            others: list[Any] = [*pair_rows(5), GOOD | {"chosen": ""}, [1], GOOD | {"chosen": "\x07"}]
+            others: list[Any] = [*pair_rows(5), GOOD | {"chosen": ""}, [1], GOOD | {"chosen": "A\x07"}]
             write_jsonl(path, [*pair_rows(3000), *others])
             refused = {"duplicate": 5, "blank_chosen": 1, "not_an_object": 1, "control_character": 1}
         case "csv":

@@ -13,12 +13,13 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from bdpo.errors import UserError
-from bdpo.layout.rows import Layout, Packing, Row, Span, collate, group_rows
+from bdpo.layout.rows import Layout, Row, collate, group_rows
 from bdpo.logprobs import attention, proof, tiles
-from bdpo.logprobs.attention import Spans, has_packed_attention
+from bdpo.logprobs.attention import has_packed_attention
 from bdpo.logprobs.forward import response_logps, sum_logps
 from bdpo.logprobs.proof import agreed_layout, choose_layout, moved_by
 from bdpo.logprobs.score import NonFinite, score_rows
+from bdpo.logprobs.spans import Spans
 from bdpo.models.loading import load_model
 from tests.tiny import tiny_model
 
@@ -90,8 +91,7 @@ def test_a_common_beginning_is_computed_once_and_changes_nothing(architecture: s
 @pytest.fixture
 def whole_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a CPU with AMX in bfloat16; here in float32, which is compared more exactly."""
-    for module in (attention, tiles):
-        monkeypatch.setattr(module, "tile_padding", lambda length, like: -length % 32)
+    monkeypatch.setattr(tiles, "tile_padding", lambda length, like: -length % 32)
 
 
 @pytest.mark.usefixtures("whole_tiles")
@@ -173,7 +173,7 @@ _OTHER_MAKE = {
 def test_the_trial_finds_an_attention_that_overlooks_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its window of 16 tokens the model's log-probs move, and plain rows are taken."""
     mask = Spans.mask
-    monkeypatch.setattr(Spans, "mask", lambda self, q, k, window, like: mask(self, q, k, None, like))
+    monkeypatch.setattr(Spans, "mask", lambda self, number, window, like: mask(self, number, None, like))
     model = tiny_model("gemma3_text")
     said: list[str] = []
     assert choose_layout(model, said.append) is Layout.PLAIN
@@ -287,11 +287,12 @@ def test_the_gradient_of_bfloat16_attention_is_that_of_float32_within_its_roundi
         output = attention._sdpa(*inputs, addend, 0.3)  # type: ignore[arg-type, call-arg]
         return torch.autograd.grad((output.float() * weight[:, :, : output.shape[2]]).sum(), inputs)
 
-    for keys in (12, 7):
+    after_five = torch.full((1, 1, 7, 12), -torch.inf).triu(6)
+    for keys, mask in ((12, after_five), (7, None)):
         inputs = [x[:, :, :keys].detach().requires_grad_() for x in exact]
         rounded = [x.detach().bfloat16().requires_grad_() for x in inputs]
-        expected = gradients(inputs, Spans(Packing(0, ())).mask(7, keys, None, inputs[0]))
-        found = gradients(rounded, Spans(Packing(0, ())).mask(7, keys, None, rounded[0]))
+        expected = gradients(inputs, mask)
+        found = gradients(rounded, None if mask is None else mask.bfloat16())
         for mine, wanted in zip(found, expected, strict=True):
             assert mine.dtype == torch.bfloat16
             torch.testing.assert_close(mine.float(), wanted, atol=0.02, rtol=0.02)
@@ -367,23 +368,6 @@ def test_processes_agree_on_plain_rows_where_one_found_the_packed_wrong() -> Non
     assert agreed_layout(model, Layout.PACKED, lambda own: [own[0] + 1.0]) is Layout.PLAIN
     assert not has_packed_attention(model)
     assert agreed_layout(model, Layout.PLAIN, list) is Layout.PLAIN
-
-
-def test_masks_by_hand() -> None:
-    """A response of 2 after a prompt of 2; then a row of 3 with a window of 2; a window that hides nothing."""
-    packing = Spans(Packing(0, (Span(2, (0, 2)),)))
-    like = torch.zeros(())
-    after_prompt = packing.mask(2, 4, None, like)
-    assert after_prompt is not None
-    assert (after_prompt == 0).int().tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
-    windowed = packing.mask(3, 3, 2, like)
-    assert windowed is not None
-    assert (windowed == 0).int().tolist() == [[1, 0, 0], [1, 1, 0], [0, 1, 1]]
-    assert packing.mask(3, 3, 3, like) is None
-    assert packing.mask(3, 3, None, like) is None
-    elsewhere = packing.mask(2, 4, None, like.to("meta"))
-    assert elsewhere is not None
-    assert elsewhere.device.type == "meta", "the layers of a spread model have masks of their own"
 
 
 def test_empty_rows_are_refused() -> None:
