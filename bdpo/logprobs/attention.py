@@ -81,7 +81,7 @@ def _pieces(tokens: Tensor, copies: Copies, sizes: list[tuple[int, int]]) -> lis
     copied: Tensor = _Copied.apply(tokens, copies)  # type: ignore[no-untyped-call]
     # Cut once: the gradient of one split is one concatenation, that of many slices as many whole tensors.
     parts = torch.split(copied, [pieces * length for pieces, length in sizes], dim=1)
-    return [part.unflatten(1, size).transpose(0, 1) for part, size in zip(parts, sizes, strict=True)]
+    return [part.view(len(part), *size, -1).transpose(0, 1) for part, size in zip(parts, sizes, strict=True)]
 
 
 class _Copied(torch.autograd.Function):

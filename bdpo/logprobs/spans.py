@@ -85,7 +85,7 @@ class Spans:
     def __init__(self, packing: Packing, length: int, like: Tensor) -> None:
         pieces = list(_pieces(packing))
         tile = attention_tile(like)
-        sizes = [tuple(_in_tiles(sum(map(len, ranges)), tile) for ranges in piece) for piece in pieces]
+        sizes = [(_in_tiles(piece.queries, tile), _in_tiles(piece.keys, tile)) for piece in pieces]
         alike: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
         for number, (piece, (queries, keys)) in enumerate(zip(pieces, sizes, strict=True)):
             alike[queries, keys, _unseen(piece) == 0].append(number)
@@ -94,18 +94,16 @@ class Spans:
             for (queries, keys, _), numbers in alike.items()
         ]
         order = [number for numbers in alike.values() for number in numbers]
-        self._copies = {
-            None: tuple(
-                _copies([piece[side] for piece in pieces], [size[side] for size in sizes], order, length)
-                for side in (0, 1)
-            )
-        }
+        of_queries = [piece.queries for piece in pieces], [queries for queries, _ in sizes]
+        of_keys = [piece.keys for piece in pieces], [keys for _, keys in sizes]
+        self._copies = {torch.device("cpu"): (_copies(*of_queries, order, length), _copies(*of_keys, order, length))}
         self._masks: dict[tuple[int, int | None, torch.device], Tensor] = {}
 
     def copies(self, device: torch.device) -> tuple[Copies, Copies]:
         """Of queries, and of keys and values."""
         if device not in self._copies:
-            self._copies[device] = tuple(copies.to(device) for copies in self._copies[None])
+            of_queries, of_keys = self._copies[torch.device("cpu")]
+            self._copies[device] = of_queries.to(device), of_keys.to(device)
         return self._copies[device]
 
     def mask(self, number: int, window: int | None, like: Tensor) -> Tensor | None:
@@ -165,7 +163,8 @@ def _unseen(piece: _Piece) -> int:
     return sum(map(len, piece.keys)) - sum(map(len, piece.queries))
 
 
-def _in_tiles(length: int, tile: int) -> int:
+def _in_tiles(ranges: tuple[range, ...], tile: int) -> int:
+    length = sum(map(len, ranges))
     return length + -length % tile
 
 

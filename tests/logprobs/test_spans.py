@@ -28,14 +28,13 @@ def _seen(packing: Packing, length: int, window: int | None) -> Tensor:
     for span in packing.spans:
         prompt = list(range(at, at + span.prompt))
         at += span.prompt
-        rows = [(prompt, [])] + [
-            (list(range(at + sum(span.responses[:i]), at + sum(span.responses[: i + 1]))), prompt)
-            for i in range(len(span.responses))
-        ]
+        rows: list[tuple[list[int], list[int]]] = [(prompt, [])]
+        for inputs in span.responses:
+            rows.append((list(range(at, at + inputs)), prompt))
+            at += inputs
         for own, before in rows:
             for number, token in enumerate(own):
                 seen[token, (beginning + before + own[: number + 1])[-(window or length) :]] = True
-        at += sum(span.responses)
     return seen
 
 
@@ -57,7 +56,8 @@ def test_packed_attention_is_that_of_a_mask_of_the_whole_row(
         patch.setattr(spans, "attention_tile", lambda like: tile)
         packed = Spans(packing, tokens + padding, inputs[0])
     settings: dict[str, Any] = {"sliding_window": window, "scaling": 0.7}
-    found = _attend(torch.nn.Module(), *inputs, None, packed=packed, **settings)[0][:, :tokens]  # type: ignore[arg-type]
+    query, key, value = inputs
+    found = _attend(torch.nn.Module(), query, key, value, None, packed=packed, **settings)[0][:, :tokens]
     query, key, value = (x[:, :, :tokens].repeat_interleave(4 // x.shape[1], dim=1) for x in inputs)
     scores = (query @ key.transpose(2, 3) * 0.7).masked_fill(~_seen(packing, tokens, window), -torch.inf)
     expected = (scores.softmax(-1) @ value).transpose(1, 2)
