@@ -87,6 +87,8 @@ def stage_reads(stage: Stage, config: Config, source: ModelSource) -> dict[str, 
             "model.quantization": model.quantization,
             "model.attention": model.attention,
         }
+    if stage == "score":
+        reads["model.compile"] = model.compile
     if stage == "evaluate":
         reads["code.generation"] = versions.GENERATION
         reads["model end tokens"] = configured_ends(source.folder)

@@ -6,6 +6,6 @@ Kept apart from the code so that planning a run imports no model library.
 
 from typing import Final
 
-LOGPROBS: Final = "8"
+LOGPROBS: Final = "9"
 GENERATION: Final = "5"
-STAGES: Final = {"ingest": "9", "score": "4", "train": "5", "evaluate": "13"}
+STAGES: Final = {"ingest": "9", "score": "4", "train": "6", "evaluate": "13"}

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from bdpo.config import ScoreSettings
 from bdpo.layout.chat import null_prompt, tokenize_pair
 from bdpo.layout.rows import Layout, Row, group_rows
-from bdpo.logprobs import choose_layout
+from bdpo.logprobs import choose_layout, compile_layers
 from bdpo.logprobs.score import score_rows
 from bdpo.models.loading import load_model, load_tokenizer
 from bdpo.progress import Silent
@@ -55,6 +55,8 @@ def main() -> None:
     keys, sequences = name_sequences(pairs, empty, "benchmark", max_length=task["max_length"])
     conditional = {key for pair in keys for key in (pair.chosen_key, pair.rejected_key)}
     layout = choose_layout(model, print, max_length=task["max_length"])
+    if task["compile"]:
+        compile_layers(model, layout, max_length=task["max_length"])
     result: dict[str, Any] = {}
     logps: dict[str, Any] = {}
     for name, wanted in (("", conditional), ("_with_mi", sequences.keys())):

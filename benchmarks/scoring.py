@@ -3,11 +3,12 @@
     python -m benchmarks.scoring                         # both dtypes
     python -m benchmarks.scoring --json                  # a line a dtype
     python -m benchmarks.scoring --pairs 24 --dtype float32
+    python -m benchmarks.scoring --compile               # with model.compile on this project's side
     python -m benchmarks.scoring --pairs 96 --pairs-a-prompt 4   # prompts shared as in PKU-SafeRLHF
 
 Both sides score the embedded model on the same rows, in the same dtype, with the same `max_length`, each in
 a process of its own, one after the other, on all cores.  Rows are the first of HH-RLHF that fit `max_length`
-without a cut.  Loading and tokenising are not timed; forward passes and the writing of what they give are.
+without a cut.  Loading, tokenising and compiling are not timed; forward passes and the writing of what they give are.
 TRL has its defaults (8 pairs a batch, dataset order) and does no unconditional pass, so `pairs_per_s` is
 without it and `with_mi_pairs_per_s` with it.  Memory is the peak resident set of the process that scores.
 On a CPU without bfloat16 instructions both sides multiply by `bdpo.models.products`.
@@ -44,7 +45,9 @@ from benchmarks.beside_trl import DATA, enough, require_trl, run_side, usable_ro
 _MAX_LENGTH = 1024
 
 
-def measure(dtype: str, pairs: list[dict[str, Any]], scratch: Path, token_budget: int) -> dict[str, Any]:
+def measure(
+    dtype: str, pairs: list[dict[str, Any]], scratch: Path, token_budget: int, *, compiled: bool
+) -> dict[str, Any]:
     """Speed and memory of both sides in one dtype; token log-probs stay in `scratch`."""
     rows = scratch / "rows.json"
     rows.write_text(json.dumps(pairs), encoding="utf-8")
@@ -54,6 +57,7 @@ def measure(dtype: str, pairs: list[dict[str, Any]], scratch: Path, token_budget
         "dtype": dtype,
         "max_length": _MAX_LENGTH,
         "token_budget": token_budget,
+        "compile": compiled,
         "threads": len(os.sched_getaffinity(0)),
         "logps": str(scratch / f"{dtype}.npy"),
     }
@@ -77,6 +81,7 @@ def measure(dtype: str, pairs: list[dict[str, Any]], scratch: Path, token_budget
         "trl_peak_gb": round(trl["peak_bytes"] / 1e9, 2),
         "pairs": len(pairs),
         "token_budget": token_budget,
+        "compile": compiled,
         "cores": task["threads"],
         "trl": importlib.metadata.version("trl"),
     }
@@ -110,6 +115,7 @@ def main() -> None:
     parser.add_argument("--pairs-a-prompt", type=int, default=1, help="successive pairs that share a prompt")
     budget = ScoreSettings().token_budget
     parser.add_argument("--token-budget", type=int, default=budget, help=f"score.token_budget (default {budget})")
+    parser.add_argument("--compile", action="store_true", help="this project's side with model.compile")
     options = parser.parse_args()
     try:
         require_trl()
@@ -123,7 +129,7 @@ def main() -> None:
         pairs = share_prompts(enough(list(rows), options.pairs, options.data), options.pairs_a_prompt)
         with tempfile.TemporaryDirectory() as scratch:
             for dtype in dtypes:
-                figures = measure(dtype, pairs, Path(scratch), options.token_budget)
+                figures = measure(dtype, pairs, Path(scratch), options.token_budget, compiled=options.compile)
                 sys.stdout.write((json.dumps(figures) if options.json else _sentence(figures)) + "\n")
                 sys.stdout.flush()
     except UserError as error:

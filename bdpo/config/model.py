@@ -21,6 +21,9 @@ class ModelSettings(Section):
     that would not fit otherwise: it needs `train.lora` and bfloat16.  This 4-bit model is then the reference."""
     attention: Literal["sdpa", "eager"] = "sdpa"
     """Attention implementation of `transformers`."""
+    compile: bool = False
+    """Compile the layers of the reference model for stage `score` (`torch.compile`), which takes a C++ compiler and
+    up to a minute when a model is first scored: for many pairs.  Scores then differ by rounding from those without."""
     max_length: int = Field(1024, ge=8)
     """Longest prompt plus response, in tokens; a response is cut from its end."""
     max_prompt_length: int = Field(512, ge=4)

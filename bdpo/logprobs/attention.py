@@ -44,6 +44,11 @@ def stop_packed_attention(model: PreTrainedModel) -> None:
     model.set_attn_implementation("sdpa")
 
 
+def leave_packed_attention_out() -> None:
+    """Keep `torch.compile` from looking into packed attention, in this process."""
+    AttentionInterface.register(_NAME, torch.compiler.disable(_attend))  # type: ignore[no-untyped-call]
+
+
 def _attend(
     module: Module,
     query: Tensor,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bdpo.artifacts.digest import digest_value
+from bdpo.config import ModelSettings
+from bdpo.models.source import ModelSource
 from bdpo.versions import LOGPROBS
 
 
@@ -22,6 +24,19 @@ class Scorer:
     """Attention implementation."""
     trust_remote_code: bool
     """Whether Python code beside the weights computes, where the model has such code."""
+    compiled: bool
+    """Whether the model's layers are compiled."""
+
+    @classmethod
+    def of(cls, source: ModelSource, settings: ModelSettings) -> "Scorer":
+        """A reference model with a run's settings."""
+        return cls(
+            weights_digest=source.weights_digest,
+            dtype=settings.dtype,
+            attention=settings.attention,
+            trust_remote_code=settings.trust_remote_code,
+            compiled=settings.compile,
+        )
 
     @property
     def digest(self) -> str:
@@ -32,6 +47,7 @@ class Scorer:
                 "dtype": self.dtype,
                 "attention": self.attention,
                 "trust_remote_code": self.trust_remote_code,
+                "compiled": self.compiled,
                 "logprobs": LOGPROBS,
             }
         )

@@ -64,7 +64,7 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
             a pass, or not even plain rows agree with its own forward.
     """
     _require_constant_positions(model, max_length)
-    row, neighbour = _random_rows(model, max_length)
+    row, neighbour = trial_rows(model, max_length)
     expected = [*_whole_forwards(model, row), *_whole_forwards(model, neighbour)]
     if not all(logps.isfinite().all() for logps in expected):
         raise UserError(
@@ -148,14 +148,23 @@ def _packed_difference(model: PreTrainedModel, rows: list[Row], expected: list[T
 
 
 def _difference(model: PreTrainedModel, rows: list[Row], layout: Layout, expected: list[Tensor]) -> float:
-    """How far a layout is from what is expected: a response's mean, in nats a token, of the worst response.
-
-    A state that leaks spoils what comes after it alone: the mean over all would hide it behind the first response.
-    """
+    """How far a layout is from what is expected, as `largest_difference` has it."""
     with torch.no_grad():
         found = response_logps(model, collate(rows, layout).to(model.device))
-    own = torch.split(found, [len(logps) for logps in expected])
-    means = [(mine - logps).abs().mean() for mine, logps in zip(own, expected, strict=True)]
+    return largest_difference(found, torch.cat(expected), [len(logps) for logps in expected])
+
+
+def largest_difference(found: Tensor, expected: Tensor, response_lengths: Sequence[int]) -> float:
+    """How far log-probs are from what is expected: a response's mean, in nats a token, of the worst response.
+
+    A state that leaks spoils what comes after it alone: the mean over all would hide it behind the first response.
+
+    Args:
+        found: (N,) of all responses, one after the other.
+        expected: (N,)
+        response_lengths: of each response; their sum is N.
+    """
+    means = [part.abs().mean() for part in torch.split(found - expected, list(response_lengths))]
     return torch.stack(means).max().item()
 
 
@@ -184,7 +193,8 @@ def _noise(model: PreTrainedModel, row: Row) -> float:
     return float(torch.sub(*moved).abs().mean())
 
 
-def _random_rows(model: PreTrainedModel, max_length: int | None) -> tuple[Row, Row]:
+def trial_rows(model: PreTrainedModel, max_length: int | None) -> tuple[Row, Row]:
+    """A random pair and its shorter neighbour, the same every time, as `choose_layout` describes them."""
     config = model.config.get_text_config()
     trial = _PROMPT + max(_RESPONSES)
     if max_length is not None and not set(getattr(config, "layer_types", None) or []) <= _KNOWN_LAYERS:

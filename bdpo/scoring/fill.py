@@ -9,12 +9,11 @@ from pathlib import Path
 from bdpo.artifacts.pieces import Pieces
 from bdpo.artifacts.store import SCRATCH, note_progress
 from bdpo.config import ModelSettings, ScoreSettings
-from bdpo.logprobs import NonFinite, choose_layout
-from bdpo.models.loading import load_reference
+from bdpo.logprobs import NonFinite
 from bdpo.models.source import ModelSource
 from bdpo.progress import Progress
 from bdpo.scoring.parallel import BadLogprob, ScoreJob, score_in_processes
-from bdpo.scoring.passes import score_to_shards
+from bdpo.scoring.passes import load_to_score, score_to_shards
 from bdpo.scoring.sequences import TokenSequence, share_prompts
 from bdpo.scoring.shards import Shards
 
@@ -90,6 +89,8 @@ def filled(
             # What an earlier run could not push, too.
             remote.push()
         if wanted:
+            if scoring.model.compile:
+                progress.say("score: the model's layers are compiled, which may take a minute")
             score = _score_in_processes if scoring.settings.processes > 1 else _score_here
             score(scoring, shards, wanted, kept)
         yield wanted
@@ -121,8 +122,7 @@ def _score_here(
     scoring: Scoring, shards: Shards, wanted: Mapping[str, TokenSequence], kept: Callable[[int], None]
 ) -> None:
     settings, model = scoring.settings, scoring.model
-    reference = load_reference(scoring.source, model)
-    layout = choose_layout(reference, scoring.progress.say, max_length=model.max_length)
+    reference, layout = load_to_score(scoring.source, model, scoring.progress.say)
     rows = share_prompts(wanted, token_budget=settings.token_budget, layout=layout)
     try:
         score_to_shards(

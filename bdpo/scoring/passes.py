@@ -6,10 +6,29 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel
 
+from bdpo.config import ModelSettings
 from bdpo.layout.rows import Layout
+from bdpo.logprobs import choose_layout, compile_layers
 from bdpo.logprobs.score import score_rows
+from bdpo.models.loading import load_reference
+from bdpo.models.source import ModelSource
 from bdpo.scoring.sequences import KeyedRow
 from bdpo.scoring.shards import Shards
+
+
+def load_to_score(
+    source: ModelSource, settings: ModelSettings, say: Callable[[str], None]
+) -> tuple[PreTrainedModel, Layout]:
+    """The reference model and the layout of its passes, its layers compiled where the settings say so.
+
+    Raises:
+        UserError: as for `load_reference`, `choose_layout` and `compile_layers`.
+    """
+    model = load_reference(source, settings)
+    layout = choose_layout(model, say, max_length=settings.max_length)
+    if settings.compile:
+        compile_layers(model, layout, max_length=settings.max_length)
+    return model, layout
 
 
 def score_to_shards(

@@ -101,7 +101,7 @@ class _Asked(NamedTuple):
 def _read(scoring: Scoring) -> _Asked:
     model, source = scoring.model, scoring.source
     tokenizer = load_tokenizer(source.folder, trust_remote_code=model.trust_remote_code)
-    scorer = Scorer(source.weights_digest, model.dtype, model.attention, model.trust_remote_code).digest
+    scorer = Scorer.of(source, model).digest
     table = pq.read_table(scoring.pairs / "pairs.parquet")
     empty = null_prompt(tokenizer, max_prompt_length=model.max_prompt_length)
     pairs = _tokenize(tokenizer, table, model)

@@ -17,10 +17,9 @@ from bdpo.artifacts.disk import explain_disk_error
 from bdpo.artifacts.store import write_atomically
 from bdpo.errors import UserError
 from bdpo.layout.ids import id_tuples
-from bdpo.logprobs import NonFinite, choose_layout
-from bdpo.models.loading import load_reference
+from bdpo.logprobs import NonFinite
 from bdpo.scoring.parallel import Done, ScoreJob, result_file
-from bdpo.scoring.passes import score_to_shards
+from bdpo.scoring.passes import load_to_score, score_to_shards
 from bdpo.scoring.sequences import TokenSequence, share_prompts
 from bdpo.scoring.shards import Shards
 
@@ -47,8 +46,7 @@ def main() -> None:
 
 def _score(job: ScoreJob, number: int, folder: Path, said: list[str]) -> dict[str, Any]:
     """Score, and return nothing; or the key of a sequence and the value of its log-prob that is none."""
-    model = load_reference(job.source, job.model)
-    layout = choose_layout(model, said.append, max_length=job.model.max_length)
+    model, layout = load_to_score(job.source, job.model, said.append)
     table = pq.read_table(job.sequences)
     prompts, responses = id_tuples(table["prompt_ids"]), id_tuples(table["response_ids"])
     sequences = dict(zip(table["key"].to_pylist(), map(TokenSequence, prompts, responses), strict=True))

@@ -116,7 +116,7 @@ def train(
         scored,
         scratch / PREPARED_FILE,
         tokenizer=load_tokenizer(source.folder, trust_remote_code=model.trust_remote_code),
-        scorer_digest=Scorer(source.weights_digest, model.dtype, model.attention, model.trust_remote_code).digest,
+        scorer_digest=Scorer.of(source, model).digest,
         forms=forms,
         mi_floor=settings.mi_floor,
         tau=settings.tau,

@@ -55,12 +55,18 @@ def test_another_scorer_gives_other_keys() -> None:
 
 
 def test_all_that_a_log_prob_depends_on_is_in_the_scorers_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    scorer = Scorer(weights_digest="w", dtype="float32", attention="sdpa", trust_remote_code=False)
-    changed = ({"weights_digest": "v"}, {"dtype": "bfloat16"}, {"attention": "eager"}, {"trust_remote_code": True})
+    scorer = Scorer(weights_digest="w", dtype="float32", attention="sdpa", trust_remote_code=False, compiled=False)
+    changed = (
+        {"weights_digest": "v"},
+        {"dtype": "bfloat16"},
+        {"attention": "eager"},
+        {"trust_remote_code": True},
+        {"compiled": True},
+    )
     digests = [scorer.digest, *(replace(scorer, **change).digest for change in changed)]
     monkeypatch.setattr(keys, "LOGPROBS", "another version")
     digests.append(scorer.digest)
-    assert len(set(digests)) == 6
+    assert len(set(digests)) == 7
     assert {field.name for field in fields(scorer)} == {name for change in changed for name in change}
 
 

@@ -18,7 +18,7 @@ from bdpo.config import load_config
 from bdpo.errors import UserError
 from bdpo.layout.rows import Batch
 from bdpo.logprobs import response_logps
-from bdpo.logprobs.proof import _random_rows
+from bdpo.logprobs.proof import trial_rows
 from bdpo.pipeline import Pipeline
 from bdpo.progress import Silent
 from bdpo.scoring.merge import merge
@@ -262,7 +262,7 @@ def _byte_ids(text: str) -> list[int]:
     return ids
 
 
-_TRIED = {i for row in _random_rows(tiny_model(), 256) for i in (*row.prompt_ids, *chain(*row.responses))}
+_TRIED = {i for row in trial_rows(tiny_model(), 256) for i in (*row.prompt_ids, *chain(*row.responses))}
 _UNTRIED = next(c for c in map(chr, range(0xC0, 0x100)) if _byte_ids(c)[-1] not in _TRIED)
 """A character with a byte that the trial of the layout, with its random tokens, does not meet."""
 
