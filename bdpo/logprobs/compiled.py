@@ -1,8 +1,8 @@
 """A decoder's layers compiled by `torch.compile`, for passes without gradients.
 
 What lies between products (norms, positions, activations, sums) becomes one loop for each stretch, in float32 inside.
-Packed attention stays as it is: its pieces differ with every pass.  Lengths are left open, and the first pass that a
-process makes is always the same, so that what is compiled does not depend on which rows are left to score.
+Packed attention stays as it is: its pieces differ with every pass.  Lengths are left open, and the first passes that a
+process makes are always the same, so that what is compiled does not depend on which rows are left to score.
 """
 
 import os
@@ -38,10 +38,11 @@ def compile_layers(model: PreTrainedModel, layout: Layout, *, max_length: int) -
     layers = [module for module in model.modules() if type(module).__name__ in names]
     if not layers:
         raise UserError(f"model.compile: the model ({model.config.model_type}) does not name its layers; {_TURN_OFF}.")
-    rows = trial_rows(model, max_length)
-    with torch.inference_mode():  # the batch, too: another kind of tensor would be compiled for again
-        batch = collate(rows, layout).to(model.device)
-        expected = response_logps(model, batch)
+    both = trial_rows(model, max_length)
+    with torch.inference_mode():  # the batches, too: another kind of tensor would be compiled for again
+        # One plain row alone is compiled for apart from several.
+        batches = [collate(rows, layout).to(model.device) for rows in (both, both[1:])]
+        expected = torch.cat([response_logps(model, batch) for batch in batches])
     # Not in /tmp, where anybody might have put the folder.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
     from torch import _dynamo
@@ -56,7 +57,7 @@ def compile_layers(model: PreTrainedModel, layout: Layout, *, max_length: int) -
         layer.compile(dynamic=True)
     try:
         with torch.inference_mode():
-            found = response_logps(model, batch)
+            found = torch.cat([response_logps(model, batch) for batch in batches])
     except RuntimeError as error:
         if wants_memory(str(error)):
             raise
@@ -64,7 +65,7 @@ def compile_layers(model: PreTrainedModel, layout: Layout, *, max_length: int) -
             f"model.compile: the layers of this model ({model.config.model_type}) cannot be compiled here: "
             f"{first_line(error)}; {_TURN_OFF}."
         ) from error
-    difference = largest_difference(found, expected, batch.response_lengths)
+    difference = largest_difference(found, expected, [n for batch in batches for n in batch.response_lengths])
     if not difference <= TRIAL_TOLERANCE[model.dtype]:
         raise UserError(
             f"model.compile: compiled, the layers of this model ({model.config.model_type}) give log-probs that differ "

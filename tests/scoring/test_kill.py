@@ -27,10 +27,11 @@ pipeline.run_stage("score")
 """
 
 
-def test_killed_in_the_middle_it_ends_in_the_same_rows(tmp_path: Path) -> None:
-    small = {"token_budget": 300, "shard_sequences": 4}
-    undisturbed, _ = score(tiny_run(made(tmp_path / "a"), 60, score=small))
-    config = tiny_run(made(tmp_path / "b"), 60, score=small)
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_killed_in_the_middle_it_ends_in_the_same_rows(tmp_path: Path, compiled: bool) -> None:
+    small, model = {"token_budget": 300, "shard_sequences": 4}, {"compile": compiled}
+    undisturbed, _ = score(tiny_run(made(tmp_path / "a"), 60, score=small, model=model))
+    config = tiny_run(made(tmp_path / "b"), 60, score=small, model=model)
     cache = tmp_path / "b" / "artifacts" / "cache" / "sequences"
     process = subprocess.Popen([sys.executable, "-c", _SCORE, str(config)], cwd=ROOT)
     deadline = time.monotonic() + 120

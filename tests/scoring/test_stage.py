@@ -224,6 +224,20 @@ def test_two_processes_give_the_rows_of_one_and_what_is_scored_stays(tmp_path: P
     assert again["sequences_scored"] == 0
 
 
+@pytest.mark.slow
+def test_compiled_two_processes_give_the_rows_of_one_and_take_none_of_those_that_are_not(tmp_path: Path) -> None:
+    small = {"token_budget": 300, "shard_sequences": 8}
+    config = tiny_run(made(tmp_path / "a"), 30, score=small)
+    plain, _ = score(config)
+    alone, summary = score(config, "model.compile=true")
+    assert summary["sequences_reused"] == 0
+    both = tiny_run(made(tmp_path / "b"), 30, score=small | {"processes": 2}, model={"compile": True})
+    shared, _ = score(both)
+    for pair_id, row in scores(plain).items():
+        for other in (alone, shared):
+            assert scores(other)[pair_id]["ref_chosen_logps"] == pytest.approx(row["ref_chosen_logps"], abs=1e-4)
+
+
 def test_a_damaged_shard_is_scored_again(tmp_path: Path) -> None:
     config = tiny_run(tmp_path, 8)
     folder, _ = score(config)
