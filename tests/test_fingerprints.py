@@ -28,6 +28,7 @@ MODEL_FIELDS: dict[str, tuple[Stage, ...]] = {
     "dtype": AFTER["score"],
     "quantization": AFTER["score"],
     "attention": AFTER["score"],
+    "compile": AFTER["score"],
     "max_length": AFTER["ingest"],
     "max_prompt_length": AFTER["ingest"],
     "trust_remote_code": AFTER["ingest"],
