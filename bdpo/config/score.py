@@ -8,7 +8,7 @@ from bdpo.config.section import Section
 class ScoreSettings(Section):
     """Pairs to log-probs under the frozen reference model."""
 
-    token_budget: int = Field(2048, ge=1)
+    token_budget: int = Field(3072, ge=1)
     """Most tokens, padding included, in one forward pass (a single longer row goes alone).  The default
     is for CPUs, where more only takes memory and time; a GPU wants several times as many."""
     shard_sequences: int = Field(256, ge=1)
