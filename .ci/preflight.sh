@@ -19,7 +19,7 @@ if ! command -v "${CXX:-c++}" >/dev/null 2>&1 && ! command -v g++ >/dev/null 2>&
     note "a C++ compiler (on Debian: apt install g++)"
 fi
 space=$(df -Pk . | awk 'NR == 2 {print int($4 / 1048576)}')
-[ "$space" -ge 6 ] || note "6 GiB of free disk here (there are $space)"
+[ "$space" -ge 6 ] || note "6 GiB of free disk here, and 15 for torch with CUDA (there are $space)"
 
 if [ -n "$missing" ]; then
     printf 'Nothing was installed. This machine lacks:%s\n' "$missing" >&2

@@ -317,7 +317,10 @@ def run_here(
     ) from results
 
 
-_REMEDY = "start it again, or unset PREFECT_API_URL to use a temporary one, and run the same command again"
+_REMEDY = (
+    "start it again, or unset PREFECT_API_URL (where a profile names it, `prefect config unset PREFECT_API_URL`) to use a "
+    "temporary one, and run the same command again"
+)
 
 
 def _require_server(url: str) -> None:

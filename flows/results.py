@@ -35,7 +35,7 @@ def publish(result: StageResult, deliver: Delivery) -> None:
                     link=page.resolve().as_uri(),
                     link_text=name,
                     key=f"bdpo-{result.stage}-{name}",
-                    description=str(page),
+                    description=f"For the browser's address bar: {page.resolve().as_uri()}",
                 )
             )
     deliver(

@@ -23,6 +23,8 @@ from bdpo.errors import UserError
 
 CATALOGUE = "bdpo.duckdb"
 _RUNS = "runs"
+_READABLE_SINCE = "v1.0.0"
+"""Of DuckDB: users' own command lines and notebooks have older ones, and views want nothing newer."""
 _PATIENCE_S = 1.0
 """How long a query waits for a catalogue that somebody opened for writing; bdpo itself never holds it."""
 
@@ -119,7 +121,7 @@ def _rebuild(root: Path, current: Mapping[Any, str], select: Mapping[str, str]) 
     temporary = root / f".{CATALOGUE}.tmp"
     _discard(temporary)  # what a killed run left
     try:
-        with connect(temporary) as connection:
+        with connect(temporary, readable_since=_READABLE_SINCE) as connection:
             for view in VIEWS:
                 columns = select.get(view.name, view.select)
                 whole = sorted(p.parent for p in (root / view.stage).glob(f"*/{MANIFEST}") if p.parent.suffix == "")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -17,11 +18,19 @@ _THREAD_MIB = 128
 
 
 @contextmanager
-def connect(path: Path, *, read_only: bool = False, timeout_s: float = 10.0) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(
+    path: Path, *, read_only: bool = False, timeout_s: float = 10.0, readable_since: str | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a DuckDB file for the length of a `with` block.
 
     DuckDB lets one process write, and none read beside it, so a busy file is
     tried again until `timeout_s` seconds have passed.
+
+    Args:
+        path: of the file; without `read_only` it is made where there is none.
+        read_only: do not write, and wait for no other reader.
+        timeout_s: how long to wait for another process.
+        readable_since: the first DuckDB that can open a file that is made, such as `v1.0.0`; None for this one.
 
     Raises:
         UserError: the file stays busy, is missing (read-only), or is no DuckDB file.
@@ -29,7 +38,8 @@ def connect(path: Path, *, read_only: bool = False, timeout_s: float = 10.0) -> 
     """
     if read_only and not path.is_file():
         raise UserError(f"{path}: there is no such DuckDB file.")
-    connection = _open(path, read_only, timeout_s)
+    config = {} if readable_since is None else {"storage_compatibility_version": readable_since}
+    connection = _open(path, read_only, config, timeout_s)
     try:
         yield connection
     except RuntimeError as error:
@@ -40,12 +50,12 @@ def connect(path: Path, *, read_only: bool = False, timeout_s: float = 10.0) -> 
         connection.close()
 
 
-def _open(path: Path, read_only: bool, timeout_s: float) -> duckdb.DuckDBPyConnection:
+def _open(path: Path, read_only: bool, config: dict[str, Any], timeout_s: float) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + timeout_s
     pause = _FIRST_PAUSE_S
     while True:
         try:
-            return duckdb.connect(str(path), read_only=read_only)
+            return duckdb.connect(str(path), read_only=read_only, config=config)
         except duckdb.IOException as error:
             reason = first_line(error)
             if "lock" not in reason.lower():

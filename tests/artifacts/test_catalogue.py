@@ -42,6 +42,14 @@ def test_plain_views_show_the_current_artifact_and_all_views_every_one(tmp_path:
     assert query(root, "select * from quarantine order by 1 limit 1") == [("y",)]
 
 
+def test_an_older_duckdb_can_open_it(tmp_path: Path) -> None:
+    add(tmp_path, "aa", ["x"])
+    rebuild_catalogue(tmp_path, {"ingest": "aa"}, {})
+    version = int.from_bytes((tmp_path / CATALOGUE).read_bytes()[12:20], "little")
+    # DuckDB 1.0 reads files of version 64 (its `version.map`), 2.0 makes others by default.
+    assert version == 64
+
+
 def test_a_column_that_an_older_artifact_lacks_is_null_there(tmp_path: Path) -> None:
     add(tmp_path, "aa", ["x"])
     add(tmp_path, "bb", ["y"])

@@ -312,8 +312,8 @@ def test_answers_to_attacks() -> None:
     assert verdicts[False].count("refusal") >= 0.55 * 213
 
 
-def test_a_report_says_of_the_rules_what_the_readme_does() -> None:
-    rows = re.findall(r"^\| unseen: .*? \| (\d+) \| ([\d.]+)% ", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
+def test_a_report_says_of_the_rules_what_the_evidence_does() -> None:
+    rows = re.findall(r"^\| unseen: .*? \| (\d+) \| ([\d.]+)% ", (ROOT / "EVIDENCE.md").read_text(encoding="utf-8"), re.M)
     right = sum(round(int(n) * float(share) / 100) for n, share in rows)
     n = sum(int(n) for n, _ in rows)
     found = rate([True] * right + [False] * (n - right), 0.95)
