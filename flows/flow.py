@@ -318,7 +318,7 @@ def run_here(
 
 
 _REMEDY = (
-    "start it again, or unset PREFECT_API_URL (where a profile names it, `prefect config unset PREFECT_API_URL`) to use a "
+    "start it again, or unset PREFECT_API_URL (in a profile: `prefect config unset PREFECT_API_URL`) to use a "
     "temporary one, and run the same command again"
 )
 

@@ -6,6 +6,7 @@ SDPA of the pieces of `bdpo.logprobs.spans`: no mask of the whole row exists, an
 Letters: T tokens of the row, C of its copy; B pieces of a size, Q queries and K keys of each.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,6 +21,10 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from bdpo.logprobs.spans import Copies, Spans
 
 _NAME = "bdpo_packed"
+_ADDED = ("softcap", "position_bias", "s_aux", "sinks", "indices", "block_indices")
+"""What layers of `transformers` hand to an attention beside masks, windows and scales."""
+_WIDEST_FLASH = 256
+"""Channels of a head."""
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _FLASH_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
@@ -63,8 +68,7 @@ def _attend(
     if packed is None:
         output: Tensor = sdpa_attention_forward(module, query, key, value, attention_mask, **settings)[0]
         return output, None
-    if settings.get("softcap") is not None:
-        raise ValueError("SDPA has no softcap")
+    _require_plain_attention(attention_mask, settings)
     window, scale = settings.get("sliding_window"), settings.get("scaling")
     of_queries, of_keys = packed.copies(query.device)
     calls = zip(
@@ -79,6 +83,15 @@ def _attend(
     ]
     tokens: Tensor = _Returned.apply(torch.cat(outputs), of_queries)  # type: ignore[no-untyped-call]
     return tokens[None], None
+
+
+def _require_plain_attention(attention_mask: Tensor | None, settings: Mapping[str, Any]) -> None:
+    """ValueError for what a layer adds to attention and the pieces would leave out; the trial of a model meets it."""
+    for name in _ADDED:
+        if settings.get(name) is not None:
+            raise ValueError(f"packed attention has no {name}")
+    if attention_mask is not None and attention_mask.numel() > 1:
+        raise ValueError("packed attention takes no mask of a layer's own")
 
 
 def _pieces(tokens: Tensor, copies: Copies, sizes: list[tuple[int, int]]) -> list[Tensor]:
@@ -141,13 +154,21 @@ def _sdpa(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale:
     if on_cpu and query.dtype == torch.bfloat16 and has_gradient and value.shape[-1] == key.shape[-1]:
         output: Tensor = _BFloat16OnCpu.apply(query, key, value, mask, scale)  # type: ignore[no-untyped-call]
         return output
-    if groups > 1 and mask is not None and not on_cpu:
-        # A GPU's kernels share keys among heads or take a mask, not both.
+    if groups > 1 and not on_cpu and not _flash_takes(query, key, value, mask):
         key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
         groups = 1
     return scaled_dot_product_attention(
         query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=groups > 1
     )
+
+
+def _flash_takes(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> bool:
+    """Whether a GPU's flash attention does: no other kernel shares keys among heads without a table of scores.
+
+    It wants no mask, 16 bits, and keys and values of one width.
+    """
+    is_half = query.dtype in (torch.bfloat16, torch.float16)
+    return mask is None and is_half and key.shape[-1] == value.shape[-1] <= _WIDEST_FLASH
 
 
 class _BFloat16OnCpu(torch.autograd.Function):

@@ -6,21 +6,28 @@ process makes are always the same, so that what is compiled does not depend on w
 """
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from torch.nn import Module
 from transformers import PreTrainedModel
 
 from bdpo.errors import UserError, first_line
-from bdpo.layout.rows import Layout, collate
+from bdpo.layout.rows import Layout, Row, collate
 from bdpo.logprobs.attention import leave_packed_attention_out
 from bdpo.logprobs.forward import response_logps
 from bdpo.logprobs.proof import TRIAL_TOLERANCE, largest_difference, trial_rows
 from bdpo.models.allocator import wants_memory
 from bdpo.models.embedded import cache_folder
+from bdpo.models.products import cpu_is_fast_in_bfloat16
 
 _TURN_OFF = "set it to false"
 _VARIANTS = 4
 """Of a layer's code, for each layer: numbers that a family gives its layers may be compiled in."""
+_SHORTER = 65
+"""Tokens by which the rows of a trial are cut, so that it has other lengths, in chunks of 64 tokens too."""
 
 
 def compile_layers(model: PreTrainedModel, layout: Layout, *, max_length: int) -> None:
@@ -32,20 +39,20 @@ def compile_layers(model: PreTrainedModel, layout: Layout, *, max_length: int) -
         max_length: longest prompt plus response that there will be.
 
     Raises:
-        UserError: its layers are not known or cannot be compiled here, or give other log-probs then.
+        UserError: its layers are not known, cannot be compiled here or not for all lengths at once, would not be
+            faster, or give other log-probs then.
     """
-    names = set(model._no_split_modules or ())
-    layers = [module for module in model.modules() if type(module).__name__ in names]
-    if not layers:
-        raise UserError(f"model.compile: the model ({model.config.model_type}) does not name its layers; {_TURN_OFF}.")
+    layers = _layers_to_compile(model)
     both = trial_rows(model, max_length)
     with torch.inference_mode():  # the batches, too: another kind of tensor would be compiled for again
         # One plain row alone is compiled for apart from several.
         batches = [collate(rows, layout).to(model.device) for rows in (both, both[1:])]
+        shorter = collate([Row(_shortened(row.prompt_ids), row.responses) for row in both], layout).to(model.device)
         expected = torch.cat([response_logps(model, batch) for batch in batches])
     # Not in /tmp, where anybody might have put the folder.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
     from torch import _dynamo
+    from torch._dynamo.exc import FailOnRecompileLimitHit
     from torch._inductor import config as inductor
 
     # Otherwise its own processes outlive one that is killed, and what goes beyond the limit runs as it is, unsaid.
@@ -53,12 +60,14 @@ def compile_layers(model: PreTrainedModel, layout: Layout, *, max_length: int) -
     _dynamo.config.fail_on_recompile_limit_hit = True
     _dynamo.config.recompile_limit = _VARIANTS * (len(layers) + 1)
     leave_packed_attention_out()
-    for layer in layers:
-        layer.compile(dynamic=True)
     try:
+        for layer in layers:
+            layer.compile(dynamic=True)
         with torch.inference_mode():
             found = torch.cat([response_logps(model, batch) for batch in batches])
-    except RuntimeError as error:
+    except FailOnRecompileLimitHit as error:
+        raise _compiled_anew(model.config.model_type) from error
+    except (RuntimeError, AssertionError, IndexError) as error:  # the last two are dynamo's as they are
         if wants_memory(str(error)):
             raise
         raise UserError(
@@ -71,3 +80,55 @@ def compile_layers(model: PreTrainedModel, layout: Layout, *, max_length: int) -
             f"model.compile: compiled, the layers of this model ({model.config.model_type}) give log-probs that differ "
             f"by {difference:.2g} nats a token, where {TRIAL_TOLERANCE[model.dtype]:g} is allowed; {_TURN_OFF}."
         )
+    try:
+        with torch.inference_mode(), torch.compiler.set_stance("fail_on_recompile"):
+            response_logps(model, shorter)
+    except RuntimeError as error:
+        if "recompile" not in str(error):
+            raise
+        raise _compiled_anew(model.config.model_type) from error
+
+
+@contextmanager
+def compiled_often_enough(model_type: str) -> Iterator[None]:
+    """Make a sentence of it if passes within want layers compiled more often than they may be.
+
+    Raises:
+        UserError: they do.
+    """
+    try:
+        yield
+    except Exception as error:
+        # Without importing the compiler for those who do not use it.
+        if not isinstance(error, getattr(sys.modules.get("torch._dynamo.exc"), "FailOnRecompileLimitHit", ())):
+            raise
+        raise _compiled_anew(model_type) from error
+
+
+def _layers_to_compile(model: PreTrainedModel) -> list[Module]:
+    names = set(model._no_split_modules or ())
+    layers = [module for module in model.modules() if type(module).__name__ in names]
+    if not layers:
+        raise UserError(f"model.compile: the model ({model.config.model_type}) does not name its layers; {_TURN_OFF}.")
+    if any(hasattr(part, "_hf_hook") for layer in layers for part in layer.modules()):
+        raise UserError(
+            "model.compile: the model is spread over several devices, and what moves its tensors from one to the next "
+            f"cannot be compiled; {_TURN_OFF}."
+        )
+    if model.device.type == "cpu" and model.dtype == torch.bfloat16 and not cpu_is_fast_in_bfloat16():
+        raise UserError(
+            "model.compile: this CPU is slow in bfloat16, and compiled layers do without the products that stand in "
+            f"for its own here; {_TURN_OFF}, or set model.dtype=float32."
+        )
+    return layers
+
+
+def _shortened(ids: tuple[int, ...]) -> tuple[int, ...]:
+    return ids[min(_SHORTER, len(ids) // 2) :]
+
+
+def _compiled_anew(model_type: str) -> UserError:
+    return UserError(
+        f"model.compile: the layers of this model ({model_type}) are compiled anew for nearly every length; "
+        f"{_TURN_OFF}."
+    )

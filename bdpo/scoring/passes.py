@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from bdpo.config import ModelSettings
 from bdpo.layout.rows import Layout
 from bdpo.logprobs import choose_layout, compile_layers
+from bdpo.logprobs.compiled import compiled_often_enough
 from bdpo.logprobs.score import score_rows
 from bdpo.models.loading import load_reference
 from bdpo.models.source import ModelSource
@@ -58,6 +59,7 @@ def score_to_shards(
 
     Raises:
         NonFinite: a log-prob is not finite, or positive; its index is a place in `rows`.
+        UserError: its layers are compiled, and that again and again.
     """
     shard: list[dict[str, Any]] = []
 
@@ -67,15 +69,16 @@ def score_to_shards(
         shard.clear()
 
     bare = [row.row for row in rows]
-    for passed in score_rows(model, bare, token_budget=token_budget, layout=layout, share=share):
-        records = [
-            {"key": key, "logp_sum": float(logps.sum(dtype=np.float64)), "n_tokens": len(logps), "logps": logps}
-            for place, responses in zip(passed.indices, passed.logps, strict=True)
-            for key, logps in zip(rows[place].keys, responses, strict=True)
-        ]
-        shard += records
-        scored(len(records))
-        if len(shard) >= shard_sequences:
-            keep()
+    with compiled_often_enough(model.config.model_type):
+        for passed in score_rows(model, bare, token_budget=token_budget, layout=layout, share=share):
+            records = [
+                {"key": key, "logp_sum": float(logps.sum(dtype=np.float64)), "n_tokens": len(logps), "logps": logps}
+                for place, responses in zip(passed.indices, passed.logps, strict=True)
+                for key, logps in zip(rows[place].keys, responses, strict=True)
+            ]
+            shard += records
+            scored(len(records))
+            if len(shard) >= shard_sequences:
+                keep()
     if shard:
         keep()

@@ -313,7 +313,8 @@ def test_answers_to_attacks() -> None:
 
 
 def test_a_report_says_of_the_rules_what_the_evidence_does() -> None:
-    rows = re.findall(r"^\| unseen: .*? \| (\d+) \| ([\d.]+)% ", (ROOT / "EVIDENCE.md").read_text(encoding="utf-8"), re.M)
+    evidence = (ROOT / "EVIDENCE.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| unseen: .*? \| (\d+) \| ([\d.]+)% ", evidence, re.M)
     right = sum(round(int(n) * float(share) / 100) for n, share in rows)
     n = sum(int(n) for n, _ in rows)
     found = rate([True] * right + [False] * (n - right), 0.95)

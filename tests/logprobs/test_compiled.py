@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from torch import _dynamo
 from torch._dynamo.utils import counters
 from torch._inductor import config as inductor
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from bdpo.errors import UserError
 from bdpo.layout.rows import Layout, Row
 from bdpo.logprobs import choose_layout, compile_layers, compiled
+from bdpo.logprobs.compiled import compiled_often_enough
 from tests.logprobs.test_forward import ROWS_OF_ALL_KINDS, ids, in_order, one_by_one
 from tests.tiny import tiny_model
 
@@ -77,3 +80,45 @@ def test_layers_that_compute_otherwise_are_refused(monkeypatch: pytest.MonkeyPat
     layout = choose_layout(model, print)
     with pytest.raises(UserError, match=r"differ by nan nats a token, where 0\.001 is allowed; set it to false"):
         compile_layers(model, layout, max_length=500)
+
+
+def test_layers_that_are_compiled_anew_for_every_length_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those that take their tokens in chunks, by a loop that is unrolled: Qwen3-Next, RecurrentGemma."""
+    whole = LlamaMLP.forward
+
+    def in_chunks(self: LlamaMLP, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([whole(self, x[:, start : start + 64]) for start in range(0, x.shape[1], 64)], dim=1)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(LlamaMLP, "forward", in_chunks)
+    model = tiny_model(layers=1)
+    layout = choose_layout(model, print)
+    with pytest.raises(UserError, match=r"of this model \(llama\) are compiled anew for nearly every length; set it"):
+        compile_layers(model, layout, max_length=500)
+
+
+def test_layers_that_want_too_many_compilations_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "_VARIANTS", 0)
+    model = tiny_model(layers=1)
+    layout = choose_layout(model, print)
+    with pytest.raises(UserError, match="are compiled anew for nearly every length"):
+        compile_layers(model, layout, max_length=500)
+
+
+def test_too_many_compilations_later_are_a_sentence_and_nothing_else_is() -> None:
+    with pytest.raises(UserError, match=r"this model \(llama\) are compiled anew"), compiled_often_enough("llama"):
+        raise _dynamo.exc.FailOnRecompileLimitHit("cache_size_limit")
+    with pytest.raises(ZeroDivisionError), compiled_often_enough("llama"):
+        raise ZeroDivisionError
+
+
+def test_a_model_on_several_devices_is_refused() -> None:
+    model = tiny_model()
+    add_hook_to_module(model.model.layers[0].mlp, AlignDevicesHook("cpu"))
+    with pytest.raises(UserError, match=r"is spread over several devices, .* set it to false"):
+        compile_layers(model, Layout.PACKED, max_length=500)
+
+
+def test_a_cpu_that_is_slow_in_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "cpu_is_fast_in_bfloat16", lambda: False)
+    with pytest.raises(UserError, match=r"this CPU is slow in bfloat16, .* set it to false, or set model\.dtype="):
+        compile_layers(tiny_model().to(torch.bfloat16), Layout.PACKED, max_length=500)
