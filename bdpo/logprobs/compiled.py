@@ -6,9 +6,8 @@ process makes are always the same, so that what is compiled does not depend on w
 """
 
 import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch.nn import Module
@@ -26,6 +25,8 @@ from bdpo.models.products import cpu_is_fast_in_bfloat16
 _TURN_OFF = "set it to false"
 _VARIANTS = 4
 """Of a layer's code, for each layer: numbers that a family gives its layers may be compiled in."""
+_RECOMPILES = "fail_on_recompile"
+"""What the compiler's own error then names."""
 _SHORTER = 65
 """Tokens by which the rows of a trial are cut, so that it has other lengths, in chunks of 64 tokens too."""
 
@@ -51,25 +52,19 @@ def compile_layers(model: PreTrainedModel, layout: Layout, *, max_length: int) -
         expected = torch.cat([response_logps(model, batch) for batch in batches])
     # Not in /tmp, where anybody might have put the folder.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
-    from torch import _dynamo
-    from torch._dynamo.exc import FailOnRecompileLimitHit
-    from torch._inductor import config as inductor
-
-    # Otherwise its own processes outlive one that is killed, and what goes beyond the limit runs as it is, unsaid.
-    inductor.compile_threads = 1
-    _dynamo.config.fail_on_recompile_limit_hit = True
-    _dynamo.config.recompile_limit = _VARIANTS * (len(layers) + 1)
     leave_packed_attention_out()
     try:
-        for layer in layers:
-            layer.compile(dynamic=True)
-        with torch.inference_mode():
+        with _compiler(model, len(layers)), torch.inference_mode():
+            for layer in layers:
+                layer.compile(dynamic=True)
             found = torch.cat([response_logps(model, batch) for batch in batches])
-    except FailOnRecompileLimitHit as error:
-        raise _compiled_anew(model.config.model_type) from error
+            with torch.compiler.set_stance(_RECOMPILES):
+                response_logps(model, shorter)
     except (RuntimeError, AssertionError, IndexError) as error:  # the last two are dynamo's as they are
         if wants_memory(str(error)):
             raise
+        if _RECOMPILES in str(error):
+            raise _compiled_anew(model) from error
         raise UserError(
             f"model.compile: the layers of this model ({model.config.model_type}) cannot be compiled here: "
             f"{first_line(error)}; {_TURN_OFF}."
@@ -80,29 +75,37 @@ def compile_layers(model: PreTrainedModel, layout: Layout, *, max_length: int) -
             f"model.compile: compiled, the layers of this model ({model.config.model_type}) give log-probs that differ "
             f"by {difference:.2g} nats a token, where {TRIAL_TOLERANCE[model.dtype]:g} is allowed; {_TURN_OFF}."
         )
-    try:
-        with torch.inference_mode(), torch.compiler.set_stance("fail_on_recompile"):
-            response_logps(model, shorter)
-    except RuntimeError as error:
-        if "recompile" not in str(error):
-            raise
-        raise _compiled_anew(model.config.model_type) from error
 
 
 @contextmanager
-def compiled_often_enough(model_type: str) -> Iterator[None]:
-    """Make a sentence of it if passes within want layers compiled more often than they may be.
+def with_compiler(model: PreTrainedModel) -> Iterator[None]:
+    """Passes of a model within may compile its layers as the trial did; nothing where it has no compiled ones.
 
     Raises:
-        UserError: they do.
+        UserError: they would be compiled more often than they may be.
     """
-    try:
+    number = sum(part._compiled_call_impl is not None for part in model.modules())
+    with _compiler(model, number) if number else nullcontext():
         yield
-    except Exception as error:
-        # Without importing the compiler for those who do not use it.
-        if not isinstance(error, getattr(sys.modules.get("torch._dynamo.exc"), "FailOnRecompileLimitHit", ())):
-            raise
-        raise _compiled_anew(model_type) from error
+
+
+@contextmanager
+def _compiler(model: PreTrainedModel, number: int) -> Iterator[None]:
+    """Its settings for so many layers, which others in this process, such as vLLM, do not get."""
+    from torch import _dynamo
+    from torch._dynamo.exc import FailOnRecompileLimitHit
+    from torch._inductor import config as inductor
+
+    # Otherwise its own processes outlive one that is killed, and what goes beyond the limit runs as it is, unsaid.
+    limit = _VARIANTS * (number + 1)
+    try:
+        with (
+            inductor.patch(compile_threads=1),
+            _dynamo.config.patch(fail_on_recompile_limit_hit=True, recompile_limit=limit),
+        ):
+            yield
+    except FailOnRecompileLimitHit as error:
+        raise _compiled_anew(model) from error
 
 
 def _layers_to_compile(model: PreTrainedModel) -> list[Module]:
@@ -127,8 +130,8 @@ def _shortened(ids: tuple[int, ...]) -> tuple[int, ...]:
     return ids[min(_SHORTER, len(ids) // 2) :]
 
 
-def _compiled_anew(model_type: str) -> UserError:
+def _compiled_anew(model: PreTrainedModel) -> UserError:
     return UserError(
-        f"model.compile: the layers of this model ({model_type}) are compiled anew for nearly every length; "
-        f"{_TURN_OFF}."
+        f"model.compile: the layers of this model ({model.config.model_type}) are compiled anew for nearly every "
+        f"length; {_TURN_OFF}."
     )

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from bdpo.config import ModelSettings
 from bdpo.layout.rows import Layout
 from bdpo.logprobs import choose_layout, compile_layers
-from bdpo.logprobs.compiled import compiled_often_enough
+from bdpo.logprobs.compiled import with_compiler
 from bdpo.logprobs.score import score_rows
 from bdpo.models.loading import load_reference
 from bdpo.models.source import ModelSource
@@ -69,7 +69,7 @@ def score_to_shards(
         shard.clear()
 
     bare = [row.row for row in rows]
-    with compiled_often_enough(model.config.model_type):
+    with with_compiler(model):
         for passed in score_rows(model, bare, token_budget=token_budget, layout=layout, share=share):
             records = [
                 {"key": key, "logp_sum": float(logps.sum(dtype=np.float64)), "n_tokens": len(logps), "logps": logps}

@@ -55,7 +55,7 @@ def test_keys_are_shared_on_a_gpu_where_flash_attention_takes_them(
 def test_what_a_layer_adds_to_attention_is_refused_and_not_left_out(added: dict[str, Any], what: str) -> None:
     tokens = torch.randn(1, 2, 5, 8)
     spans = Spans(Packing(0, (Span(2, (3,)),)), 5, tokens)
-    given = {"attention_mask": torch.zeros(1, 1, 1, 1), "packed": spans, "softcap": None}
+    given: dict[str, Any] = {"attention_mask": torch.zeros(1, 1, 1, 1), "packed": spans, "softcap": None}
     attention._attend(torch.nn.Identity(), tokens, tokens, tokens, **given)
     with pytest.raises(ValueError, match=what):
         attention._attend(torch.nn.Identity(), tokens, tokens, tokens, **(given | added))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.hooks import AlignDevicesHook, add_hook_to_module
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module  # type: ignore[import-untyped]
 from torch import _dynamo
 from torch._dynamo.utils import counters
 from torch._inductor import config as inductor
@@ -14,7 +14,7 @@ from transformers.models.llama.modeling_llama import LlamaMLP
 from bdpo.errors import UserError
 from bdpo.layout.rows import Layout, Row
 from bdpo.logprobs import choose_layout, compile_layers, compiled
-from bdpo.logprobs.compiled import compiled_often_enough
+from bdpo.logprobs.compiled import with_compiler
 from tests.logprobs.test_forward import ROWS_OF_ALL_KINDS, ids, in_order, one_by_one
 from tests.tiny import tiny_model
 
@@ -52,7 +52,8 @@ def test_compiled_layers_agree_with_the_models_own_forward_and_are_compiled_once
     assert compiled_in_all > before
     for some, wanted in zip(rows, expected, strict=True):
         for token_budget in (1, 150, 10_000):
-            found = in_order(model, some, token_budget, layout)
+            with with_compiler(model):
+                found = in_order(model, some, token_budget, layout)
             torch.testing.assert_close(torch.cat(found), wanted, atol=1e-5, rtol=0)
     assert counters["stats"]["unique_graphs"] == compiled_in_all
 
@@ -87,7 +88,7 @@ def test_layers_that_are_compiled_anew_for_every_length_are_refused(monkeypatch:
     whole = LlamaMLP.forward
 
     def in_chunks(self: LlamaMLP, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([whole(self, x[:, start : start + 64]) for start in range(0, x.shape[1], 64)], dim=1)  # type: ignore[no-untyped-call]
+        return torch.cat([whole(self, x[:, start : start + 64]) for start in range(0, x.shape[1], 64)], dim=1)
 
     monkeypatch.setattr(LlamaMLP, "forward", in_chunks)
     model = tiny_model(layers=1)
@@ -104,11 +105,17 @@ def test_layers_that_want_too_many_compilations_are_refused(monkeypatch: pytest.
         compile_layers(model, layout, max_length=500)
 
 
-def test_too_many_compilations_later_are_a_sentence_and_nothing_else_is() -> None:
-    with pytest.raises(UserError, match=r"this model \(llama\) are compiled anew"), compiled_often_enough("llama"):
+def test_too_many_compilations_later_are_a_sentence_and_others_have_their_own_settings() -> None:
+    model = tiny_model(layers=1)
+    plain = _dynamo.config.recompile_limit
+    with with_compiler(model):
+        assert _dynamo.config.recompile_limit == plain
+    compile_layers(model, choose_layout(model, print), max_length=500)
+    assert (_dynamo.config.recompile_limit, _dynamo.config.fail_on_recompile_limit_hit) == (plain, False)
+    with with_compiler(model):
+        assert (_dynamo.config.fail_on_recompile_limit_hit, inductor.compile_threads) == (True, 1)
+    with pytest.raises(UserError, match=r"this model \(llama\) are compiled anew"), with_compiler(model):
         raise _dynamo.exc.FailOnRecompileLimitHit("cache_size_limit")
-    with pytest.raises(ZeroDivisionError), compiled_often_enough("llama"):
-        raise ZeroDivisionError
 
 
 def test_a_model_on_several_devices_is_refused() -> None:
