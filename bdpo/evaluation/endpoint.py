@@ -42,7 +42,7 @@ class EndpointJudge:
         cache.mkdir(parents=True, exist_ok=True)
 
     def rate(self, prompt: str, completion: str) -> Rating | None:
-        """Judge one completion; None where the judge's answer holds no judgement.
+        """Judge one completion; None where the judge's answer holds no judgement, or a filter keeps it from answering.
 
         Raises:
             UserError: the endpoint refuses the request, or stays unreachable after five tries.

@@ -186,6 +186,7 @@ def test_an_answer_that_is_cut_off_is_asked_for_again(server: ChatServer, tmp_pa
         b'"I cannot rate this."',
         b'{"object": "error"}',
         b'{"choices": [{"message": {"content": [1]}}]}',
+        b'{"choices": [{"message": "Sure"}]}',
     ],
 )
 def test_an_answer_of_another_kind_is_said_at_once(server: ChatServer, tmp_path: Path, body: bytes) -> None:
@@ -213,6 +214,48 @@ def test_an_error_that_lies_too_deep_is_told_by_its_number(server: ChatServer, t
 
 def test_a_judge_that_says_nothing_gives_no_judgement(server: ChatServer, tmp_path: Path) -> None:
     server.replies = [b'{"choices": [{"message": {"content": null, "refusal": "no"}}]}']
+    assert judge(server, tmp_path).rate("p", "c") is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": "content_filter", "message": "m", "param": "prompt", "type": None},
+        {"code": None, "message": "m", "innererror": {"code": "ResponsibleAIPolicyViolation"}},
+        {"code": "invalid_prompt", "message": "m", "type": "invalid_request_error"},
+        {"code": "context_length_exceeded", "message": "m", "type": "invalid_request_error"},
+        {"code": 400, "message": "m", "type": "exceed_context_size_error"},
+    ],
+)
+def test_an_exchange_that_is_filtered_or_too_long_is_unscored_and_stops_nothing(
+    server: ChatServer, tmp_path: Path, error: dict[str, object]
+) -> None:
+    server.replies = [(400, json.dumps({"error": error})), (200, said(1, 1, 1))]
+    assert judge(server, tmp_path).rate("p", "c") is None
+    assert judge(server, tmp_path).rate("p", "c") is None
+    assert len(server.requests) == 1
+    assert judge(server, tmp_path).rate("p", "d") == Rating(True, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"error": {"code": "invalid_request_error", "message": "m"}}),
+        (400, {"error": {"code": ["content_filter"], "message": "m", "innererror": "content_filter"}}),
+        (404, {"error": {"code": "content_filter", "message": "m"}}),
+    ],
+)
+def test_what_is_refused_for_another_reason_stops(
+    server: ChatServer, tmp_path: Path, status: int, body: dict[str, object]
+) -> None:
+    server.replies = [(status, json.dumps(body))]
+    with pytest.raises(UserError, match=rf"refuses the request: HTTP {status} .*: m\.$"):
+        judge(server, tmp_path).rate("p", "c")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_answer_whose_text_a_filter_left_out_is_unscored(server: ChatServer, tmp_path: Path) -> None:
+    server.replies = [b'{"choices": [{"finish_reason": "content_filter", "message": {"role": "assistant"}}]}']
     assert judge(server, tmp_path).rate("p", "c") is None
 
 
