@@ -87,28 +87,25 @@ class ChatEndpoint:
         self._timeout_s = timeout_s
         self._first_pause_s = first_pause_s
         self._next = 0.0
+        self._takes_temperature = True
 
     def ask(self, messages: Sequence[Mapping[str, str]], *, temperature: float = 0.0) -> str:
         """What the model answers; empty where a filter stops the exchange, or it is longer than the model's context.
 
         Args:
             messages: `{"role", "content"}` each.
-            temperature: of its sampling.
+            temperature: of its sampling; sent no more once the model refuses it, as reasoning models do.
 
         Raises:
             UserError: the endpoint refuses the request, does not speak as expected, or stays unreachable after five
                 tries.
         """
-        body = {"model": self.model, "temperature": temperature, "messages": list(messages)}
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
-        request = urllib.request.Request(  # noqa: S310 - the scheme was checked
-            self.url, json.dumps(body).encode(), headers, method="POST"
-        )
         reason, pause_s = "", 0.0
         for attempt in range(_TRIES):
             time.sleep(pause_s)
             pause_s = self._first_pause_s * 2**attempt
             self._wait_for_turn()
+            request = self._request(messages, temperature)
             try:
                 with _OPENER.open(request, timeout=self._timeout_s) as response:
                     return self._content(json.loads(self._body(response)))
@@ -117,6 +114,9 @@ class ChatEndpoint:
                 if error.code == 400 and _codes(told) & _OF_THIS_EXCHANGE:
                     return ""
                 reason = f"HTTP {error.code} {error.reason}{self._said(told)}"
+                if error.code == 400 and told.get("param") == "temperature" and self._takes_temperature:
+                    self._takes_temperature, pause_s = False, 0.0
+                    continue
                 if error.code not in _RETRIED:
                     raise UserError(
                         f"The {self._role} at {self.url} refuses the request: {reason}.{self._remedy(error.code)}"
@@ -127,6 +127,15 @@ class ChatEndpoint:
             except (ValueError, RecursionError):
                 reason = "something that is no JSON"
         raise UserError(f"The {self._role} at {self.url} gave no answer in {_TRIES} tries; the last said: {reason}.")
+
+    def _request(self, messages: Sequence[Mapping[str, str]], temperature: float) -> urllib.request.Request:
+        body: dict[str, Any] = {"model": self.model, "messages": list(messages)}
+        if self._takes_temperature:
+            body["temperature"] = temperature
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
+        return urllib.request.Request(  # noqa: S310 - the scheme was checked
+            self.url, json.dumps(body).encode(), headers, method="POST"
+        )
 
     def _content(self, answer: Any) -> str:
         """The text of an answer; empty where a model says nothing, as one whose output was filtered does.

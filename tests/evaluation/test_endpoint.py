@@ -254,6 +254,20 @@ def test_what_is_refused_for_another_reason_stops(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_model_that_takes_no_temperature_is_asked_without_one(server: ChatServer, tmp_path: Path) -> None:
+    no = {"message": "Only the default (1) value is supported.", "param": "temperature", "code": "unsupported_value"}
+    server.replies = [(400, json.dumps({"error": no})), (200, said(1, 1, 1))]
+    asked = judge(server, tmp_path)
+    assert [asked.rate("p", c) for c in "cd"] == [Rating(True, 0.0)] * 2
+    first, second, third = (body for _, body, _ in server.requests)
+    assert first == second | {"temperature": 0.0}
+    assert "temperature" not in second | third  # nor asked with one again
+    server.replies = [(400, json.dumps({"error": no}))]
+    with pytest.raises(UserError, match=r"HTTP 400 Bad Request: Only the default \(1\) value is supported\.$"):
+        asked.rate("p", "e")
+    assert len(server.requests) == 4
+
+
 def test_an_answer_whose_text_a_filter_left_out_is_unscored(server: ChatServer, tmp_path: Path) -> None:
     server.replies = [b'{"choices": [{"finish_reason": "content_filter", "message": {"role": "assistant"}}]}']
     assert judge(server, tmp_path).rate("p", "c") is None
