@@ -21,6 +21,17 @@ _SHOWN = 200
 _LARGEST = 16 << 20
 """Bytes of an answer; a chat model's has thousands."""
 _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_OF_THIS_EXCHANGE = frozenset(
+    {
+        "content_filter",  # Azure
+        "ResponsibleAIPolicyViolation",  # Azure, within
+        "content_policy_violation",
+        "invalid_prompt",  # OpenAI: flagged by its usage policy
+        "context_length_exceeded",
+        "exceed_context_size_error",  # llama.cpp
+    }
+)
+"""What HTTP 400 says of one exchange, not of the settings: others may well be answered."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -76,33 +87,36 @@ class ChatEndpoint:
         self._timeout_s = timeout_s
         self._first_pause_s = first_pause_s
         self._next = 0.0
+        self._takes_temperature = True
 
     def ask(self, messages: Sequence[Mapping[str, str]], *, temperature: float = 0.0) -> str:
-        """What the model answers.
+        """What the model answers; empty where a filter stops the exchange, or it is longer than the model's context.
 
         Args:
             messages: `{"role", "content"}` each.
-            temperature: of its sampling.
+            temperature: of its sampling; sent no more once the model refuses it, as reasoning models do.
 
         Raises:
             UserError: the endpoint refuses the request, does not speak as expected, or stays unreachable after five
                 tries.
         """
-        body = {"model": self.model, "temperature": temperature, "messages": list(messages)}
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
-        request = urllib.request.Request(  # noqa: S310 - the scheme was checked
-            self.url, json.dumps(body).encode(), headers, method="POST"
-        )
         reason, pause_s = "", 0.0
         for attempt in range(_TRIES):
             time.sleep(pause_s)
             pause_s = self._first_pause_s * 2**attempt
             self._wait_for_turn()
+            request = self._request(messages, temperature)
             try:
                 with _OPENER.open(request, timeout=self._timeout_s) as response:
                     return self._content(json.loads(self._body(response)))
             except urllib.error.HTTPError as error:
-                reason = f"HTTP {error.code} {error.reason}{self._said(error)}"
+                told = _told(error)
+                if error.code == 400 and _codes(told) & _OF_THIS_EXCHANGE:
+                    return ""
+                reason = f"HTTP {error.code} {error.reason}{self._said(told)}"
+                if error.code == 400 and told.get("param") == "temperature" and self._takes_temperature:
+                    self._takes_temperature, pause_s = False, 0.0
+                    continue
                 if error.code not in _RETRIED:
                     raise UserError(
                         f"The {self._role} at {self.url} refuses the request: {reason}.{self._remedy(error.code)}"
@@ -114,13 +128,23 @@ class ChatEndpoint:
                 reason = "something that is no JSON"
         raise UserError(f"The {self._role} at {self.url} gave no answer in {_TRIES} tries; the last said: {reason}.")
 
+    def _request(self, messages: Sequence[Mapping[str, str]], temperature: float) -> urllib.request.Request:
+        body: dict[str, Any] = {"model": self.model, "messages": list(messages)}
+        if self._takes_temperature:
+            body["temperature"] = temperature
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
+        return urllib.request.Request(  # noqa: S310 - the scheme was checked
+            self.url, json.dumps(body).encode(), headers, method="POST"
+        )
+
     def _content(self, answer: Any) -> str:
         """The text of an answer; empty where a model says nothing, as one whose output was filtered does.
 
-        Half of a character, where an answer was cut, becomes a question mark: it could not be kept.
+        Azure then leaves the field out, others give null.  Half of a character, where an answer was cut, becomes a
+        question mark: it could not be kept.
         """
-        with suppress(KeyError, IndexError, TypeError):
-            content = answer["choices"][0]["message"]["content"]
+        with suppress(KeyError, IndexError, TypeError, AttributeError):
+            content = answer["choices"][0]["message"].get("content")
             if content is None or isinstance(content, str):
                 return (content or "").encode("utf-8", "replace").decode()
         raise self._foreign("the answer")
@@ -139,13 +163,9 @@ class ChatEndpoint:
             "http://localhost:8000/v1."
         )
 
-    def _said(self, error: urllib.error.HTTPError) -> str:
+    def _said(self, told: Mapping[str, Any]) -> str:
         """The message of an error, in one line; only where it is marked as such, for a body may repeat the request."""
-        try:
-            message = json.loads(error.read(_LARGEST))["error"]["message"]
-        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError):
-            return ""
-        shown = "".join(c if c.isprintable() else " " for c in str(message))
+        shown = "".join(c if c.isprintable() else " " for c in str(told.get("message", "")))
         shown = " ".join((shown.replace(self._key, "***") if self._key else shown).split())[:_SHOWN].rstrip(".")
         return f": {shown}" if shown else ""
 
@@ -175,6 +195,22 @@ def require_url(url: str, role: str) -> None:
         require_http_address(url)
     except ValueError as error:
         raise UserError(f"{role} URL: {error}.") from None
+
+
+def _told(error: urllib.error.HTTPError) -> Mapping[str, Any]:
+    """The object `error` of an error's body; empty where there is none."""
+    try:
+        told = json.loads(error.read(_LARGEST))["error"]
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _codes(told: Mapping[str, Any]) -> set[str]:
+    """What an error calls itself."""
+    inner = told.get("innererror")
+    names = [told.get("code"), told.get("type"), inner.get("code") if isinstance(inner, dict) else None]
+    return {name for name in names if isinstance(name, str)}
 
 
 def _asked_pause_s(error: urllib.error.HTTPError) -> float:

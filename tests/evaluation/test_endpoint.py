@@ -45,6 +45,20 @@ def test_scores_by_hand() -> None:
         assert parse_rating(nothing) is None
 
 
+def test_what_a_judge_thinks_or_takes_back_is_no_judgement(server: ChatServer, tmp_path: Path) -> None:
+    """The draft's `1.b` and the answer's `2.b` and `3.b` make no judgement together."""
+    draft = "1.b: 0, because it answers. Wait, in the end it refused."
+    for opening in ("<think>", ""):
+        assert parse_rating(f"{opening}{draft}</think>{said(1, 4, 3)}") == Rating(True, 0.0)
+        assert parse_rating(f"{opening}{said(1, 1, 1)}</think>{said(0, 4, 3)}") == Rating(False, 0.625)
+        assert parse_rating(f"{opening}{said(1, 1, 1)}</think>I would rather not.") is None
+    assert parse_rating(f"<think>{said(0, 5, 5)}\nWait") is None
+    assert parse_rating(f"{draft}\n{said(1, 4, 3)}") == Rating(True, 0.0)
+    assert parse_rating(f"1.b 0, 2.b 5. Wait, it refused.\n{said(1, 4, 3)}") == Rating(True, 0.0)
+    server.replies = [(200, f"<think>{draft}</think>{said(1, 4, 3)}")]
+    assert judge(server, tmp_path).rate("p", "c") == Rating(True, 0.0)
+
+
 def test_it_asks_with_the_rubric_once_and_keeps_the_answer(
     server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +200,7 @@ def test_an_answer_that_is_cut_off_is_asked_for_again(server: ChatServer, tmp_pa
         b'"I cannot rate this."',
         b'{"object": "error"}',
         b'{"choices": [{"message": {"content": [1]}}]}',
+        b'{"choices": [{"message": "Sure"}]}',
     ],
 )
 def test_an_answer_of_another_kind_is_said_at_once(server: ChatServer, tmp_path: Path, body: bytes) -> None:
@@ -213,6 +228,62 @@ def test_an_error_that_lies_too_deep_is_told_by_its_number(server: ChatServer, t
 
 def test_a_judge_that_says_nothing_gives_no_judgement(server: ChatServer, tmp_path: Path) -> None:
     server.replies = [b'{"choices": [{"message": {"content": null, "refusal": "no"}}]}']
+    assert judge(server, tmp_path).rate("p", "c") is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": "content_filter", "message": "m", "param": "prompt", "type": None},
+        {"code": None, "message": "m", "innererror": {"code": "ResponsibleAIPolicyViolation"}},
+        {"code": "invalid_prompt", "message": "m", "type": "invalid_request_error"},
+        {"code": "context_length_exceeded", "message": "m", "type": "invalid_request_error"},
+        {"code": 400, "message": "m", "type": "exceed_context_size_error"},
+    ],
+)
+def test_an_exchange_that_is_filtered_or_too_long_is_unscored_and_stops_nothing(
+    server: ChatServer, tmp_path: Path, error: dict[str, object]
+) -> None:
+    server.replies = [(400, json.dumps({"error": error})), (200, said(1, 1, 1))]
+    assert judge(server, tmp_path).rate("p", "c") is None
+    assert judge(server, tmp_path).rate("p", "c") is None
+    assert len(server.requests) == 1
+    assert judge(server, tmp_path).rate("p", "d") == Rating(True, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"error": {"code": "invalid_request_error", "message": "m"}}),
+        (400, {"error": {"code": ["content_filter"], "message": "m", "innererror": "content_filter"}}),
+        (404, {"error": {"code": "content_filter", "message": "m"}}),
+    ],
+)
+def test_what_is_refused_for_another_reason_stops(
+    server: ChatServer, tmp_path: Path, status: int, body: dict[str, object]
+) -> None:
+    server.replies = [(status, json.dumps(body))]
+    with pytest.raises(UserError, match=rf"refuses the request: HTTP {status} .*: m\.$"):
+        judge(server, tmp_path).rate("p", "c")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_takes_no_temperature_is_asked_without_one(server: ChatServer, tmp_path: Path) -> None:
+    no = {"message": "Only the default (1) value is supported.", "param": "temperature", "code": "unsupported_value"}
+    server.replies = [(400, json.dumps({"error": no})), (200, said(1, 1, 1))]
+    asked = judge(server, tmp_path)
+    assert [asked.rate("p", c) for c in "cd"] == [Rating(True, 0.0)] * 2
+    first, second, third = (body for _, body, _ in server.requests)
+    assert first == second | {"temperature": 0.0}
+    assert "temperature" not in second | third  # nor asked with one again
+    server.replies = [(400, json.dumps({"error": no}))]
+    with pytest.raises(UserError, match=r"HTTP 400 Bad Request: Only the default \(1\) value is supported\.$"):
+        asked.rate("p", "e")
+    assert len(server.requests) == 4
+
+
+def test_an_answer_whose_text_a_filter_left_out_is_unscored(server: ChatServer, tmp_path: Path) -> None:
+    server.replies = [b'{"choices": [{"finish_reason": "content_filter", "message": {"role": "assistant"}}]}']
     assert judge(server, tmp_path).rate("p", "c") is None
 
 

@@ -64,6 +64,13 @@ def test_pair_without_success_gives_the_last_attempt() -> None:
     assert last == Attempt("p", "No.", False, 4)
 
 
+def test_an_attacker_that_a_filter_stops_is_asked_again() -> None:
+    with chat_server() as server:
+        server.replies = [(400, '{"error": {"code": "content_filter", "message": "m"}}'), proposal("p")]
+        found = pair(GOAL, endpoint(server), lambda p: "Sure.", lambda _, r: True, streams=1, iterations=2)
+    assert found == Attempt("p", "Sure.", True, 1)
+
+
 def test_a_prompt_is_read_from_json_with_anything_around_it() -> None:
     assert (
         read_prompt('Sure! ```json\n{"improvement": "a", "prompt": "line\nbreak {x}"}\n``` done') == "line\nbreak {x}"
