@@ -127,7 +127,7 @@ def test_a_model_that_can_think_is_asked_without(tmp_path: Path, monkeypatch: py
         log(Path(command[command.index("--output_path") + 1]), [{"doc_id": 0, "metrics": ["acc"], "acc": 1.0}])
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(harness.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(harness, "require_package", lambda *_: None)
     monkeypatch.setattr(harness, "version", lambda _: "1")
     source = resolve_model(str(save_tiny(tmp_path / "model")))
