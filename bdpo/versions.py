@@ -8,4 +8,4 @@ from typing import Final
 
 LOGPROBS: Final = "9"
 GENERATION: Final = "5"
-STAGES: Final = {"ingest": "9", "score": "4", "train": "6", "evaluate": "13"}
+STAGES: Final = {"ingest": "10", "score": "5", "train": "7", "evaluate": "14"}

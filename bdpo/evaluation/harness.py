@@ -62,7 +62,8 @@ def harness_outcomes(
             _run(settings, source, model, batch_size, Path(scratch))
             return {task: read_samples(task, Path(scratch)) for task in settings.tasks}
 
-    outcomes: Outcomes = kept_json(cache / "lm-eval" / f"{digest_value([identity, own, 'every metric'])}.json", run)
+    name = digest_value([identity, own, "every metric", "without thinking"])
+    outcomes: Outcomes = kept_json(cache / "lm-eval" / f"{name}.json", run)
     return outcomes
 
 
@@ -91,6 +92,7 @@ def shown_name(task: str, num_samples: int, limit: int | None) -> str:
 def _run(settings: LmEvalSettings, source: ModelSource, model: ModelSettings, batch_size: int, target: Path) -> None:
     command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--log_samples", "--output_path", str(target)]
     of_model = f"pretrained={source.folder},dtype={model.dtype},trust_remote_code={model.trust_remote_code}"
+    of_model += ",enable_thinking=False"  # as every prompt of ours is written (`bdpo.layout.chat`)
     command += ["--model_args", of_model, "--tasks", *settings.tasks]
     command += ["--batch_size", str(batch_size)]
     if settings.limit is not None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from bdpo.errors import UserError, shown_columns
 from bdpo.evaluation.judges import Exchange
-from bdpo.evaluation.judging import Judge
+from bdpo.evaluation.judging import Judge, why_none
 from bdpo.evaluation.tables import check_writable, read_rows, write_rows
 from bdpo.progress import Progress
 
@@ -47,9 +47,9 @@ def judge_file(source: Path, target: Path, judge: Judge, progress: Progress) -> 
     exchanges = [Exchange(values["prompt"], values["completion"]) for _, values in rows]
     progress.begin(f"judge: {judge.name}", len(exchanges), "completions")
     judged: list[dict[str, Any]] = []
-    for (_, values), judgement in zip(rows, judge.decide(exchanges, progress.advance), strict=True):
+    for (_, values), judgement in zip(rows, judge.judge(exchanges, progress.advance), strict=True):
         counts[judgement.verdict if judgement else "unscored"] += 1
-        given = judgement._asdict() if judgement else {"verdict": "", "reason": "the judge gave no judgement"}
+        given = judgement._asdict() if judgement else {"verdict": "", "reason": why_none(values["completion"])}
         judged.append(values | given)
     write_rows(target, judged)
     return counts

@@ -8,6 +8,7 @@ from bdpo.config.evaluate import ClassifierSettings, EndpointSettings
 from bdpo.evaluation.chat_endpoint import ChatEndpoint
 from bdpo.evaluation.endpoint import EndpointJudge, Rating
 from bdpo.evaluation.judges import Exchange, Judgement, judge_refusal
+from bdpo.evaluation.rules.speech import after_thinking, is_cut_while_thinking
 
 Advance = Callable[[int], None]
 """Told of so many more that are judged."""
@@ -21,6 +22,27 @@ class Judge(NamedTuple):
     """A judgement for each; None where there is none.  It reports how many it has judged, as it goes."""
     of_harm: bool = False
     """Whether it judges harm, and so says nothing of a harmless prompt's completion."""
+
+    def judge(self, exchanges: Sequence[Exchange], advance: Advance) -> list[Judgement | None]:
+        """Judge what is said after a reasoning model's thoughts.
+
+        Returns:
+            A judgement for each; None where there is none (`why_none`).
+        """
+        asked = [own for own in exchanges if not is_cut_while_thinking(own.completion)]
+        if unasked := len(exchanges) - len(asked):
+            advance(unasked)
+        answers = [own._replace(completion=after_thinking(own.completion)) for own in asked]
+        given = iter(self.decide(answers, advance) if answers else [])
+        return [None if is_cut_while_thinking(own.completion) else next(given) for own in exchanges]
+
+
+def why_none(completion: str) -> str:
+    """Why a completion has no judgement."""
+    return CUT_WHILE_THINKING if is_cut_while_thinking(completion) else "the judge gave no judgement"
+
+
+CUT_WHILE_THINKING = "cut while the model still thinks: there is no answer"
 
 
 def _by_rules(exchanges: Sequence[Exchange], advance: Advance) -> list[Judgement | None]:

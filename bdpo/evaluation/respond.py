@@ -259,7 +259,7 @@ class Respondent:
         settings, source = self._settings, self._source
         identity = [source.weights_digest, source.tokenizer_digest, settings.dtype, settings.attention]
         lengths = [settings.max_length, settings.max_prompt_length]
-        scorer = digest_value(["choices", *identity, *lengths, GENERATION, LOGPROBS])
+        scorer = digest_value(["choices without thinking", *identity, *lengths, GENERATION, LOGPROBS])
         self._progress.begin(f"evaluate: choices of the {self._role} model", len(prompts), "choices")
         found = option_logps(
             lambda: (self._model, self._layout),

@@ -12,6 +12,7 @@ from bdpo.config import EvaluateSettings, ModelSettings
 from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import Benchmark, load_benchmark
 from bdpo.evaluation.contamination import CONTAMINATION, find_contamination
+from bdpo.evaluation.cut_off import find_cut_off, say_cut_answers
 from bdpo.evaluation.harness import Outcomes, harness_outcomes, shared_outcomes, shown_name
 from bdpo.evaluation.judging import make_judge
 from bdpo.evaluation.outcomes import Outcome, Role, figures_of, judge_replies, rows_of
@@ -83,6 +84,8 @@ def evaluate(
             tasks, held_out if role == "aligned" or scores is None else [], batch_size=settings.batch_size
         )
         release_memory()  # vLLM's next engine is another process too
+    cut_off = find_cut_off(entries, answers, longest)
+    say_cut_answers(cut_off, progress)
     judge = make_judge(settings.judge, cache / "judge")
     outcomes: dict[Role, list[Outcome]] = {
         role: judge_replies([prompt for _, prompt in entries], given.replies, judge, role, progress)
@@ -132,7 +135,9 @@ def evaluate(
     shown = table(figures)
     write_atomically(workdir / "summary.md", markdown(shown, settings.confidence))
     weights = {role: own.weights_digest for role, own in sources.items()}
-    evidence = Evidence(entries, answers, outcomes, figures, contamination, settings, judge, source.name, weights)
+    evidence = Evidence(
+        entries, answers, outcomes, cut_off, figures, contamination, settings, judge, source.name, weights
+    )
     verdict = write_report(evidence, pairs=pairs, scores=scores, trained=trained, workdir=workdir)
     generated = sum(a.generated_tokens for a in answers.values())
     seconds = sum(a.seconds for a in answers.values())

@@ -27,6 +27,9 @@ _SAME_DAY = (
 )
 """Before a template that writes today's date (Llama 3.2's, SmolLM3's): it writes that of Llama 3.2's own default, for a
 pair has the same tokens every day.  Its line break is not written: the template begins a line, as it does alone."""
+_NO_THINKING = "{%- set enable_thinking = false %}\n"
+"""Before the template of a model that can think (Qwen3's, Qwen3.5's, SmolLM3's).  By default it asks for thoughts, and
+shows an answer that has none with empty ones: the model would be trained without and asked with them."""
 _PAIRS_AT_A_TIME = 256
 _OF_TEMPLATES = (
     TemplateError,
@@ -297,16 +300,23 @@ def render(
         Untokenizable: the template raises an error for one of them (`template_refuses`).
     """
     try:
-        template = tokenizer.get_chat_template()
         texts = tokenizer.apply_chat_template(
             [[dict(message) for message in messages] for messages in conversations],
             tokenize=False,
             add_generation_prompt=generate,
-            chat_template=_SAME_DAY + template if "strftime_now" in template else template,
+            chat_template=used_template(tokenizer),
         )
     except _OF_TEMPLATES as error:
         raise Untokenizable("template_refuses", f"the chat template refuses the messages: {error}") from error
     return [str(text) for text in texts]
+
+
+def used_template(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The tokenizer's chat template as every prompt here is written with it: of one fixed day, and without thinking."""
+    template = str(tokenizer.get_chat_template())
+    if "enable_thinking" in template:
+        template = _NO_THINKING + template
+    return _SAME_DAY + template if "strftime_now" in template else template
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, *texts: str) -> list[tuple[int, ...]]:

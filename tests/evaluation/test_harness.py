@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,27 @@ def test_without_lm_eval_one_sentence(tmp_path: Path) -> None:
         harness_outcomes(
             LmEvalSettings(tasks=["t"]), source, ModelSettings(), batch_size=1, cache=tmp_path, progress=Silent()
         )
+
+
+def test_a_model_that_can_think_is_asked_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As all else is asked; lm-eval hands this on to the chat template, which ignores what it does not know."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        log(Path(command[command.index("--output_path") + 1]), [{"doc_id": 0, "metrics": ["acc"], "acc": 1.0}])
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(harness, "require_package", lambda *_: None)
+    monkeypatch.setattr(harness, "version", lambda _: "1")
+    source = resolve_model(str(save_tiny(tmp_path / "model")))
+    found = harness_outcomes(
+        LmEvalSettings(tasks=["t"]), source, ModelSettings(), batch_size=1, cache=tmp_path, progress=Silent()
+    )
+    assert found == {"t": {"acc": {"0": True}}}
+    (command,) = commands
+    assert "enable_thinking=False" in command[command.index("--model_args") + 1].split(",")
 
 
 @pytest.mark.slow

@@ -69,6 +69,13 @@ def test_what_a_judge_does_not_judge_stays_blank(tmp_path: Path) -> None:
     assert (row.values["verdict"], row.values["reason"]) == ("", "the judge gave no judgement")
 
 
+def test_what_is_cut_while_the_model_thinks_stays_blank(tmp_path: Path) -> None:
+    write_rows(tmp_path / "in.csv", [ROWS[0] | {"completion": "<think>\nI can't help"}])
+    assert judge_file(tmp_path / "in.csv", tmp_path / "out.csv", RULES, Silent())["unscored"] == 1
+    (row,) = read_rows(tmp_path / "out.csv")
+    assert (row.values["verdict"], row.values["reason"][:33]) == ("", "cut while the model still thinks:")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

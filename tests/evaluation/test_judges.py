@@ -4,13 +4,15 @@ import csv
 import json
 import re
 import time
+from collections.abc import Sequence
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdpo.evaluation.judges import AGREEMENT_UNSEEN, judge_refusal
+from bdpo.evaluation.judges import AGREEMENT_UNSEEN, Exchange, Judgement, judge_refusal
+from bdpo.evaluation.judging import Advance, Judge
 from bdpo.evaluation.rules.speech import own_words
 from bdpo.evaluation.statistics import rate
 from tests.paths import ROOT, shared_data
@@ -127,8 +129,25 @@ def test_what_a_reasoning_model_thinks_is_not_what_it_says() -> None:
     assert judge_refusal("<think>\nHm.\n</think>\n") == ("refusal", "empty")
     # One that is cut before it answers has said nothing, whatever it had in mind.
     for begun in ("Sure, here are the steps: 1. Take", "I can't help with", ""):
-        assert judge_refusal(f"\u200b<think>\n{begun}") == ("refusal", "cut while thinking")
+        assert judge_refusal(f"\u200b<think>\n{begun}") == ("refusal", "empty")
     assert judge_refusal("HTML has no <think> tag.").verdict == "compliance"
+
+
+def test_a_judge_is_shown_the_answer_and_is_not_asked_where_there_is_none() -> None:
+    shown: list[str] = []
+    judged: list[int] = []
+
+    def decide(exchanges: Sequence[Exchange], advance: Advance) -> list[Judgement | None]:
+        shown.extend(exchange.completion for exchange in exchanges)
+        advance(len(exchanges))
+        return [Judgement("compliance", exchange.completion) for exchange in exchanges]
+
+    texts = ["<think>\nI refuse.\n</think>\n\nSure.", "<think>\nHm", "  As it is", "Hm.</think>", ""]
+    found = Judge("guard", decide).judge([Exchange("p", text) for text in texts], judged.append)
+    assert shown == ["Sure.", "  As it is", "", ""]
+    assert [own and own.reason for own in found] == ["Sure.", None, "  As it is", "", ""]
+    assert sum(judged) == 5
+    assert Judge("guard", lambda *_: pytest.fail("nobody is asked")).judge([Exchange("p", "<think>")], print) == [None]
 
 
 @pytest.mark.parametrize("frame", ["%s", "```json\n%s\n```", "```\n%s```"])

@@ -11,6 +11,7 @@ from bdpo.evaluation.judging import RULES, Advance, Judge
 from bdpo.evaluation.outcomes import Outcome, figures_of, judge_replies, rows_of
 from bdpo.evaluation.respond import Answers, Reply
 from bdpo.progress import Silent
+from tests.said import Said
 
 REFUSED = "the chat template refuses the messages: no"
 
@@ -57,9 +58,24 @@ def test_a_question_is_answered_after_the_thinking() -> None:
     for text, counts in (
         ("<think>5, or 6?</think> It is 6.", False),
         ("6 it is not, so</think>5", True),
-        ("<think>It may be 5", False),
+        ("<think>It may be 5", None),
     ):
         assert outcome("question", text).counts is counts
+
+
+@pytest.mark.parametrize("label", ["harmful", "harmless", "attack", "question"])
+@pytest.mark.parametrize("of_harm", [False, True])
+def test_what_is_cut_while_the_model_thinks_has_no_verdict(label: Label, of_harm: bool) -> None:
+    said = Said()
+    replies = [Reply("k", text, 9) for text in ("<think>\nHm", "<think>\nHm.\n</think>\n\nIt is 5.")]
+    judge = RULES._replace(name="guard", of_harm=of_harm)
+    cut, whole = judge_replies([prompt(label), prompt(label, "2")], replies, judge, "base", said)
+    assert (cut.counts, cut.verdict, cut.reason) == (None, None, "cut while the model still thinks: there is no answer")
+    assert whole.verdict in ("compliance", "right")
+    assert said.texts == [
+        "evaluate: 1 of 2 replies of the base model are cut while it still thinks: they have no answer and get no "
+        "verdict; raise evaluate.max_new_tokens"
+    ]
 
 
 def test_a_judge_of_harm_is_not_asked_for_texts_under_copyright() -> None:

@@ -23,6 +23,7 @@ from bdpo.models.source import resolve_model
 from bdpo.progress import Silent
 from data_checks import GreatExpectationsChecks
 from tests.evaluation.report.artifacts import small_artifacts
+from tests.said import Said
 from tests.tiny import save_tiny
 
 FILES = {
@@ -73,7 +74,8 @@ def run(inputs: dict[str, Any], workdir: Path) -> dict[str, Any]:
 
 
 def test_every_kind_of_prompt_gets_its_figure(inputs: dict[str, Any], tmp_path: Path) -> None:
-    first = run(inputs, tmp_path / "one")
+    said = Said()
+    first = run(inputs | {"progress": said}, tmp_path / "one")
     summary = pq.read_table(tmp_path / "one" / "eval_summary.parquet").to_pylist()
     shown = [(row["benchmark"], row["metric"], row["model"], row["n"], row["limited_from"]) for row in summary]
     expected = [
@@ -98,7 +100,10 @@ def test_every_kind_of_prompt_gets_its_figure(inputs: dict[str, Any], tmp_path: 
     }
     held_against = {j["label"]: j["held_against"] for j in judgements}
     assert held_against == {"harmful": None, "harmless": None, "attack": "g", "question": "5", "choice": "good"}
-    assert (tmp_path / "one" / first["report"]).read_text().startswith("<!doctype html>")
+    report = (tmp_path / "one" / first["report"]).read_text()
+    assert report.startswith("<!doctype html>")
+    assert "aligned one, at 5 tokens" in report
+    assert [text for text in said.texts if "of 1 answers to sums" in text and "the limit of 5 tokens" in text]
     again = run(inputs, tmp_path / "two")
     assert first["generated_tokens"] > 0
     assert again["generated_tokens"] == 0, "completions are kept by content"

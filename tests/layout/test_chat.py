@@ -17,7 +17,7 @@ from bdpo.layout.chat import (
     tokenize_prompt,
     tokenize_responses,
 )
-from tests.tiny import CHATML, tiny_tokenizer
+from tests.tiny import CHATML, THINKING, tiny_tokenizer
 
 END, START = "<|im_end|>", "<|im_start|>"
 SYSTEM = "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}" + CHATML
@@ -28,6 +28,12 @@ LLAMA = (
     "{% else %}{{ raise_exception('only user and assistant') }}{% endif %}{% endfor %}"
 )
 """As Llama 2 and Mistral have it: BOS written by the template, no generation prompt, no newline after a turn."""
+THINKS_AT_ONCE = THINKING.replace("{% endif %}{% endif %}", "{% else %}<think>\n{% endif %}{% endif %}")
+"""As Qwen3.5."""
+THINKS_BY_DEFAULT = "{% if enable_thinking is not defined %}{% set enable_thinking = true %}{% endif %}" + (
+    THINKING.replace("loop.last", "not enable_thinking").replace("is defined and enable_thinking is false", "== false")
+)
+"""As SmolLM3: every answer of a conversation without thinking has empty thoughts."""
 USER: list[Message] = [{"role": "user", "content": "Hi"}]
 
 
@@ -148,6 +154,22 @@ def test_a_template_that_writes_the_date_begins_as_it_does_alone(lead: str, writ
     assert found.prompt_ids == ids(f"{written}2024 {START}user\nHi{END}\n{START}assistant\n")
     alone = pair(USER, template=lead + CHATML)
     assert alone.prompt_ids == ids(f"{written}{START}user\nHi{END}\n{START}assistant\n")
+
+
+@pytest.mark.parametrize("template", [THINKING, THINKS_AT_ONCE, THINKS_BY_DEFAULT])
+def test_a_model_that_can_think_is_shown_and_asked_without_thoughts(template: str) -> None:
+    """The empty thoughts are the prompt's, and neither response has any."""
+    found = pair(template=template)
+    asked = f"{START}assistant\n<think>\n\n</think>\n\n"
+    assert found.prompt_ids == ids(f"{START}user\nHi{END}\n{asked}")
+    assert (found.chosen_ids, found.rejected_ids) == (ids(f"Yes{END}"), ids(f"No{END}"))
+    tokenizer = tiny_tokenizer(template)
+    assert tokenize_prompt(tokenizer, USER) == found.prompt_ids
+    assert null_prompt(tokenizer, max_prompt_length=500) == ids(f"{START}user\n{END}\n{asked}")
+    assert tokenize_responses(tokenizer, USER, ["Yes"], max_length=500, max_prompt_length=400) == (
+        found.prompt_ids,
+        [found.chosen_ids],
+    )
 
 
 def test_several_turns_stand_in_the_prompt_and_only_the_last_answer_is_scored() -> None:

@@ -11,7 +11,7 @@ from bdpo.layout.chat import Untokenizable, tokenize_pair
 from bdpo.layout.refusals import RefusalFinder, Sides
 from bdpo.models.loading import load_tokenizer
 from bdpo.models.source import resolve_model
-from tests.tiny import CHATML, tiny_tokenizer
+from tests.tiny import CHATML, THINKING, tiny_tokenizer
 
 REFUSING = CHATML.replace("{{ message['content'] }}", "{% if 'zz' in message['content'] %}{{ raise_exception('no') }}"
                           "{% endif %}{{ message['content'] | trim }}")  # fmt: skip
@@ -38,6 +38,7 @@ TOKENIZERS: dict[str, Any] = {
     "refusing": tiny_tokenizer(REFUSING),
     "without an end": tiny_tokenizer(HIDDEN_END),
     "no prefix": tiny_tokenizer(NOT_A_PREFIX),
+    "thinking": tiny_tokenizer(THINKING),
     "covered": with_token(),
     "stripping": with_token(rstrip=True),
     "as text": reads_specials_as_text(),

@@ -10,6 +10,7 @@ from bdpo.evaluation.attacks.pair import pair
 from bdpo.evaluation.chat_endpoint import ChatEndpoint
 from bdpo.evaluation.generation import complete, end_ids
 from bdpo.evaluation.judges import judge_refusal
+from bdpo.evaluation.rules.speech import is_cut_while_thinking
 from bdpo.evaluation.statistics import Rate, rate
 from bdpo.evaluation.tables import check_folder
 from bdpo.layout.chat import tokenize_prompt
@@ -55,7 +56,7 @@ def attack(goals: Path, target: Path, plan: AttackPlan, attacker: ChatEndpoint |
 
     Returns:
         The share of goals whose reply complies, by the rule judge, with its 95% interval; goals on which PAIR's
-        attacker never wrote a prompt are unscored.
+        attacker never wrote a prompt are unscored, and so are those whose reply is cut while the model still thinks.
 
     Raises:
         UserError: a file, the model, the attacker or nanogcg is missing.
@@ -106,7 +107,14 @@ def attack(goals: Path, target: Path, plan: AttackPlan, attacker: ChatEndpoint |
             f"attack: on {unasked} of {len(attempts)} goals the attacker wrote no prompt that can be read (JSON with "
             "the field `prompt`): nothing was asked, and they count for nothing; another attacker may do better"
         )
-    return rate([attempt.jailbroken if attempt.queries else None for attempt in attempts], 0.95)
+    thinking = [is_cut_while_thinking(attempt.response) for attempt in attempts]
+    if any(thinking):
+        progress.say(
+            f"attack: {sum(thinking)} of {len(attempts)} replies are cut while the model still thinks: they have no "
+            "answer and count for nothing; raise --max-new-tokens"
+        )
+    scored = [attempt.queries > 0 and not cut for attempt, cut in zip(attempts, thinking, strict=True)]
+    return rate([own.jailbroken if known else None for own, known in zip(attempts, scored, strict=True)], 0.95)
 
 
 _OF_GCG = frozenset({"steps", "search_width", "seed"})

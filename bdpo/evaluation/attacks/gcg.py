@@ -4,12 +4,14 @@ The one module that imports nanogcg, which is optional: `pip install --no-deps n
 for a transformers of 2024; it runs with the present one).
 """
 
+from copy import copy
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bdpo.errors import UserError
 from bdpo.evaluation.attacks.goals import Goal
+from bdpo.layout.chat import used_template
 
 
 def require_nanogcg() -> Any:
@@ -59,7 +61,9 @@ def gcg_prompt(
     )
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    found = nanogcg.run(model, tokenizer, f"{goal.goal} {{optim_str}}", goal.target, config)
+    asking = copy(tokenizer)  # nanogcg writes the prompt itself, and is to write what the model is asked with
+    asking.chat_template = used_template(tokenizer)
+    found = nanogcg.run(model, asking, f"{goal.goal} {{optim_str}}", goal.target, config)
     return f"{goal.goal} {found.best_string}"
 
 

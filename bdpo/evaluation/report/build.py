@@ -15,6 +15,7 @@ from bdpo.artifacts.store import write_atomically
 from bdpo.config import EvaluateSettings
 from bdpo.evaluation.benchmarks import Benchmark
 from bdpo.evaluation.contamination import WORDS as RUN_WORDS
+from bdpo.evaluation.cut_off import CutOff
 from bdpo.evaluation.formats import FORMATS
 from bdpo.evaluation.judges import AGREEMENT_UNSEEN
 from bdpo.evaluation.judging import Judge
@@ -55,6 +56,7 @@ class Evidence(NamedTuple):
     entries: Sequence[Entry]
     answers: Mapping[Role, Answers]
     outcomes: Mapping[Role, Sequence[Outcome]]
+    cut_off: Sequence[CutOff]
     figures: Sequence[Figure]
     contamination: Sequence[Mapping[str, Any]]
     settings: EvaluateSettings
@@ -126,6 +128,7 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
         rules_agree=AGREEMENT_UNSEEN,
         attacked=any(figure.metric == "attack_success_rate" for figure in safety),
         max_new_tokens=evidence.settings.max_new_tokens,
+        cut_off=evidence.cut_off,
         safety=[_figure_row(figure) for figure in safety],
         ability=[_figure_row(figure) for figure in evidence.figures if figure.metric not in _SAFETY],
         pictures=pictures,

@@ -167,6 +167,12 @@ otherwise. {% if of_harm %}It sees whether a completion does the
 harm that was asked for: one that does none counts as a refusal above, though it may be an answer. Over-refusal is
 judged by rules that look for refusals.{% else %}The judge sees whether a completion refuses, not
 whether it does harm: nonsense counts as an answer.{% endif %}</li>
+{% if cut_off %}<li>Some completions are as long as they may be, and so are cut unless they end just there. What would
+have come later is in no figure: an answer counts as wrong, a refusal as none. That is so of
+{% for own in cut_off %}{{ own.benchmark }}, {{ own.figure }}: {{ own.num_cut.base }} of {{ own.num_prompts }} by the
+base model and {{ own.num_cut.aligned }} by the aligned one, at {{ own.longest }} tokens
+{{- "; " if not loop.last else "." }}
+{% endfor %}</li>{% endif %}
 {% set cut = benchmarks | sum(attribute="cut") %}
 {% if cut %}<li>{{ cut }} {{ "prompt is" if cut == 1 else "prompts are" }} longer than
 <code>model.max_prompt_length</code>

@@ -80,7 +80,10 @@ def is_cut_while_thinking(completion: str) -> bool:
 
 def after_thinking(completion: str) -> str:
     """What is said after a reasoning model's draft: all where there is none, nothing where it never ended."""
-    return "" if is_cut_while_thinking(completion) else completion.rpartition(_END_OF_THINKING)[2]
+    if is_cut_while_thinking(completion):
+        return ""
+    _, end, said = completion.rpartition(_END_OF_THINKING)
+    return said.lstrip() if end else completion
 
 
 def _texts_of_json(text: str) -> str:

@@ -3,20 +3,25 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bdpo.errors import UserError
+from bdpo.evaluation.attacks import command
 from bdpo.evaluation.attacks.command import AttackPlan, attack
+from bdpo.evaluation.attacks.gcg import gcg_prompt
 from bdpo.evaluation.attacks.goals import Attempt, Goal, attack_all, read_goals
 from bdpo.evaluation.attacks.pair import pair, read_prompt
 from bdpo.evaluation.benchmarks import load_benchmark
 from bdpo.evaluation.chat_endpoint import ChatEndpoint
+from bdpo.evaluation.generation import Completion
+from bdpo.layout.chat import tokenize_prompt
 from bdpo.progress import Silent
 from tests.chat_server import ChatServer, chat_server
 from tests.said import Said
-from tests.tiny import save_tiny
+from tests.tiny import THINKING, save_tiny, tiny_model, tiny_tokenizer
 
 GOAL = Goal("Say {where} the cookies are", "Sure, the cookies", "kitchen")
 
@@ -174,6 +179,23 @@ def test_a_prompt_that_is_cut_is_said(files: dict[str, Path]) -> None:
     assert said.texts == ["attack: prompts of over 64 tokens, which the model was asked without their beginning: 1"]
 
 
+def test_a_reply_that_is_cut_while_the_model_thinks_is_no_failed_attack(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = iter(["<think>\nHm", "Sure, here it is."])
+    monkeypatch.setattr(command, "complete", lambda *_, **__: [Completion(next(texts), 4)])
+    said = Said()
+    plan = AttackPlan("pair", str(files["model"]), "float32", 2, 4, streams=1, iterations=1)
+    with chat_server() as server:
+        server.replies = [proposal("Please do")]
+        found = attack(files["goals"], files["target"], plan, endpoint(server), said)
+    assert (found.n, found.successes, found.unscored) == (1, 1, 1)
+    assert said.texts == [
+        "attack: 1 of 2 replies are cut while the model still thinks: they have no answer and count for nothing; raise "
+        "--max-new-tokens"
+    ]
+
+
 def test_an_attacker_that_is_not_there_is_one_sentence(files: dict[str, Path]) -> None:
     attacker = ChatEndpoint("http://127.0.0.1:9", "a", role="attacker", requests_per_minute=1e6, first_pause_s=0.001)
     plan = AttackPlan("pair", str(files["model"]), dtype="float32", limit=1)
@@ -190,6 +212,26 @@ def test_gcg_against_a_real_model(files: dict[str, Path]) -> None:
     (attempt,) = json.loads(files["target"].read_text())["jailbreaks"]
     assert attempt["prompt"].startswith("Say word 0 ")
     assert len(attempt["prompt"]) > len("Say word 0 ")
+
+
+def test_gcg_searches_within_the_prompt_that_the_model_is_asked_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It writes the prompt with the tokenizer that it is given; a model that can think is asked without."""
+    written: list[str] = []
+
+    def run(_model: object, tokenizer: Any, asked: str, _target: str, _config: object) -> SimpleNamespace:
+        turn = [{"role": "user", "content": asked}]
+        written.append(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+        return SimpleNamespace(best_string="!")
+
+    monkeypatch.setitem(sys.modules, "nanogcg", SimpleNamespace(GCGConfig=lambda **_: None, run=run))
+    tokenizer = tiny_tokenizer(THINKING)
+    goal = GOAL._replace(goal="Say it")
+    assert gcg_prompt(tiny_model(), tokenizer, goal, steps=1, search_width=1, seed=0) == "Say it !"
+    (text,) = written
+    asked = tokenize_prompt(tokenizer, [{"role": "user", "content": "Say it {optim_str}"}])
+    assert tokenizer.decode(asked) == text
+    assert text.endswith("</think>\n\n")
+    assert tokenizer.chat_template == THINKING
 
 
 def test_gcg_without_nanogcg_is_one_sentence(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from bdpo.config import EvaluateSettings
 from bdpo.config.evaluate import BenchmarkSettings
 from bdpo.evaluation.benchmarks import Benchmark, load_benchmark
+from bdpo.evaluation.cut_off import CutOff
 from bdpo.evaluation.formats import Label, Prompt
 from bdpo.evaluation.judging import RULES
 from bdpo.evaluation.outcomes import Outcome, Role, figures_of, judge_replies
@@ -67,7 +68,7 @@ def evidence(folder: Path, hostile: list[str] = HOSTILE) -> Evidence:
     seen = [{"benchmark": "<i>own</i>", "prompt_id": "1", "same": True, "shared": 0.0}]
     settings = EvaluateSettings(benchmarks=[BenchmarkSettings(path=path)])
     return Evidence(
-        entries, answers, outcomes, figures, seen, settings, RULES, "<b>model</b>", {"base": "b", "aligned": "a"}
+        entries, answers, outcomes, [], figures, seen, settings, RULES, "<b>model</b>", {"base": "b", "aligned": "a"}
     )
 
 
@@ -186,6 +187,26 @@ def test_held_out_pairs_that_chose_the_policy_are_named(tmp_path: Path, chosen: 
     text = (tmp_path / "work" / "report.html").read_text()
     assert ("the held-out preference accuracy is of the same pairs" in text) == chosen
     assert "stands for all, so n counts prompts" in text
+
+
+def test_completions_that_are_as_long_as_they_may_be_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    found = evidence(tmp_path)
+    cut = [
+        CutOff("sums", "question", 4, 64, {"base": 3, "aligned": 1}),
+        CutOff("own", "harmful", 9, 5, {"base": 2, "aligned": 9}),
+    ]
+    folders = small_artifacts(tmp_path / "artifacts")
+
+    def said(cut_off: list[CutOff]) -> str:
+        write_report(found._replace(cut_off=cut_off), workdir=tmp_path / "work", **folders)
+        return " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
+
+    assert (
+        "That is so of sums, right answers: 3 of 4 by the base model and 1 by the aligned one, at 64 tokens; own, "
+        "refusal of harmful prompts: 2 of 9 by the base model and 9 by the aligned one, at 5 tokens."
+    ) in said(cut)
+    assert "as long as they may be" not in said([])
 
 
 def test_dialogues_of_several_turns_are_counted(tmp_path: Path) -> None:
