@@ -15,6 +15,9 @@ from bdpo.models.allocator import release_memory
 from bdpo.models.loading import load_model, load_tokenizer
 from bdpo.models.quantized import dequantized
 
+_PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
+"""What a model that takes more than text says of how that is prepared; other programs ask for it with the weights."""
+
 
 def add_adapters(model: PreTrainedModel, *, rank: int, alpha: int, target_modules: list[str], seed: int) -> Any:
     """Put LoRA adapters (arXiv 2106.09685) into a model, in place; only they are trained.
@@ -123,7 +126,7 @@ def save_policy(
     base: Path,
     trust_remote_code: bool,
 ) -> None:
-    """Write a standard model folder: safetensors, configs, tokenizer and chat template.
+    """Write a standard model folder: safetensors, configs, tokenizer and chat template, and its base's processor.
 
     Args:
         folder: to write, afresh.
@@ -135,6 +138,9 @@ def save_policy(
     shutil.rmtree(folder, ignore_errors=True)
     model.save_pretrained(folder, state_dict=dict(state))
     load_tokenizer(base, trust_remote_code=trust_remote_code).save_pretrained(folder)
+    for name in _PROCESSOR_FILES:
+        if (base / name).is_file():
+            shutil.copyfile(base / name, folder / name)
 
 
 def _let_go_of_frozen(model: nn.Module) -> None:

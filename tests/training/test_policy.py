@@ -215,6 +215,18 @@ def test_what_a_model_ties_is_saved_once(tmp_path: Path, tied: bool) -> None:
     assert all(value.equal(loaded[name]) for name, value in model.state_dict().items())
 
 
+def test_a_policy_has_the_processor_of_its_base(tmp_path: Path) -> None:
+    """Without it no other program loads a model that takes images."""
+    base = save_tiny(tmp_path / "base")
+    processors = {"preprocessor_config.json": b'{"size": {"height": 8}}', "processor_config.json": b"{ }\n"}
+    for name, content in processors.items():
+        (base / name).write_bytes(content)
+    model = tiny_model()
+    save_policy(tmp_path / "policy", model, model.state_dict(), base=base, trust_remote_code=False)
+    found = {path.name: path.read_bytes() for path in (tmp_path / "policy").glob("*processor_config.json")}
+    assert found == processors
+
+
 def test_weights_that_the_last_update_broke_are_not_exported(tmp_path: Path) -> None:
     """Without a validation split nothing else looks at them."""
     state = {"a.weight": torch.ones(2, 2), "b.weight": torch.tensor([1.0, float("nan")])}
