@@ -29,7 +29,9 @@ def load_tokenizer(
         UserError: it cannot be read, or lacks a chat template that it needs.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        # With mistral_common, which vLLM asks for, `transformers` prefers Mistral's own files where they lie beside
+        # those of the tokenizer, and such a tokenizer has no chat template.
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, mistral_format=False)
     except Exception as error:
         # `tokenizers` raises bare exceptions for files that it does not understand.
         raise UserError(f"The tokenizer in {folder} cannot be loaded: {first_line(error)}") from error

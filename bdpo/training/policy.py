@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from bdpo.errors import UserError, first_line
+from bdpo.models.allocator import release_memory
 from bdpo.models.loading import load_model, load_tokenizer
 from bdpo.models.quantized import dequantized
+
+_PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
+"""What a model that takes more than text says of how that is prepared; other programs ask for it with the weights."""
 
 
 def add_adapters(model: PreTrainedModel, *, rank: int, alpha: int, target_modules: list[str], seed: int) -> Any:
@@ -122,7 +126,7 @@ def save_policy(
     base: Path,
     trust_remote_code: bool,
 ) -> None:
-    """Write a standard model folder: safetensors, configs, tokenizer and chat template.
+    """Write a standard model folder: safetensors, configs, tokenizer and chat template, and its base's processor.
 
     Args:
         folder: to write, afresh.
@@ -134,6 +138,21 @@ def save_policy(
     shutil.rmtree(folder, ignore_errors=True)
     model.save_pretrained(folder, state_dict=dict(state))
     load_tokenizer(base, trust_remote_code=trust_remote_code).save_pretrained(folder)
+    for name in _PROCESSOR_FILES:
+        if (base / name).is_file():
+            shutil.copyfile(base / name, folder / name)
+
+
+def _let_go_of_frozen(model: nn.Module) -> None:
+    """Free the weights that are not trained, 4-bit ones with the scales that `bitsandbytes` keeps in two places."""
+    frozen = [p for p in model.parameters() if not p.requires_grad]
+    for p in frozen:
+        p.data = p.data.new_empty(0)
+    holders: list[Any] = [*frozen, *model.modules()]
+    for holder in holders:
+        if "quant_state" in vars(holder):
+            holder.quant_state = None
+    release_memory()
 
 
 def save_adapters(
@@ -153,12 +172,13 @@ def save_adapters(
 
     Adapters are merged into the weights that they were trained on, in `dtype` or what 4-bit ones stand for, so that
     the policy is the model that was trained.  Each layer's sum is computed in float32 and rounded once; of a 4-bit
-    model all layers are in float32 until then.
+    model all layers are in float32 until then.  These weights are read again, and those of the trained model are let
+    go first: a GPU with room for one 4-bit model need not have it for two.
 
     Args:
         adapter_folder: gets the adapters.
         policy_folder: gets the merged model.
-        adapted: what `add_adapters` gave.
+        adapted: what `add_adapters` gave; nothing can be computed with it afterwards.
         state: whole tensors, by the names of the adapted model's parameters, adapters at least.
         base: the folder that the policy started from.
         base_name: what the adapters' config calls it.
@@ -178,6 +198,7 @@ def save_adapters(
     adapted.save_pretrained(adapter_folder, state_dict=dict(state), save_embedding_layers=False)
     # Its own card says nothing that the policy's does not.
     (adapter_folder / "README.md").unlink(missing_ok=True)
+    _let_go_of_frozen(adapted)
     model = load_model(
         base,
         dtype=dtype,

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
 from bdpo.errors import UserError
 from bdpo.models.loading import _devices, load_model, load_tokenizer
 from bdpo.models.source import resolve_model
-from tests.tiny import save_tiny
+from tests.tiny import CHATML, save_tiny, tiny_tokenizer
 
 
 @pytest.fixture
@@ -85,6 +86,17 @@ def test_a_tokenizer_without_a_template_is_refused(folder: Path) -> None:
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(UserError, match="has no chat template; use an instruct model"):
         load_tokenizer(folder)
+
+
+def test_mistrals_own_tokenizer_beside_a_models_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if mistral_common were installed, which `transformers` asks when it is imported and again here."""
+    monkeypatch.setitem(TOKENIZER_MAPPING_NAMES, "mistral", "MistralCommonBackend")
+    monkeypatch.setattr("transformers.integrations.mistral.tokenizer.is_mistral_common_available", lambda: True)
+    folder = save_tiny(tmp_path / "mistral", "mistral")
+    (folder / "tekken.json").write_text("{}")
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.chat_template == CHATML
+    assert tokenizer("as bytes")["input_ids"] == tiny_tokenizer()("as bytes")["input_ids"]
 
 
 def test_named_templates_without_a_default_are_refused(folder: Path) -> None:

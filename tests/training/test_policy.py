@@ -98,7 +98,15 @@ def draw_adapters(model: PreTrainedModel) -> dict[str, Tensor]:
     return trained
 
 
-def save(folder: Path, adapted: Any, trained: dict[str, Tensor], *, base: Path, dtype: str) -> None:
+def save(
+    folder: Path,
+    adapted: Any,
+    trained: dict[str, Tensor],
+    *,
+    base: Path,
+    dtype: str,
+    quantization: str | None = None,
+) -> None:
     """Save into the folders `adapter` and `policy`, as the trainer does."""
     save_adapters(
         folder / "adapter",
@@ -108,7 +116,7 @@ def save(folder: Path, adapted: Any, trained: dict[str, Tensor], *, base: Path, 
         base=base,
         base_name="embedded",
         dtype=dtype,
-        quantization=None,
+        quantization=quantization,
         attention="sdpa",
         trust_remote_code=False,
     )
@@ -151,6 +159,8 @@ def test_a_merge_needs_no_whole_model_in_float32_and_rounds_once(
     layer = model.model.layers[0].self_attn.q_proj
     factors = (layer.lora_B["default"].weight.float(), layer.lora_A["default"].weight.float())
     expected = (layer.base_layer.weight.float() + 3 * factors[0] @ factors[1]).bfloat16()
+    untouched = "model.layers.0.self_attn.k_proj.weight"
+    same = model.state_dict()[untouched].clone()
     loaded: list[PreTrainedModel] = []
 
     def load(*places: Any, **settings: Any) -> PreTrainedModel:
@@ -163,8 +173,34 @@ def test_a_merge_needs_no_whole_model_in_float32_and_rounds_once(
     merged = load_file(tmp_path / "policy" / "model.safetensors")
     assert {value.dtype for value in merged.values()} == {torch.bfloat16}
     assert merged["model.layers.0.self_attn.q_proj.weight"].equal(expected)
-    untouched = "model.layers.0.self_attn.k_proj.weight"
-    assert merged[untouched].equal(model.state_dict()[untouched])
+    assert merged[untouched].equal(same)
+
+
+@pytest.mark.parametrize("quantization", [None, pytest.param("nf4", marks=pytest.mark.slow)])
+def test_a_merge_reads_the_base_when_the_trained_model_has_let_go_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quantization: str | None
+) -> None:
+    """Else a GPU would need room for both after the last step."""
+    pytest.importorskip("peft", reason="peft is not installed")
+    if quantization is not None:
+        pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    base = save_tiny(tmp_path / "base")
+    model = load_model(base, dtype="bfloat16", quantization=quantization)
+    adapted = add_adapters(model, rank=2, alpha=4, target_modules=["all-linear"], seed=0)
+    trained = draw_adapters(model)
+    frozen = [p for p in model.parameters() if not p.requires_grad]
+    kept: list[object] = []
+
+    def load(*places: Any, **settings: Any) -> PreTrainedModel:
+        kept.extend(p for p in frozen if p.numel())
+        kept.extend(part for part in (*frozen, *model.modules()) if vars(part).get("quant_state") is not None)
+        return load_model(*places, **settings)
+
+    monkeypatch.setattr("bdpo.training.policy.load_model", load)
+    save(tmp_path, adapted, trained, base=base, dtype="bfloat16", quantization=quantization)
+    assert frozen
+    assert kept == []
+    assert len(load_file(tmp_path / "policy" / "model.safetensors")) == len(load_file(base / "model.safetensors"))
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -177,6 +213,18 @@ def test_what_a_model_ties_is_saved_once(tmp_path: Path, tied: bool) -> None:
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "policy").state_dict()
     assert loaded.keys() == model.state_dict().keys()
     assert all(value.equal(loaded[name]) for name, value in model.state_dict().items())
+
+
+def test_a_policy_has_the_processor_of_its_base(tmp_path: Path) -> None:
+    """Without it no other program loads a model that takes images."""
+    base = save_tiny(tmp_path / "base")
+    processors = {"preprocessor_config.json": b'{"size": {"height": 8}}', "processor_config.json": b"{ }\n"}
+    for name, content in processors.items():
+        (base / name).write_bytes(content)
+    model = tiny_model()
+    save_policy(tmp_path / "policy", model, model.state_dict(), base=base, trust_remote_code=False)
+    found = {path.name: path.read_bytes() for path in (tmp_path / "policy").glob("*processor_config.json")}
+    assert found == processors
 
 
 def test_weights_that_the_last_update_broke_are_not_exported(tmp_path: Path) -> None:
