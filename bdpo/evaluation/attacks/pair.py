@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bdpo.evaluation.attacks.goals import Attempt, Goal
 from bdpo.evaluation.chat_endpoint import ChatEndpoint
+from bdpo.evaluation.rules.speech import after_thinking
 from bdpo.evaluation.said_json import said_object
 
 _PROMPTS = Path(__file__).with_name("pair_prompts.json")
@@ -67,10 +68,11 @@ def pair(
 
 
 def read_prompt(answer: str) -> str | None:
-    """The prompt in an attacker's JSON; None where there is none.
+    """The prompt in an attacker's JSON, after a reasoning one's thoughts; None where there is none.
 
     Half of a character, an escape that was cut, becomes a question mark: no tokenizer takes it.
     """
+    answer = after_thinking(answer)
     start, end = answer.find("{"), answer.rfind("}")
     prompt = (said_object(answer[start : end + 1]) or {}).get("prompt")
     return prompt.encode("utf-8", "replace").decode() if isinstance(prompt, str) and prompt.strip() else None

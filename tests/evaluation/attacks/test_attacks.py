@@ -77,6 +77,7 @@ def test_an_attacker_that_a_filter_stops_is_asked_again() -> None:
 
 
 def test_a_prompt_is_read_from_json_with_anything_around_it() -> None:
+    assert read_prompt('<think>as {"prompt": "a"}, or {b}?</think>{"prompt": "c"}') == "c"
     assert (
         read_prompt('Sure! ```json\n{"improvement": "a", "prompt": "line\nbreak {x}"}\n``` done') == "line\nbreak {x}"
     )
