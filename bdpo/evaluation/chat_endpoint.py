@@ -32,6 +32,8 @@ _OF_THIS_EXCHANGE = frozenset(
     }
 )
 """What HTTP 400 says of one exchange, not of the settings: others may well be answered."""
+_TOO_LONG = "maximum context length"
+"""What vLLM says in words alone, with a code of 400 for whatever it refuses."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -111,7 +113,7 @@ class ChatEndpoint:
                     return self._content(json.loads(self._body(response)))
             except urllib.error.HTTPError as error:
                 told = _told(error)
-                if error.code == 400 and _codes(told) & _OF_THIS_EXCHANGE:
+                if error.code == 400 and _is_of_this_exchange(told):
                     return ""
                 reason = f"HTTP {error.code} {error.reason}{self._said(told)}"
                 if error.code == 400 and told.get("param") == "temperature" and self._takes_temperature:
@@ -198,19 +200,20 @@ def require_url(url: str, role: str) -> None:
 
 
 def _told(error: urllib.error.HTTPError) -> Mapping[str, Any]:
-    """The object `error` of an error's body; empty where there is none."""
+    """The object `error` of an error's body, or the body where it is one itself; empty where there is none."""
     try:
-        told = json.loads(error.read(_LARGEST))["error"]
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError):
+        body = json.loads(error.read(_LARGEST))
+        told = body if body.get("object") == "error" else body["error"]  # as vLLM's was
+    except (OSError, http.client.HTTPException, ValueError, AttributeError, KeyError, TypeError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
 
 
-def _codes(told: Mapping[str, Any]) -> set[str]:
-    """What an error calls itself."""
+def _is_of_this_exchange(told: Mapping[str, Any]) -> bool:
     inner = told.get("innererror")
     names = [told.get("code"), told.get("type"), inner.get("code") if isinstance(inner, dict) else None]
-    return {name for name in names if isinstance(name, str)}
+    codes = {name for name in names if isinstance(name, str)}
+    return bool(codes & _OF_THIS_EXCHANGE) or _TOO_LONG in str(told.get("message"))
 
 
 def _asked_pause_s(error: urllib.error.HTTPError) -> float:

@@ -234,6 +234,7 @@ def test_a_judge_that_says_nothing_gives_no_judgement(server: ChatServer, tmp_pa
 @pytest.mark.parametrize(
     "error",
     [
+        {"code": 400, "message": "This model's maximum context length is 9 tokens.", "type": "BadRequestError"},
         {"code": "content_filter", "message": "m", "param": "prompt", "type": None},
         {"code": None, "message": "m", "innererror": {"code": "ResponsibleAIPolicyViolation"}},
         {"code": "invalid_prompt", "message": "m", "type": "invalid_request_error"},
@@ -249,6 +250,16 @@ def test_an_exchange_that_is_filtered_or_too_long_is_unscored_and_stops_nothing(
     assert judge(server, tmp_path).rate("p", "c") is None
     assert len(server.requests) == 1
     assert judge(server, tmp_path).rate("p", "d") == Rating(True, 0.0)
+
+
+def test_an_error_that_is_the_body_itself_is_read(server: ChatServer, tmp_path: Path) -> None:
+    """As vLLM's was."""
+    said_so = "This model's maximum context length is 9 tokens."
+    server.replies = [(400, json.dumps({"object": "error", "message": said_so, "code": 400}))]
+    assert judge(server, tmp_path).rate("p", "c") is None
+    server.replies = [(400, json.dumps({"object": "error", "message": "m", "code": 400}))]
+    with pytest.raises(UserError, match=r"HTTP 400 Bad Request: m\.$"):
+        judge(server, tmp_path).rate("p", "d")
 
 
 @pytest.mark.parametrize(
