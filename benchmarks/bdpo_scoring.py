@@ -19,7 +19,6 @@ from bdpo.config import ScoreSettings
 from bdpo.layout.chat import null_prompt, tokenize_pair
 from bdpo.layout.rows import Layout, Row, group_rows
 from bdpo.logprobs import choose_layout, compile_layers
-from bdpo.logprobs.compiled import with_compiler
 from bdpo.logprobs.score import score_rows
 from bdpo.models.loading import load_model, load_tokenizer
 from bdpo.progress import Silent
@@ -84,8 +83,7 @@ def main() -> None:
     result["peak_bytes"] = peak_bytes()
     budget = task["token_budget"]
     keyed = share_prompts({key: sequences[key] for key in conditional}, token_budget=budget, layout=layout)
-    with with_compiler(model):
-        result |= _rates(model, [row for _, row in keyed], token_budget=budget, layout=layout)
+    result |= _rates(model, [row for _, row in keyed], token_budget=budget, layout=layout)
     np.save(task["logps"], np.concatenate([logps[key] for key in sorted(logps)]))
     Path(sys.argv[2]).write_text(json.dumps(result), encoding="utf-8")
 

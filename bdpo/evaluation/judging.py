@@ -29,12 +29,16 @@ class Judge(NamedTuple):
         Returns:
             A judgement for each; None where there is none (`why_none`).
         """
-        asked = [own for own in exchanges if not is_cut_while_thinking(own.completion)]
-        if unasked := len(exchanges) - len(asked):
-            advance(unasked)
-        answers = [own._replace(completion=after_thinking(own.completion)) for own in asked]
+        cut = [is_cut_while_thinking(own.completion) for own in exchanges]
+        if any(cut):
+            advance(sum(cut))
+        answers = [
+            own._replace(completion=after_thinking(own.completion))
+            for own, unasked in zip(exchanges, cut, strict=True)
+            if not unasked
+        ]
         given = iter(self.decide(answers, advance) if answers else [])
-        return [None if is_cut_while_thinking(own.completion) else next(given) for own in exchanges]
+        return [None if unasked else next(given) for unasked in cut]
 
 
 def why_none(completion: str) -> str:

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from bdpo.errors import UserError
 from bdpo.layout.rows import Layout, Row, collate, group_rows
+from bdpo.logprobs.compiled import with_compiler
 from bdpo.logprobs.forward import require_room, response_logps
 from bdpo.models.allocator import kept_memory
 
@@ -65,11 +66,12 @@ def score_rows(
 
     Raises:
         NonFinite: a log-prob is not finite, or positive.
+        UserError: the model's layers are compiled, and that again and again.
     """
     with kept_memory():
         for indices in group_rows(rows, token_budget, layout)[share]:
             chosen = [rows[i] for i in indices]
-            with torch.inference_mode():
+            with with_compiler(model), torch.inference_mode():
                 batch = collate(chosen, layout)
                 require_room(model, batch)
                 logps = response_logps(model, batch.to(model.device)).cpu().numpy()

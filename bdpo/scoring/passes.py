@@ -9,7 +9,6 @@ from transformers import PreTrainedModel
 from bdpo.config import ModelSettings
 from bdpo.layout.rows import Layout
 from bdpo.logprobs import choose_layout, compile_layers
-from bdpo.logprobs.compiled import with_compiler
 from bdpo.logprobs.score import score_rows
 from bdpo.models.loading import load_reference
 from bdpo.models.source import ModelSource
@@ -69,16 +68,15 @@ def score_to_shards(
         shard.clear()
 
     bare = [row.row for row in rows]
-    with with_compiler(model):
-        for passed in score_rows(model, bare, token_budget=token_budget, layout=layout, share=share):
-            records = [
-                {"key": key, "logp_sum": float(logps.sum(dtype=np.float64)), "n_tokens": len(logps), "logps": logps}
-                for place, responses in zip(passed.indices, passed.logps, strict=True)
-                for key, logps in zip(rows[place].keys, responses, strict=True)
-            ]
-            shard += records
-            scored(len(records))
-            if len(shard) >= shard_sequences:
-                keep()
+    for passed in score_rows(model, bare, token_budget=token_budget, layout=layout, share=share):
+        records = [
+            {"key": key, "logp_sum": float(logps.sum(dtype=np.float64)), "n_tokens": len(logps), "logps": logps}
+            for place, responses in zip(passed.indices, passed.logps, strict=True)
+            for key, logps in zip(rows[place].keys, responses, strict=True)
+        ]
+        shard += records
+        scored(len(records))
+        if len(shard) >= shard_sequences:
+            keep()
     if shard:
         keep()
