@@ -121,12 +121,14 @@ def _rebuild(root: Path, current: Mapping[Any, str], select: Mapping[str, str]) 
     temporary = root / f".{CATALOGUE}.tmp"
     _discard(temporary)  # what a killed run left
     try:
-        with connect(temporary, readable_since=_READABLE_SINCE) as connection:
+        # Files are tried on a connection of their own, for an error there would end the transaction.
+        with connect(temporary, readable_since=_READABLE_SINCE) as connection, connection.cursor() as reader:
+            connection.begin()  # as one, or the disk would be waited for after each view
             for view in VIEWS:
                 columns = select.get(view.name, view.select)
                 whole = sorted(p.parent for p in (root / view.stage).glob(f"*/{MANIFEST}") if p.parent.suffix == "")
                 candidates = [folder / view.file for folder in whole if (folder / view.file).is_file()]
-                files = [file for file in candidates if _is_readable(connection, file, columns)]
+                files = [file for file in candidates if _is_readable(reader, file, columns)]
                 shown = root / view.stage / current.get(view.stage, "-") / view.file
                 if shown in files:
                     source = f"read_parquet({_exact([shown])})"
@@ -154,6 +156,7 @@ def _rebuild(root: Path, current: Mapping[Any, str], select: Mapping[str, str]) 
                 columns = ", ".join(f"{name}: '{kind}'" for name, kind in _RUN_COLUMNS.items())
                 source = f"read_json({_exact(runs)}, columns = {{{columns}}})"
                 connection.execute(f"create view runs as select * from {source} order by run_id desc")
+            connection.commit()
         temporary.replace(path)
     finally:
         _discard(temporary)
