@@ -1,5 +1,6 @@
 """Locks between processes."""
 
+import errno
 import fcntl
 import shutil
 import tempfile
@@ -9,7 +10,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from bdpo.errors import UserError
+
 _LOCK = "lock"
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -34,7 +38,11 @@ def hold(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def join(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Keep a lock from whoever would `hold` it, beside others that join; arguments as `hold`."""
+    """Keep a lock from whoever would `hold` it, beside others that join; arguments as `hold`.
+
+    Raises:
+        UserError: the file system has no locks.
+    """
     # NFS gives a shared lock only on a file that is open for reading.
     with path.open("a+b") as file:
         try:
@@ -42,6 +50,13 @@ def join(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
         except BlockingIOError:
             waiting()
             fcntl.flock(file, fcntl.LOCK_SH)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            raise UserError(
+                f"{path.parent}: this file system gives no shared locks (flock), by which machines share their work; "
+                "have it mounted with them, as Lustre with -o flock, or let artifacts name a folder on another."
+            ) from None
         yield
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bdpo.artifacts.locks import hold, join, own_folder
+from bdpo.errors import UserError
 from tests.paths import ROOT
 
 _HOLD = """
@@ -81,6 +82,16 @@ def test_both_are_given_by_nfs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for take in (join, hold):
         with take(tmp_path / "lock", lambda: pytest.fail("it waits")):
             pass
+
+
+def test_a_file_system_without_shared_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    named = f"{tmp_path}: this file system gives no shared locks"
+    with pytest.raises(UserError, match=named), join(tmp_path / "lock", lambda: None):
+        pytest.fail("nobody may go on")
 
 
 _OWN = """
