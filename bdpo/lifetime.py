@@ -105,6 +105,33 @@ def resend_lost_signals(raised_by: Mapping[type[BaseException], signal.Signals])
     sys.unraisablehook = look
 
 
+def limit_ending(seconds: float, code: int, words: str) -> None:
+    """Give this process so long to end after a SIGINT, and then end it as `kill -9` would.
+
+    What SIGINT raises may be dropped by code that catches everything, and what is to end may wait for a server that is
+    away, or for a lock that the exception left held.  To be called in the main thread; a SIGINT that this process
+    ignores stays ignored.
+
+    Args:
+        seconds: how long ending may take.
+        code: the exit code then.
+        words: said on stderr then.
+    """
+    came, noted = os.pipe()
+    os.set_blocking(noted, False)
+    # Written to when the signal comes, whatever Python then does with it.
+    signal.set_wakeup_fd(noted, warn_on_full_buffer=False)
+
+    def watch() -> None:
+        while signal.SIGINT not in os.read(came, 64):
+            pass
+        time.sleep(seconds)
+        os.write(sys.stderr.fileno(), words.encode())
+        os._exit(code)
+
+    threading.Thread(target=watch, daemon=True, name="watch-ending").start()
+
+
 def guarded(command: Sequence[str]) -> list[str]:
     """A command line that runs another one, and ends all of its process group as soon as this process is gone.
 
@@ -184,10 +211,13 @@ def _uninterrupted() -> Iterator[None]:
                 before[number] = signal.signal(number, note)
         yield
     finally:
+        # What comes between the two would leave the second as it is.
+        masked = signal.pthread_sigmask(signal.SIG_BLOCK, before)
         for number, handler in before.items():
             signal.signal(number, handler)
-    for noted in dict.fromkeys(came):
-        signal.raise_signal(noted)
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+        for noted in dict.fromkeys(came):
+            signal.raise_signal(noted)
 
 
 def kill_group(leader: int) -> None:

@@ -9,8 +9,14 @@ from typing import TypeVar
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import PrefectHTTPStatusError, TerminationSignal
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import (
+    PREFECT_API_REQUEST_TIMEOUT,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    temporary_settings,
+)
 from pydantic_core import PydanticSerializationError
 
 T = TypeVar("T")
@@ -18,6 +24,9 @@ T = TypeVar("T")
 UNREACHABLE = (httpx.TransportError, PrefectHTTPStatusError)
 """What Prefect's client raises when the server cannot be reached or takes nothing."""
 _PAUSE_S = 20.0
+_PAUSE_FACTOR = 20.0
+"""How often as long as a failed call took the next one is put off: a host that drops all packets is noticed late."""
+_REQUEST_S = 10.0
 _WRONG = frozenset({400, 405, 409, 415, 422})
 """What a server answers to a request that is wrong."""
 
@@ -40,7 +49,15 @@ def is_away(error: BaseException) -> bool:
 
 
 def what_ended(error: BaseException) -> BaseException:
-    """What a signal's handler raised in a serializer, where pydantic made an error of it; else the error itself."""
+    """What a signal's handler raised, where something else was made of it; else the error itself.
+
+    Pydantic makes an error of it in a serializer, and Prefect an error of its own where the server could not be told.
+    """
+    if isinstance(error, UNREACHABLE):
+        before = error.__context__
+        while isinstance(before, Exception):
+            before = before.__context__
+        return before or error
     if not isinstance(error, PydanticSerializationError):
         return error
     cause = error.__cause__
@@ -60,8 +77,16 @@ def server_address() -> str:
 @contextmanager
 def client_of(url: str) -> Iterator[SyncPrefectClient]:
     """A client of a server, with the password or key that Prefect's settings have for it."""
-    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+    settings = {PREFECT_API_URL: url, PREFECT_API_REQUEST_TIMEOUT: _REQUEST_S}
+    with temporary_settings(settings), get_client(sync_client=True) as client:
         yield client
+
+
+def try_once_from_now_on() -> None:
+    """For a run that is ending: what Prefect still has to say to a server that is away would take it a minute."""
+    before = get_settings_context()
+    settings = before.settings.copy_with_update({PREFECT_CLIENT_MAX_RETRIES: 0})
+    SettingsContext(profile=before.profile, settings=settings).__enter__()
 
 
 class Delivery:
@@ -79,7 +104,8 @@ class Delivery:
 
     def __call__(self, send: Callable[[], T]) -> T | None:
         """Make a call; None where it was not delivered."""
-        if time.monotonic() < self._next:
+        begun = time.monotonic()
+        if begun < self._next:
             return None
         try:
             with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
@@ -92,7 +118,8 @@ class Delivery:
         except UNREACHABLE as error:
             if not is_away(error):
                 raise
-            self._next = time.monotonic() + _PAUSE_S
+            now = time.monotonic()
+            self._next = now + max(_PAUSE_S, _PAUSE_FACTOR * (now - begun))
             if not self._said:
                 self._said = True
                 self._say(f"{server_address()} does not answer ({reason(error)}): the work goes on, unseen there")

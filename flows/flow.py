@@ -32,7 +32,16 @@ from bdpo.lifetime import resend_lost_signals
 from bdpo.pipeline import Pipeline, StageResult
 from bdpo.progress import Progress
 from data_checks import GreatExpectationsChecks
-from flows.delivery import UNREACHABLE, Delivery, client_of, is_away, reason, server_address, what_ended
+from flows.delivery import (
+    UNREACHABLE,
+    Delivery,
+    client_of,
+    is_away,
+    reason,
+    server_address,
+    try_once_from_now_on,
+    what_ended,
+)
 from flows.progress import PrefectProgress, both
 from flows.results import publish
 from flows.share import score_share
@@ -232,6 +241,9 @@ def bdpo(
     except UserError as error:
         _HERE.outcome = error
         return Failed(message=str(error), data=error)
+    except (KeyboardInterrupt, TerminationSignal):
+        try_once_from_now_on()
+        raise
     _HERE.outcome = results
     cached = [result.stage for result in results if result.cached]
     part = "" if share is None else f", share {share} of score"
@@ -301,8 +313,8 @@ def run_here(
     if not isinstance(results, BaseException):
         found: list[StageResult] = results
         return found
-    if not is_away(results):
-        ended = what_ended(results)
+    ended = what_ended(results)
+    if ended is not results or not is_away(results):
         if isinstance(ended, TerminationSignal):
             # As Prefect does with one that reaches it: the signal acts as it would have without it.
             os.kill(os.getpid(), ended.signal)

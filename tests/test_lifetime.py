@@ -88,6 +88,22 @@ def test_an_interrupt_at_a_childs_start_or_end_leaves_nothing_running(number: si
     assert not psutil.wait_procs(started, timeout=0)[1]
 
 
+def test_an_interrupt_is_not_lost_where_a_child_does_not_start() -> None:
+    def start() -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        raise FileNotFoundError
+
+    def act(number: int, _frame: object) -> None:
+        raise InterruptedError(number)
+
+    before = signal.signal(signal.SIGTERM, act)
+    try:
+        with pytest.raises(InterruptedError), child_groups([start]):
+            pytest.fail("it has not started")
+    finally:
+        assert signal.signal(signal.SIGTERM, before) is act
+
+
 def test_a_childs_end_takes_all_that_it_started() -> None:
     with child_groups([lambda: subprocess.Popen(_SLEEP, start_new_session=True)]) as (child,):
         leader = psutil.Process(child.pid)
@@ -179,6 +195,29 @@ def test_a_signal_that_a_destructor_swallowed_comes_again(number: signal.Signals
         [sys.executable, "-c", _LOST, str(int(number))], capture_output=True, text=True, check=False, timeout=50
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"lost\n{raised}\n", "")
+
+
+_STAYS = """
+import signal, sys, time
+from bdpo.lifetime import limit_ending
+
+limit_ending(1.0, 130, "ended\\n")
+signal.signal(signal.SIGINT, signal.SIG_IGN if sys.argv[1] == "ignored" else signal.default_int_handler)
+try:
+    signal.raise_signal(signal.SIGINT)
+except BaseException:
+    print("swallowed", flush=True)
+time.sleep(3 if sys.argv[1] == "ignored" else 60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("interrupt", "code", "said"), [("swallowed", 130, ("swallowed\n", "ended\n")), ("ignored", 0, ("", ""))]
+)
+def test_what_does_not_end_by_an_interrupt_is_ended(interrupt: str, code: int, said: tuple[str, str]) -> None:
+    command = [sys.executable, "-c", _STAYS, interrupt]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=50)
+    assert (ended.returncode, (ended.stdout, ended.stderr)) == (code, said)
 
 
 _UNREAD = """

@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
+import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import PrefectHTTPStatusError, TerminationSignal
@@ -17,7 +19,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, temporary
 from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 from pydantic_core import PydanticSerializationError
 
-from flows.delivery import Delivery, client_of
+from flows.delivery import Delivery, client_of, what_ended
 from tests.paths import ROOT
 from tests.tiny_run import tiny_run
 
@@ -124,6 +126,39 @@ def test_an_absent_server_is_asked_once_and_left_alone(status: int) -> None:
     (line,) = said
     assert "does not answer" in line
     assert "the work goes on" in line
+
+
+def test_a_server_that_is_slow_to_be_missed_is_asked_the_more_seldom() -> None:
+    """A host that drops all packets takes each call minutes."""
+    deliver = Delivery(lambda _: None)
+
+    def late() -> None:
+        time.sleep(1.5)
+        raise httpx.ReadTimeout("timed out")
+
+    assert deliver(late) is None
+    assert deliver._next - time.monotonic() > 25
+
+
+@pytest.mark.parametrize("by", [KeyboardInterrupt(), TerminationSignal(signal=15)])
+def test_a_signal_of_which_the_server_could_not_be_told_is_the_signal(by: BaseException) -> None:
+    with serving(503) as server:
+        address = f"http://127.0.0.1:{server.server_address[1]}/api"
+    with SyncPrefectClient(address) as client:
+
+        def tell(ending: BaseException | None) -> None:
+            try:
+                if ending is not None:
+                    raise ending
+            finally:
+                client._client.get("/hello")
+
+        with pytest.raises(httpx.ConnectError) as alone:
+            tell(None)
+        with pytest.raises(httpx.ConnectError) as raised:
+            tell(by)
+    assert what_ended(raised.value) is by
+    assert what_ended(alone.value) is alone.value
 
 
 def test_a_wrong_request_is_no_absent_server() -> None:
