@@ -5,17 +5,47 @@ group (as `timeout`, systemd and SLURM send it), ends the server together with t
 vain for minutes; and a run that is killed leaves it behind.
 """
 
+import atexit
 import subprocess
 from functools import partial
 from typing import Any
 
 from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import PREFECT_HOME
 
+from bdpo.errors import UserError
 from bdpo.lifetime import end_with_parent
+from flows.up import wait_until_healthy
+
+_STARTS = 3
+_TAKEN = 1
+"""What uvicorn ends with where another process has its port; what else keeps it from starting is 3."""
 
 
 class _Apart(SubprocessASGIServer):
     """In a process group of its own, and gone when this process is."""
+
+    def start(self, timeout: int | None = None) -> None:
+        """Start it; Prefect would start one that cannot run again and again, and give up on a busy machine."""
+        if self.running:
+            return
+        atexit.register(self.stop)
+        for _ in range(_STARTS):
+            self.port = self.find_available_port()
+            self.server_process = self._run_uvicorn_command()
+            try:
+                wait_until_healthy(f"{self.api_url}/health", self.server_process)
+            except UserError:
+                if self.server_process.poll() == _TAKEN:
+                    continue
+                break
+            self.running = True
+            return
+        raise UserError(
+            "Prefect's temporary server did not start; what it said stands above. Its files are in "
+            f"{PREFECT_HOME.value()}, which has to be writable and not a newer Prefect's: set PREFECT_HOME to another "
+            "folder, and run the same command again."
+        )
 
     def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
         plain = subprocess.Popen
@@ -31,6 +61,9 @@ def start_temporary_server() -> None:
 
     Prefect keeps one temporary server a process, and finds this one.  To be called in the main thread: the kernel
     ends the server with the thread that started it.
+
+    Raises:
+        UserError: it does not start.
     """
     # Not ended here: what Prefect delivers when the process ends goes to it first.
     _Apart().start()

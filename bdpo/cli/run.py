@@ -94,8 +94,9 @@ def _prefect_environment(verbose: bool) -> None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_CLI_PROMPT", "false")
-    # A busy machine starts the temporary server slowly; Prefect would give up after 20 seconds, with a traceback.
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    # The servers that are started here are asked on this machine, not through a proxy.
+    beside = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [beside, "127.0.0.1", "localhost"]))
     if not verbose:
         # The terminal shows our own progress and one sentence for a mistake; the server still gets every line.
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")

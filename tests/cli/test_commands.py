@@ -35,10 +35,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         running.wait()
 
 
-def test_a_whole_run_then_a_cached_one_then_questions(tmp_path: Path, home: Path, server: str) -> None:
-    """The first with a server of its own."""
+def test_a_whole_run_then_a_cached_one_then_questions(
+    tmp_path: Path, home: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first with a server of its own, which no proxy leads to."""
     config = tiny_run(tmp_path)
-    first = bdpo("run", config, home=home)
+    with monkeypatch.context() as cluster:
+        cluster.setenv("http_proxy", "http://127.0.0.1:9")
+        cluster.setenv("NO_PROXY", "elsewhere")
+        first = bdpo("run", config, home=home)
     assert first.returncode == 0, first.stderr
     assert "base against aligned" in first.stdout
     assert "refusal of harmful prompts" in first.stdout

@@ -5,11 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from prefect.settings import PREFECT_HOME, temporary_settings
 
+from bdpo.errors import UserError
+from flows.temporary import start_temporary_server
 from tests.cli.command import environment_of
 
 _RUN = """
@@ -33,10 +37,7 @@ time.sleep(float(sys.argv[1]))
 @pytest.mark.parametrize("number", [None, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_it_outlives_a_signal_to_the_group_and_never_its_run(home: Path, number: signal.Signals | None) -> None:
     """Ctrl-C first; then the run ends by itself, or by another signal."""
-    environment = environment_of(home) | {
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    }
+    environment = environment_of(home) | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     command = [sys.executable, "-c", _RUN, "300" if number else "0"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, process_group=0) as run:
         assert run.stdout is not None
@@ -52,3 +53,18 @@ def test_it_outlives_a_signal_to_the_group_and_never_its_run(home: Path, number:
     while server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "the server is left behind"
         time.sleep(0.1)
+
+
+@pytest.mark.usefixtures("own_home")
+def test_a_server_that_cannot_start_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="set PREFECT_HOME to another folder"):
+        start_temporary_server()
+    assert "unable to open database file" in capfd.readouterr().err, "what stands above"
+
+
+@pytest.fixture
+def own_home(tmp_path: Path) -> Iterator[None]:
+    """Prefect's files are in a folder where its database cannot be."""
+    (tmp_path / "prefect.db").mkdir()
+    with temporary_settings({PREFECT_HOME: tmp_path}):
+        yield
