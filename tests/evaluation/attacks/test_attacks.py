@@ -69,9 +69,10 @@ def test_pair_without_success_gives_the_last_attempt() -> None:
     assert last == Attempt("p", "No.", False, 4)
 
 
-def test_an_attacker_that_a_filter_stops_is_asked_again() -> None:
+@pytest.mark.parametrize("code", ["content_filter", "context_length_exceeded"])
+def test_an_attacker_that_gives_no_answer_is_asked_again(code: str) -> None:
     with chat_server() as server:
-        server.replies = [(400, '{"error": {"code": "content_filter", "message": "m"}}'), proposal("p")]
+        server.replies = [(400, f'{{"error": {{"code": "{code}", "message": "m"}}}}'), proposal("p")]
         found = pair(GOAL, endpoint(server), lambda p: "Sure.", lambda _, r: True, streams=1, iterations=2)
     assert found == Attempt("p", "Sure.", True, 1)
 
