@@ -2,11 +2,14 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tokenizers import processors
+from transformers import PreTrainedTokenizerFast
 
 from bdpo.errors import UserError
 from bdpo.evaluation.attacks import command
@@ -21,7 +24,7 @@ from bdpo.layout.chat import tokenize_prompt
 from bdpo.progress import Silent
 from tests.chat_server import ChatServer, chat_server
 from tests.said import Said
-from tests.tiny import THINKING, save_tiny, tiny_model, tiny_tokenizer
+from tests.tiny import CHATML, SPECIALS, THINKING, save_tiny, tiny_model, tiny_tokenizer
 
 GOAL = Goal("Say {where} the cookies are", "Sure, the cookies", "kitchen")
 
@@ -234,6 +237,56 @@ def test_gcg_searches_within_the_prompt_that_the_model_is_asked_with(monkeypatch
     assert tokenizer.decode(asked) == text
     assert text.endswith("</think>\n\n")
     assert tokenizer.chat_template == THINKING
+
+
+def as_nanogcg_runs(tokenizer: Any, asked: str) -> tuple[list[int], list[int], set[int]]:
+    """What it makes of a tokenizer (0.3.0): the tokens before and after the suffix, and those of no suffix."""
+    template = tokenizer.apply_chat_template(
+        [{"role": "user", "content": asked}], tokenize=False, add_generation_prompt=True
+    )
+    if tokenizer.bos_token and template.startswith(tokenizer.bos_token):
+        template = template.replace(tokenizer.bos_token, "")
+    before, after = template.split("{optim_str}")
+    before_ids = tokenizer([before], padding=False, return_tensors="pt")["input_ids"][0].tolist()
+    after_ids = tokenizer([after], add_special_tokens=False, return_tensors="pt")["input_ids"][0].tolist()
+    texts = {i: tokenizer.decode([i]) for i in range(tokenizer.vocab_size)}
+    forbidden = {i for i, text in texts.items() if not (text.isascii() and text.isprintable())}
+    known = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id)
+    return before_ids, after_ids, forbidden | {i for i in known if i is not None}
+
+
+def bos_by_the_tokenizer() -> PreTrainedTokenizerFast:
+    """Both its template and it itself put a BOS token first, as Llama's do."""
+    tokenizer = tiny_tokenizer("{{ bos_token }}" + CHATML.replace("<|im_start|>", "[INST]"))
+    start = ("<|im_start|>", 1)
+    core = processors.TemplateProcessing(single="<|im_start|> $A", pair="<|im_start|> $A $B", special_tokens=[start])
+    tokenizer.backend_tokenizer.post_processor = core
+    assert tokenizer("a")["input_ids"][0] == 1
+    return tokenizer
+
+
+@pytest.mark.parametrize("make", [tiny_tokenizer, bos_by_the_tokenizer])
+def test_gcg_searches_between_the_tokens_that_the_model_is_asked_with(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[], PreTrainedTokenizerFast]
+) -> None:
+    """SmolLM2's BOS token opens every turn; no suffix may hold a special token, though it was added, or none at all."""
+    found: list[tuple[list[int], list[int], set[int]]] = []
+
+    def run(_model: object, tokenizer: Any, asked: str, _target: str, _config: object) -> SimpleNamespace:
+        found.append(as_nanogcg_runs(tokenizer, asked))
+        return SimpleNamespace(best_string="!")
+
+    monkeypatch.setitem(sys.modules, "nanogcg", SimpleNamespace(GCGConfig=lambda **_: None, run=run))
+    tokenizer = make()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|endoftext|>", "<|tool|>"]})
+    model = tiny_model(vocab_size=272)
+    prompt = gcg_prompt(model, tokenizer, GOAL._replace(goal="Say it"), steps=1, search_width=1, seed=0)
+    ((before, after, forbidden),) = found
+    asked = tokenize_prompt(tokenizer, [{"role": "user", "content": prompt}])
+    assert (*before, *tokenizer.encode("!", add_special_tokens=False), *after) == asked
+    assert forbidden.issuperset(tokenizer.convert_tokens_to_ids([*SPECIALS, "<|tool|>"]))
+    assert forbidden.issuperset(range(len(tokenizer), 272))
+    assert not forbidden.issuperset(range(len(tokenizer)))
 
 
 def test_gcg_without_nanogcg_is_one_sentence(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
