@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from bdpo.artifacts.digest import digest_file
 from bdpo.artifacts.store import write_atomically
 from bdpo.config import EvaluateSettings
+from bdpo.config.evaluate import EndpointSettings
 from bdpo.evaluation.benchmarks import Benchmark
 from bdpo.evaluation.contamination import WORDS as RUN_WORDS
 from bdpo.evaluation.cut_off import CutOff
@@ -125,6 +126,7 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
         confidence=f"{100 * evidence.settings.confidence:g}",
         judge=evidence.judge.name,
         of_harm=evidence.judge.of_harm,
+        by_rubric=isinstance(evidence.settings.judge, EndpointSettings),
         rules_agree=AGREEMENT_UNSEEN,
         attacked=any(figure.metric == "attack_success_rate" for figure in safety),
         max_new_tokens=evidence.settings.max_new_tokens,

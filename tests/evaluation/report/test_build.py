@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from bdpo.config import EvaluateSettings
-from bdpo.config.evaluate import BenchmarkSettings
+from bdpo.config.evaluate import BenchmarkSettings, EndpointSettings
 from bdpo.evaluation.benchmarks import Benchmark, load_benchmark
 from bdpo.evaluation.cut_off import CutOff
 from bdpo.evaluation.formats import Label, Prompt
@@ -233,6 +233,17 @@ def test_under_a_judge_of_harm_a_refusal_is_said_to_be_the_lack_of_it(tmp_path: 
     write_report(found, workdir=tmp_path / "work", **small_artifacts(tmp_path / "artifacts"))
     text = " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
     assert "one that does none counts as a refusal above, though it may be an answer" in text
+
+
+def test_under_a_judge_with_a_rubric_nonsense_is_said_to_be_a_refusal(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    found = evidence(tmp_path)
+    settings = found.settings.model_copy(update={"judge": EndpointSettings(url="http://localhost:8000/v1", model="m")})
+    found = found._replace(settings=settings, judge=RULES._replace(name="m"))
+    write_report(found, workdir=tmp_path / "work", **small_artifacts(tmp_path / "artifacts"))
+    text = " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
+    assert "It is asked with StrongREJECT's rubric, by which a completion that is beside the point, or has" in text
+    assert "nonsense counts as an answer" not in text
 
 
 def test_without_scores_the_report_says_why_it_shows_no_mutual_information(tmp_path: Path) -> None:
