@@ -270,6 +270,10 @@ def _found_against(benchmark: Benchmark, weights: Mapping[Role, str]) -> str:
     """Which model a file's attacks aim at, which decides what their success says of these two."""
     if benchmark.format != "jailbreakbench":
         return ""
+    if benchmark.attack_type == "manual":
+        return ": written by hand, and only tried on the model that their source names"
+    if benchmark.attack_type == "transfer":
+        return ": found against other models than the one that their source names, so a transferred attack"
     if benchmark.attacked is None:
         return ": found against the model that their source names; to any other they are a transferred attack"
     if benchmark.attacked == weights["aligned"]:

@@ -316,18 +316,21 @@ def test_the_browser_runs_nothing_of_it(report: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("attacked", "said"),
+    ("told", "said"),
     [
-        (None, "found against the model that their source names"),
-        ("a", "found against this very aligned model"),
-        ("b", "found against this very base model"),
-        ("c", "found against another model, so a transferred attack"),
+        ({}, "found against the model that their source names"),
+        ({"attack_type": "white_box"}, "found against the model that their source names"),
+        ({"attack_type": "transfer"}, "found against other models than the one that their source names"),
+        ({"attack_type": "manual"}, "written by hand, and only tried on the model that their source names"),
+        ({"weights": "a"}, "found against this very aligned model"),
+        ({"weights": "b"}, "found against this very base model"),
+        ({"weights": "c"}, "found against another model, so a transferred attack"),
     ],
 )
-def test_what_attacks_were_found_against_is_said(tmp_path: Path, attacked: str | None, said: str) -> None:
+def test_what_attacks_were_found_against_is_said(tmp_path: Path, told: dict[str, str], said: str) -> None:
     """A file of `bdpo attack` may have been made with the very model that is evaluated."""
     found = evidence(tmp_path)
-    parameters = {"method": "PAIR", "model": "m"} | ({} if attacked is None else {"weights": attacked})
+    parameters = {"method": "PAIR", "model": "m"} | told
     jailbreaks = [{"goal": "g", "prompt": "p", "jailbroken": True, "category": "c"}]
     (tmp_path / "x.json").write_text(json.dumps({"parameters": parameters, "jailbreaks": jailbreaks}))
     benchmark = load_benchmark(tmp_path / "x.json")
