@@ -116,10 +116,12 @@ def evaluate(
         )
     if settings.lm_eval is not None:
         for task, metrics in harness["base"].items():
-            of_base, of_aligned = shared_outcomes(task, metrics, harness["aligned"][task])
-            name = shown_name(task, len(of_base), settings.lm_eval.limit)
+            shared = shared_outcomes(task, metrics, harness["aligned"][task])
+            name = shown_name(task, shared, settings.lm_eval.limit)
             figures.append(
-                compare(name, "accuracy", of_base, of_aligned, confidence=settings.confidence, limited_from=None)
+                compare(
+                    name, "accuracy", shared.base, shared.aligned, confidence=settings.confidence, limited_from=None
+                )
             )
     figures = adjusted(figures)
     summary = pa.Table.from_pylist(summary_rows(figures), SUMMARY)
