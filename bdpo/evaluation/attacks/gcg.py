@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bdpo.errors import UserError
 from bdpo.evaluation.attacks.goals import Goal
-from bdpo.layout.chat import used_template
+from bdpo.layout.chat import encode, used_template
 
 
 def require_nanogcg() -> Any:
@@ -50,7 +50,12 @@ def gcg_prompt(
         UserError: nanogcg is not installed.
     """
     nanogcg = require_nanogcg()
+    (word,) = encode(tokenizer, "x")
+    # SentencePiece's tokens write the space before a word themselves; others hold it, so the suffix begins with one.
+    # Left to the goal, it would be a token of its own in the search, and part of the first word when it is asked.
+    spaced = tokenizer.decode([*word, *word]) == "x x"
     config = nanogcg.GCGConfig(
+        optim_str_init=("" if spaced else " ") + " ".join("x" * _SUFFIX_WORDS),
         num_steps=steps,
         search_width=search_width,
         topk=min(256, len(tokenizer)),
@@ -62,8 +67,8 @@ def gcg_prompt(
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     asking = _Asking(tokenizer, model.get_input_embeddings().num_embeddings)
-    found = nanogcg.run(model, asking, f"{goal.goal} {{optim_str}}", goal.target, config)
-    return f"{goal.goal} {found.best_string}"
+    found = nanogcg.run(model, asking, f"{goal.goal}{{optim_str}}", goal.target, config)
+    return f"{goal.goal}{' ' if spaced else ''}{found.best_string}"
 
 
 class _Asking:
@@ -100,5 +105,7 @@ class _Asking:
 
 _NO_ASCII = "\N{REPLACEMENT CHARACTER}"
 
+_SUFFIX_WORDS = 20
+"""nanogcg's own default."""
 _CANDIDATES = 32
 """Suffixes in one forward pass."""

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tokenizers import processors
+from tokenizers import decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from bdpo.errors import UserError
@@ -215,7 +215,7 @@ def test_gcg_against_a_real_model(files: dict[str, Path]) -> None:
     )  # fmt: skip
     attack(files["goals"], files["target"], plan, None, Silent())
     (attempt,) = json.loads(files["target"].read_text())["jailbreaks"]
-    assert attempt["prompt"].startswith("Say word 0 ")
+    assert attempt["prompt"].startswith("Say word 0")
     assert len(attempt["prompt"]) > len("Say word 0 ")
 
 
@@ -231,9 +231,9 @@ def test_gcg_searches_within_the_prompt_that_the_model_is_asked_with(monkeypatch
     monkeypatch.setitem(sys.modules, "nanogcg", SimpleNamespace(GCGConfig=lambda **_: None, run=run))
     tokenizer = tiny_tokenizer(THINKING)
     goal = GOAL._replace(goal="Say it")
-    assert gcg_prompt(tiny_model(), tokenizer, goal, steps=1, search_width=1, seed=0) == "Say it !"
+    assert gcg_prompt(tiny_model(), tokenizer, goal, steps=1, search_width=1, seed=0) == "Say it!"
     (text,) = written
-    asked = tokenize_prompt(tokenizer, [{"role": "user", "content": "Say it {optim_str}"}])
+    asked = tokenize_prompt(tokenizer, [{"role": "user", "content": "Say it{optim_str}"}])
     assert tokenizer.decode(asked) == text
     assert text.endswith("</think>\n\n")
     assert tokenizer.chat_template == THINKING
@@ -265,25 +265,48 @@ def bos_by_the_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-@pytest.mark.parametrize("make", [tiny_tokenizer, bos_by_the_tokenizer])
+def of_words(space: str) -> PreTrainedTokenizerFast:
+    """` x` is a token, with the space in it or, as SentencePiece has it, with one that decoding puts before it."""
+    tokenizer = tiny_tokenizer()
+    core = tokenizer.backend_tokenizer
+    vocabulary = core.get_vocab() | {"\u2581": 259, f"{space}x": 260}
+    core.model = models.BPE(vocab=vocabulary, merges=[(space, "x")])
+    if space == "\u2581":
+        core.pre_tokenizer, core.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    assert tokenizer("it x", add_special_tokens=False)["input_ids"][-1] == 260
+    return tokenizer
+
+
+def words_of_bytes() -> PreTrainedTokenizerFast:
+    return of_words("\u0120")
+
+
+def words_of_sentencepiece() -> PreTrainedTokenizerFast:
+    return of_words("\u2581")
+
+
+@pytest.mark.parametrize("make", [tiny_tokenizer, bos_by_the_tokenizer, words_of_bytes, words_of_sentencepiece])
 def test_gcg_searches_between_the_tokens_that_the_model_is_asked_with(
     monkeypatch: pytest.MonkeyPatch, make: Callable[[], PreTrainedTokenizerFast]
 ) -> None:
     """SmolLM2's BOS token opens every turn; no suffix may hold a special token, though it was added, or none at all."""
     found: list[tuple[list[int], list[int], set[int]]] = []
 
-    def run(_model: object, tokenizer: Any, asked: str, _target: str, _config: object) -> SimpleNamespace:
+    def run(_model: object, tokenizer: Any, asked: str, _target: str, config: Any) -> SimpleNamespace:
         found.append(as_nanogcg_runs(tokenizer, asked))
-        return SimpleNamespace(best_string="!")
+        suffix.extend(tokenizer(config.optim_str_init, add_special_tokens=False)["input_ids"])
+        return SimpleNamespace(best_string=tokenizer.decode(suffix))
 
-    monkeypatch.setitem(sys.modules, "nanogcg", SimpleNamespace(GCGConfig=lambda **_: None, run=run))
+    suffix: list[int] = []
+    monkeypatch.setitem(sys.modules, "nanogcg", SimpleNamespace(GCGConfig=SimpleNamespace, run=run))
     tokenizer = make()
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|endoftext|>", "<|tool|>"]})
     model = tiny_model(vocab_size=272)
     prompt = gcg_prompt(model, tokenizer, GOAL._replace(goal="Say it"), steps=1, search_width=1, seed=0)
     ((before, after, forbidden),) = found
     asked = tokenize_prompt(tokenizer, [{"role": "user", "content": prompt}])
-    assert (*before, *tokenizer.encode("!", add_special_tokens=False), *after) == asked
+    assert prompt == "Say it" + 20 * " x"
+    assert (*before, *suffix, *after) == asked
     assert forbidden.issuperset(tokenizer.convert_tokens_to_ids([*SPECIALS, "<|tool|>"]))
     assert forbidden.issuperset(range(len(tokenizer), 272))
     assert not forbidden.issuperset(range(len(tokenizer)))
