@@ -30,6 +30,8 @@ class Benchmark(NamedTuple):
     """Items of the file without a prompt (an attack that found none)."""
     attacked: str | None = None
     """Digest of the weights that its attacks were found against, where the file tells."""
+    attack_type: str | None = None
+    """What JailbreakBench calls its attacks, where the file tells."""
 
     def limited_from(self, label: Label) -> int | None:
         """How many prompts of this label there are, where a limit left some out."""
@@ -76,7 +78,8 @@ def load_benchmark(
     used = {prompt for same in of_label.values() for prompt in _spread(same, limit)}
     available = {label: len(same) for label, same in of_label.items()}
     kept = [p for p in prompts.values() if p in used]
-    return Benchmark(name or items.name or path.stem, found, kept, available, left_out, items.attacked)
+    named = name or items.name or path.stem
+    return Benchmark(named, found, kept, available, left_out, items.attacked, items.attack_type)
 
 
 def _detect(path: Path, row: Mapping[str, object]) -> BenchmarkFormat:

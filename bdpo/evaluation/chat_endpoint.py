@@ -21,19 +21,22 @@ _SHOWN = 200
 _LARGEST = 16 << 20
 """Bytes of an answer; a chat model's has thousands."""
 _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-_OF_THIS_EXCHANGE = frozenset(
+# What HTTP 400 says of one exchange, not of the settings: others may well be answered.
+_FILTERED = frozenset(
     {
         "content_filter",  # Azure
         "ResponsibleAIPolicyViolation",  # Azure, within
         "content_policy_violation",
         "invalid_prompt",  # OpenAI: flagged by its usage policy
-        "context_length_exceeded",
-        "exceed_context_size_error",  # llama.cpp
     }
 )
-"""What HTTP 400 says of one exchange, not of the settings: others may well be answered."""
-_TOO_LONG = "maximum context length"
-"""What vLLM says in words alone, with a code of 400 for whatever it refuses."""
+_TOO_LONG = frozenset({"context_length_exceeded", "exceed_context_size_error"})  # the second is llama.cpp's
+_TOO_LONG_IN_WORDS = "context length"
+"""What vLLM, SGLang and Together say in words alone; no answer's length is asked for, so it is the exchange's."""
+
+
+class TooLong(Exception):  # noqa: N818 (named for what the exchange is)
+    """An exchange that is longer than the model's context, which who serves it can change."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -92,13 +95,14 @@ class ChatEndpoint:
         self._takes_temperature = True
 
     def ask(self, messages: Sequence[Mapping[str, str]], *, temperature: float = 0.0) -> str:
-        """What the model answers; empty where a filter stops the exchange, or it is longer than the model's context.
+        """What the model answers; empty where a filter stops the exchange, or the model says nothing.
 
         Args:
             messages: `{"role", "content"}` each.
             temperature: of its sampling; sent no more once the model refuses it, as reasoning models do.
 
         Raises:
+            TooLong: the exchange, or what a model thinks before it answers, is longer than its context.
             UserError: the endpoint refuses the request, does not speak as expected, or stays unreachable after five
                 tries.
         """
@@ -113,8 +117,11 @@ class ChatEndpoint:
                     return self._content(json.loads(self._body(response)))
             except urllib.error.HTTPError as error:
                 told = _told(error)
-                if error.code == 400 and _is_of_this_exchange(told):
+                names = _names(told)
+                if error.code == 400 and names & _FILTERED:
                     return ""
+                if error.code == 400 and (names & _TOO_LONG or _TOO_LONG_IN_WORDS in str(told.get("message"))):
+                    raise TooLong from None
                 reason = f"HTTP {error.code} {error.reason}{self._said(told)}"
                 if error.code == 400 and told.get("param") == "temperature" and self._takes_temperature:
                     self._takes_temperature, pause_s = False, 0.0
@@ -144,9 +151,15 @@ class ChatEndpoint:
 
         Azure then leaves the field out, others give null.  Half of a character, where an answer was cut, becomes a
         question mark: it could not be kept.
+
+        Raises:
+            TooLong: the context ended before the answer began.
         """
         with suppress(KeyError, IndexError, TypeError, AttributeError):
-            content = answer["choices"][0]["message"].get("content")
+            choice = answer["choices"][0]
+            content = choice["message"].get("content")
+            if not content and choice.get("finish_reason") == "length":
+                raise TooLong
             if content is None or isinstance(content, str):
                 return (content or "").encode("utf-8", "replace").decode()
         raise self._foreign("the answer")
@@ -209,11 +222,11 @@ def _told(error: urllib.error.HTTPError) -> Mapping[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def _is_of_this_exchange(told: Mapping[str, Any]) -> bool:
+def _names(told: Mapping[str, Any]) -> set[str]:
+    """What an error calls itself."""
     inner = told.get("innererror")
     names = [told.get("code"), told.get("type"), inner.get("code") if isinstance(inner, dict) else None]
-    codes = {name for name in names if isinstance(name, str)}
-    return bool(codes & _OF_THIS_EXCHANGE) or _TOO_LONG in str(told.get("message"))
+    return {name for name in names if isinstance(name, str)}
 
 
 def _asked_pause_s(error: urllib.error.HTTPError) -> float:

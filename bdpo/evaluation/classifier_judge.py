@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel
 
 from bdpo.artifacts.digest import digest_value
 from bdpo.config.evaluate import ClassifierSettings
@@ -22,7 +22,7 @@ from bdpo.versions import GENERATION
 
 
 class ClassifierJudge:
-    """One classifier, loaded only when an answer is not kept."""
+    """One classifier, its model loaded only when an answer is not kept."""
 
     def __init__(self, settings: ClassifierSettings, cache: Path) -> None:
         """Find the classifier's files.
@@ -32,7 +32,7 @@ class ClassifierJudge:
             cache: folder where answers are kept.
 
         Raises:
-            UserError: its files are not there.
+            UserError: its files are not there, or its tokenizer cannot be loaded.
         """
         self._settings = settings
         self._classifier = CLASSIFIERS[settings.kind]
@@ -42,10 +42,8 @@ class ClassifierJudge:
         ends = configured_ends(self._source.folder)
         self._digest = digest_value(["classifier", *identity, asked, self._classifier.keeps, ends, GENERATION])
         self._store = CompletionStore(cache / self._digest)
-
-    @cached_property
-    def _tokenizer(self) -> PreTrainedTokenizerBase:
-        return load_tokenizer(self._source.folder, needs_template=self._settings.kind == "llama_guard")
+        # At once: a package or a template that it lacks is to be said before hours of generation.
+        self._tokenizer = load_tokenizer(self._source.folder, needs_template=settings.kind == "llama_guard")
 
     @cached_property
     def _model(self) -> PreTrainedModel:

@@ -92,6 +92,8 @@ class Items(NamedTuple):
     """What the file calls itself, where it does."""
     attacked: str | None = None
     """Digest of the weights that its attacks were found against, where it tells, as those of `bdpo attack` do."""
+    attack_type: str | None = None
+    """What JailbreakBench calls them: `white_box`, `black_box`, `transfer` or `manual`."""
 
 
 class Format(NamedTuple):
@@ -115,19 +117,22 @@ def read_items(path: Path) -> Items:
     if path.suffix.lower() != ".json":
         return Items([Item(f"{path}, line {line}", line, values) for line, values in read_rows(path)], None)
     document = parse_json(read_text(path), path)
-    rows, name, attacked = document, None, None
+    rows, name, attacked, attack_type = document, None, None, None
     if isinstance(document, dict) and "jailbreaks" in document:
         rows, about = document["jailbreaks"], document.get("parameters")
         about = about if isinstance(about, dict) else {}
-        name = f"{about.get('method', path.parent.name)} (found against {about.get('model', path.stem)})"
         attacked = str(about["weights"]) if "weights" in about else None
+        attack_type = str(about["attack_type"]) if "attack_type" in about else None
+        how = "tried on" if attack_type in ("transfer", "manual") else "found against"
+        name = f"{about.get('method', path.parent.name)} ({how} {about.get('model', path.stem)})"
     elif isinstance(document, dict) and "examples" in document:
         rows = document["examples"]
     elif isinstance(document, dict) and document.keys() & _ADVGLUE.keys() and _holds_rows(*document.values()):
         rows = [{"task": task, **row} for task, rows in document.items() for row in rows]
     if not _holds_rows(rows):
         raise UserError(f"{path}: a list of objects, or a JailbreakBench, BIG-bench or AdvGLUE document is expected.")
-    return Items([Item(f"{path}, item {i}", i, row) for i, row in enumerate(rows, start=1)], name, attacked)
+    items = [Item(f"{path}, item {i}", i, row) for i, row in enumerate(rows, start=1)]
+    return Items(items, name, attacked, attack_type)
 
 
 def _holds_rows(*values: object) -> bool:

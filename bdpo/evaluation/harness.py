@@ -2,7 +2,7 @@
 
 Optional: `pip install lm-eval`.  What it logs of each sample is compared pairwise like every other benchmark, so
 a task needs a metric that is right or wrong for each sample (`acc`, `exact_match`, ...); the first that is so for both
-models is taken.
+models is taken, by the task's first filter, and both are named with the figure: another filter may give another one.
 """
 
 import json
@@ -12,7 +12,9 @@ import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import yaml
 
 from bdpo.artifacts.digest import digest_value
 from bdpo.artifacts.kept import kept_json
@@ -25,9 +27,18 @@ from bdpo.packages import require_package
 from bdpo.progress import Progress
 
 Metrics = Mapping[str, Mapping[str, bool]]
-"""Metric to sample to whether the model is right, of those that are right or wrong for each sample, in their order."""
+"""Metric (`acc`; `exact_match, strict-match` by a filter) to sample to whether the model is right, of those that are
+right or wrong for each sample, in their order."""
 Outcomes = Mapping[str, Metrics]
 """Task to its metrics."""
+
+
+class Shared(NamedTuple):
+    """What both models make of the same samples."""
+
+    metric: str
+    base: list[bool]
+    aligned: list[bool]
 
 
 def harness_outcomes(
@@ -62,12 +73,12 @@ def harness_outcomes(
             _run(settings, source, model, batch_size, Path(scratch))
             return {task: read_samples(task, Path(scratch)) for task in settings.tasks}
 
-    name = digest_value([identity, own, "every metric", "without thinking"])
+    name = digest_value([identity, own, "every metric by its filter", "without thinking"])
     outcomes: Outcomes = kept_json(cache / "lm-eval" / f"{name}.json", run)
     return outcomes
 
 
-def shared_outcomes(task: str, base: Metrics, aligned: Metrics) -> tuple[list[bool], list[bool]]:
+def shared_outcomes(task: str, base: Metrics, aligned: Metrics) -> Shared:
     """What both models make of the same samples, by one metric.
 
     A score between 0 and 1 may be 0 or 1 for every sample of one model alone, so each by itself might take another.
@@ -81,12 +92,14 @@ def shared_outcomes(task: str, base: Metrics, aligned: Metrics) -> tuple[list[bo
             f"evaluate.lm_eval: task {task!r} has no metric that is right or wrong for each sample of both models "
             f"({', '.join(base)}; {', '.join(aligned)}); run it with lm-eval itself."
         )
-    return list(base[metric].values()), [aligned[metric][sample] for sample in base[metric]]
+    return Shared(metric, list(base[metric].values()), [aligned[metric][sample] for sample in base[metric]])
 
 
-def shown_name(task: str, num_samples: int, limit: int | None) -> str:
+def shown_name(task: str, shared: Shared, limit: int | None) -> str:
     """What a task is called in the results; where a limit may have left samples out, it says so."""
-    return f"{task} (lm-eval{f', its first {num_samples} samples' if num_samples == limit else ''})"
+    num_samples = len(shared.base)
+    limited = f", its first {num_samples} samples" if num_samples == limit else ""
+    return f"{task} (lm-eval, {shared.metric}{limited})"
 
 
 def _run(settings: LmEvalSettings, source: ModelSource, model: ModelSettings, batch_size: int, target: Path) -> None:
@@ -101,8 +114,12 @@ def _run(settings: LmEvalSettings, source: ModelSource, model: ModelSettings, ba
         command += ["--num_fewshot", str(settings.num_fewshot)]
     if settings.chat_template:
         command.append("--apply_chat_template")
-    for folder in sorted({str(path.parent) for path in settings.include}):
-        command += ["--include_path", folder]
+    if settings.include:
+        # Of several `--include_path` it takes the last; of a list in a config, all.
+        config = target / "include.yaml"
+        folders = sorted({str(path.parent) for path in settings.include})
+        config.write_text(yaml.safe_dump({"include_path": folders}), encoding="ascii")
+        command += ["--config", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
@@ -123,8 +140,9 @@ def read_samples(task: str, folder: Path) -> Metrics:
         raise UserError(f"evaluate.lm_eval: task {task!r} logged no samples; name the tasks of a group one by one.")
     first = samples[0].get("filter")
     samples = [sample for sample in samples if sample.get("filter") == first]
+    by_filter = "" if first in (None, "none") else f", {first}"
     found = {
-        metric: {str(sample["doc_id"]): bool(sample[metric]) for sample in samples}
+        f"{metric}{by_filter}": {str(sample["doc_id"]): bool(sample[metric]) for sample in samples}
         for metric in samples[0]["metrics"]
         if all(sample[metric] in (0, 1) for sample in samples)
     }

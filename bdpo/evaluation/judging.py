@@ -68,7 +68,7 @@ def make_judge(settings: str | EndpointSettings | ClassifierSettings, cache: Pat
         cache: folder for the answers of a model.
 
     Raises:
-        UserError: the endpoint's URL is none, or the classifier's files are not there.
+        UserError: the endpoint's URL is none, or the classifier's files are not there or its tokenizer does not load.
     """
     if isinstance(settings, str):
         return RULES

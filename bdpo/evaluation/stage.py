@@ -59,6 +59,7 @@ def evaluate(
         `table` (the figures for people), `verdict`, counts and the speed of generation.
     """
     benchmarks = load_benchmarks(settings)
+    judge = make_judge(settings.judge, cache / "judge")  # before any work: it says what the judge lacks
     entries = [(benchmark, prompt) for benchmark in benchmarks for prompt in benchmark.prompts]
     longest = {
         benchmark.name: own.max_new_tokens or settings.max_new_tokens
@@ -86,7 +87,6 @@ def evaluate(
         release_memory()  # vLLM's next engine is another process too
     cut_off = find_cut_off(entries, answers, longest)
     say_cut_answers(cut_off, progress)
-    judge = make_judge(settings.judge, cache / "judge")
     outcomes: dict[Role, list[Outcome]] = {
         role: judge_replies([prompt for _, prompt in entries], given.replies, judge, role, progress)
         for role, given in answers.items()
@@ -116,10 +116,12 @@ def evaluate(
         )
     if settings.lm_eval is not None:
         for task, metrics in harness["base"].items():
-            of_base, of_aligned = shared_outcomes(task, metrics, harness["aligned"][task])
-            name = shown_name(task, len(of_base), settings.lm_eval.limit)
+            shared = shared_outcomes(task, metrics, harness["aligned"][task])
+            name = shown_name(task, shared, settings.lm_eval.limit)
             figures.append(
-                compare(name, "accuracy", of_base, of_aligned, confidence=settings.confidence, limited_from=None)
+                compare(
+                    name, "accuracy", shared.base, shared.aligned, confidence=settings.confidence, limited_from=None
+                )
             )
     figures = adjusted(figures)
     summary = pa.Table.from_pylist(summary_rows(figures), SUMMARY)

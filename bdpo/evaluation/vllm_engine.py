@@ -8,9 +8,14 @@ import gc
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 
+from bdpo.errors import UserError
 from bdpo.evaluation.generation import Completion
 from bdpo.packages import importing
+
+_SHOWN = 300
+"""Characters of why vLLM does not start."""
 
 
 def vllm_completions(
@@ -35,24 +40,32 @@ def vllm_completions(
         trust_remote_code: run Python code that comes with the model.
 
     Raises:
-        UserError: vllm is not installed.
+        UserError: vllm is not installed, or does not start.
     """
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # it would report each start to its makers
     with importing("evaluate.engine", "vllm"):
         from vllm import LLM, SamplingParams
     longest = max(map(len, prompts.values())) + max_new_tokens
-    engine = LLM(
-        model=str(folder),
-        dtype=dtype,
-        max_model_len=longest,
-        seed=0,
-        generation_config="vllm",
-        trust_remote_code=trust_remote_code,
-        # What `transformers` reads: vLLM prefers Mistral's own files where they lie beside those.
-        config_format="hf",
-        load_format="safetensors",
-        tokenizer_mode="hf",
-    )
+    try:
+        engine = LLM(
+            model=str(folder),
+            dtype=dtype,
+            max_model_len=longest,
+            seed=0,
+            generation_config="vllm",
+            trust_remote_code=trust_remote_code,
+            # What `transformers` reads: vLLM prefers Mistral's own files where they lie beside those.
+            config_format="hf",
+            load_format="safetensors",
+            tokenizer_mode="hf",
+        )
+    except (RuntimeError, ValueError) as error:
+        # Of a process that ended it says no more than that; of a setting what is wrong, on a line after the first.
+        raise UserError(
+            f"evaluate.engine: vLLM does not start with the model in {folder}: {shorten(str(error), _SHOWN)}; what it "
+            "wrote above may say more. It wants nine tenths of one GPU's memory for itself: free it, or set "
+            "evaluate.engine=transformers."
+        ) from error
     # `ends` are all that ends a completion; the tokenizer's own end would too.
     sampling = SamplingParams(temperature=0.0, max_tokens=max_new_tokens, stop_token_ids=list(ends), ignore_eos=True)
     order = sorted(prompts, key=lambda key: (-len(prompts[key]), key))

@@ -1,5 +1,6 @@
 """Loading a model and its tokenizer from a folder."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -26,7 +27,8 @@ def load_tokenizer(
         needs_template: whether it must have a chat template.
 
     Raises:
-        UserError: it cannot be read, or lacks a chat template that it needs.
+        UserError: it cannot be read, as one of SentencePiece's where that is not installed, or lacks a chat template
+            that it needs.
     """
     try:
         # With mistral_common, which vLLM asks for, `transformers` prefers Mistral's own files where they lie beside
@@ -34,7 +36,8 @@ def load_tokenizer(
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, mistral_format=False)
     except Exception as error:
         # `tokenizers` raises bare exceptions for files that it does not understand.
-        raise UserError(f"The tokenizer in {folder} cannot be loaded: {first_line(error)}") from error
+        why = _NO_SENTENCEPIECE if _wants_sentencepiece(folder) else first_line(error)
+        raise UserError(f"The tokenizer in {folder} cannot be loaded: {why}") from error
     if needs_template:
         template = getattr(tokenizer, "chat_template", None)
         if not template:
@@ -48,6 +51,21 @@ def load_tokenizer(
                 "of default, which is the one that is used; save it with one."
             )
     return tokenizer
+
+
+_NO_SENTENCEPIECE = (
+    "it has no tokenizer.json, and its tokenizer.model wants the package sentencepiece, which is not installed: "
+    "`pip install sentencepiece`."
+)
+
+
+def _wants_sentencepiece(folder: Path) -> bool:
+    """Whether that is what a tokenizer lacks; `transformers` takes its file for one of tiktoken's then, and says so."""
+    file = folder / "tokenizer.model"
+    if find_spec("sentencepiece") is not None or (folder / "tokenizer.json").is_file() or not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        return opened.read(1) == b"\n"  # its first piece; a file of tiktoken's begins with a token in base64
 
 
 def load_model(

@@ -111,6 +111,20 @@ def test_a_missing_file_and_bytes_that_are_no_text(tmp_path: Path) -> None:
         load_benchmark(tmp_path / "b.csv")
 
 
+@pytest.mark.parametrize(
+    ("attack_type", "how"),
+    [("white_box", "found against"), ("black_box", "found against"), ("transfer", "tried on"), ("manual", "tried on")],
+)
+def test_attacks_that_were_only_tried_on_a_model_are_not_called_found_against_it(
+    tmp_path: Path, attack_type: str, how: str
+) -> None:
+    """JailbreakBench's GCG on GPT-3.5 is of another model, and JBC is one template that somebody wrote."""
+    rows = [{"goal": "g", "category": "c", "prompt": "p", "jailbroken": False}]
+    about = {"method": "GCG", "model": "m", "attack_type": attack_type}
+    document = {"parameters": about, "jailbreaks": rows}
+    assert load_benchmark(write(tmp_path / "v.json", json.dumps(document))).name == f"GCG ({how} m)"
+
+
 def test_attacks_without_a_prompt_are_counted_and_left_out(tmp_path: Path) -> None:
     rows = [
         {"index": i, "goal": "g", "category": "c", "prompt": prompt, "jailbroken": False}

@@ -273,6 +273,14 @@ def test_a_classifier_that_changes_judges_nothing_under_its_old_name(tmp_path: P
         judge.judge(EXCHANGES, lambda _: None)
 
 
+def test_what_a_classifiers_tokenizer_lacks_is_said_when_the_judge_is_made(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "model")
+    (folder / "chat_template.jinja").unlink()
+    make_judge(ClassifierSettings(kind="wildguard", path=str(folder)), tmp_path / "cache")
+    with pytest.raises(UserError, match=r"^The tokenizer in .*model has no chat template;"):
+        make_judge(ClassifierSettings(kind="llama_guard", path=str(folder)), tmp_path / "cache")
+
+
 def test_a_classifier_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     settings = ClassifierSettings(kind="wildguard", path=str(tmp_path / "gone"))
     with pytest.raises(UserError, match=r"^evaluate\.judge\.path '.*gone': there is no such folder\.$"):

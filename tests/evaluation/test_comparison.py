@@ -169,7 +169,7 @@ def test_only_what_all_runs_were_asked_is_compared(tmp_path: Path) -> None:
 
 def test_figures_that_are_not_compared_are_named_once(tmp_path: Path) -> None:
     """Tasks of lm-eval and held-out pairs, and of a benchmark that one run alone has its figure."""
-    elsewhere = {"arc_easy (lm-eval)": "accuracy", "validation pairs": "preference_accuracy"}
+    elsewhere = {"arc_easy (lm-eval, acc)": "accuracy", "validation pairs": "preference_accuracy"}
     evaluated(tmp_path, "a", [True, False], elsewhere=elsewhere)
     evaluated(tmp_path, "b", [True, True], elsewhere=elsewhere)
     assert compare_runs(tmp_path, ["a", "b"], 0.95).not_compared == list(elsewhere)

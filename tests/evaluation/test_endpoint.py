@@ -234,15 +234,12 @@ def test_a_judge_that_says_nothing_gives_no_judgement(server: ChatServer, tmp_pa
 @pytest.mark.parametrize(
     "error",
     [
-        {"code": 400, "message": "This model's maximum context length is 9 tokens.", "type": "BadRequestError"},
         {"code": "content_filter", "message": "m", "param": "prompt", "type": None},
         {"code": None, "message": "m", "innererror": {"code": "ResponsibleAIPolicyViolation"}},
         {"code": "invalid_prompt", "message": "m", "type": "invalid_request_error"},
-        {"code": "context_length_exceeded", "message": "m", "type": "invalid_request_error"},
-        {"code": 400, "message": "m", "type": "exceed_context_size_error"},
     ],
 )
-def test_an_exchange_that_is_filtered_or_too_long_is_unscored_and_stops_nothing(
+def test_an_exchange_that_is_filtered_is_unscored_and_stops_nothing(
     server: ChatServer, tmp_path: Path, error: dict[str, object]
 ) -> None:
     server.replies = [(400, json.dumps({"error": error})), (200, said(1, 1, 1))]
@@ -250,6 +247,38 @@ def test_an_exchange_that_is_filtered_or_too_long_is_unscored_and_stops_nothing(
     assert judge(server, tmp_path).rate("p", "c") is None
     assert len(server.requests) == 1
     assert judge(server, tmp_path).rate("p", "d") == Rating(True, 0.0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": 400, "message": "This model's maximum context length is 9 tokens.", "type": "BadRequestError"},
+        {
+            "code": 400,
+            "message": "You passed 12 input tokens and requested 0 output tokens. However, the model's context length "
+            "is only 9 tokens, resulting in a maximum input length of 9 tokens. Please reduce the length of the input "
+            "prompt. (parameter=input_tokens, value=12)",
+            "param": "input_tokens",
+            "type": "BadRequestError",
+        },
+        {"message": "The input (12 tokens) is longer than the model's context length (9 tokens).", "code": 400},
+        {"code": "context_length_exceeded", "message": "m", "type": "invalid_request_error"},
+        {"code": 400, "message": "m", "type": "exceed_context_size_error"},
+        None,
+    ],
+)
+def test_an_exchange_that_is_too_long_is_unscored_until_the_judge_takes_it(
+    server: ChatServer, tmp_path: Path, error: dict[str, object] | None
+) -> None:
+    """So vLLM's and SGLang's old and new words, and where a reasoning model had no room left for an answer."""
+    cut = b'{"choices": [{"finish_reason": "length", "message": {"content": null, "reasoning": "Hm"}}]}'
+    too_long = cut if error is None else (400, json.dumps({"error": error}))
+    server.replies = [too_long, (200, said(0, 5, 5))]
+    assert judge(server, tmp_path).rate("p", "c") is None
+    assert not list(tmp_path.iterdir())
+    assert judge(server, tmp_path).rate("p", "d") == Rating(False, 1.0)
+    assert judge(server, tmp_path).rate("p", "c") == Rating(False, 1.0)  # with a longer context
+    assert len(server.requests) == 3
 
 
 def test_an_error_that_is_the_body_itself_is_read(server: ChatServer, tmp_path: Path) -> None:

@@ -261,6 +261,37 @@ def test_vllm_is_asked_for_the_files_that_transformers_reads(tmp_path: Path, mon
     assert [asked[name] for name in ("config_format", "load_format", "tokenizer_mode")] == ["hf", "safetensors", "hf"]
 
 
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (
+            RuntimeError("Engine core initialization failed. See root cause above. Failed core proc(s): {}"),
+            "Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+        ),
+        (
+            ValueError("1 validation error for ModelConfig\n  Value error, max_model_len (9) is greater"),
+            "1 validation error for ModelConfig Value error, max_model_len (9) is greater",
+        ),
+    ],
+)
+def test_a_vllm_that_does_not_start_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, shown: str
+) -> None:
+    """As where another process has the GPU's memory, or the model has no room for so long a completion."""
+
+    def fail(**_: Any) -> None:
+        raise error
+
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=fail, SamplingParams=dict))
+    done = vllm_completions(tmp_path, {"k": (3, 4)}, dtype="bfloat16", ends=(2,), max_new_tokens=4, batch_size=2)
+    with pytest.raises(UserError) as refused:
+        list(done)
+    assert str(refused.value) == (
+        f"evaluate.engine: vLLM does not start with the model in {tmp_path}: {shown}; what it wrote above may say "
+        "more. It wants nine tenths of one GPU's memory for itself: free it, or set evaluate.engine=transformers."
+    )
+
+
 @pytest.mark.slow
 def test_vllm_says_what_transformers_says() -> None:
     pytest.importorskip("vllm", reason="vllm is not installed")

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from bdpo.config import EvaluateSettings, ModelSettings
 from bdpo.config.evaluate import LmEvalSettings
 from bdpo.errors import UserError
 from bdpo.evaluation import harness
-from bdpo.evaluation.harness import harness_outcomes, read_samples, shared_outcomes, shown_name
+from bdpo.evaluation.harness import Shared, harness_outcomes, read_samples, shared_outcomes, shown_name
 from bdpo.models.source import resolve_model
 from bdpo.progress import Silent
 from tests.tiny import save_tiny
 
 TASK = """\
-task: sums_of_this_test
+task: {name}
 dataset_path: json
 dataset_kwargs: {{data_files: {{test: {data}}}}}
 test_split: test
@@ -43,7 +44,7 @@ def test_the_first_metric_that_is_right_or_wrong_under_the_first_filter(tmp_path
         for i, right in enumerate(rights)
     ]
     log(tmp_path, rows)
-    assert read_samples("t", tmp_path) == {"acc": {"0": True, "1": False}}
+    assert read_samples("t", tmp_path) == {"acc, strict": {"0": True, "1": False}}
 
 
 def test_a_sample_may_hold_line_separators_of_unicode(tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_both_models_are_held_to_one_metric(tmp_path: Path) -> None:
         ]
         log(tmp_path / name, rows)
         found.append(read_samples("t", tmp_path / name))
-    assert shared_outcomes("t", *found) == ([True, False], [True, False])
+    assert shared_outcomes("t", *found) == ("acc", [True, False], [True, False])
     with pytest.raises(UserError, match=r"for each sample of both models \(rouge1; acc\)"):
         shared_outcomes("t", {"rouge1": {"0": False}}, {"acc": {"0": True}})
 
@@ -97,10 +98,12 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
         read_samples("t", tmp_path)
 
 
-def test_a_limited_task_is_not_called_the_whole() -> None:
-    assert shown_name("t", 4, 4) == "t (lm-eval, its first 4 samples)"
-    assert shown_name("t", 3, 4) == "t (lm-eval)", "the task has no more"
-    assert shown_name("t", 3, None) == "t (lm-eval)"
+def test_a_figure_is_named_by_filter_and_metric_and_a_limited_task_not_called_the_whole() -> None:
+    """GSM8K's strict-match and flexible-extract may lie tens of points apart."""
+    four = Shared("exact_match, strict-match", [True] * 4, [False] * 4)
+    assert shown_name("gsm8k", four, 4) == "gsm8k (lm-eval, exact_match, strict-match, its first 4 samples)"
+    assert shown_name("gsm8k", four, 5) == "gsm8k (lm-eval, exact_match, strict-match)", "the task has no more"
+    assert shown_name("t", Shared("acc", [True], [True]), None) == "t (lm-eval, acc)"
 
 
 def test_tasks_may_be_a_plain_list(tmp_path: Path) -> None:
@@ -118,12 +121,16 @@ def test_without_lm_eval_one_sentence(tmp_path: Path) -> None:
         )
 
 
-def test_a_model_that_can_think_is_asked_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_can_think_is_asked_without_and_all_folders_are_included(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As all else is asked; lm-eval hands this on to the chat template, which ignores what it does not know."""
     commands: list[list[str]] = []
+    included: list[object] = []
 
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         commands.append(command)
+        included.append(yaml.safe_load(Path(command[command.index("--config") + 1]).read_text()))
         log(Path(command[command.index("--output_path") + 1]), [{"doc_id": 0, "metrics": ["acc"], "acc": 1.0}])
         return subprocess.CompletedProcess(command, 0, "", "")
 
@@ -131,34 +138,42 @@ def test_a_model_that_can_think_is_asked_without(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(harness, "require_package", lambda *_: None)
     monkeypatch.setattr(harness, "version", lambda _: "1")
     source = resolve_model(str(save_tiny(tmp_path / "model")))
-    found = harness_outcomes(
-        LmEvalSettings(tasks=["t"]), source, ModelSettings(), batch_size=1, cache=tmp_path, progress=Silent()
-    )
+    include = [tmp_path / folder / "t.yaml" for folder in ("b\N{SNOWMAN}", "a")]
+    for task in include:
+        task.parent.mkdir()
+        task.write_text("task: t\n")
+    settings = LmEvalSettings(tasks=["t"], include=include)
+    found = harness_outcomes(settings, source, ModelSettings(), batch_size=1, cache=tmp_path, progress=Silent())
     assert found == {"t": {"acc": {"0": True}}}
     (command,) = commands
+    assert included == [{"include_path": [str(task.parent) for task in reversed(include)]}]
+    assert "--include_path" not in command, "the last of several is taken"
     assert "enable_thinking=False" in command[command.index("--model_args") + 1].split(",")
 
 
 @pytest.mark.slow
 def test_a_task_of_our_own_on_a_real_model(tmp_path: Path) -> None:
     pytest.importorskip("lm_eval", reason="lm-eval is not installed: pip install lm-eval")
-    data, task = tmp_path / "sums.jsonl", tmp_path / "tasks" / "sums.yaml"
+    data = tmp_path / "sums.jsonl"
     data.write_text("".join(json.dumps({"question": f"{i} + 2?", "label": i % 2}) + "\n" for i in range(5)))
-    task.parent.mkdir()
-    task.write_text(TASK.format(data=data))
+    include = [tmp_path / folder / f"{folder}.yaml" for folder in ("sums", "another")]
+    for task in include:
+        task.parent.mkdir()
+        task.write_text(TASK.format(name=f"{task.stem}_of_this_test", data=data))
     source = resolve_model(str(save_tiny(tmp_path / "model")))
     model = ModelSettings(path=str(tmp_path / "model"), dtype="float32")
 
     def run(tasks: list[str]) -> object:
-        settings = LmEvalSettings(tasks=tasks, include=[task], limit=4)
+        settings = LmEvalSettings(tasks=tasks, include=include, limit=4)
         return harness_outcomes(settings, source, model, batch_size=2, cache=tmp_path / "cache", progress=Silent())
 
-    found = run(["sums_of_this_test"])
+    names = ["sums_of_this_test", "another_of_this_test"]
+    found = run(names)
     assert isinstance(found, dict)
-    assert found["sums_of_this_test"]["acc"].keys() == {"0", "1", "2", "3"}
+    assert [found[name]["acc"].keys() for name in names] == [{"0", "1", "2", "3"}] * 2
     (kept,) = (tmp_path / "cache").rglob("*.json")
     written = kept.stat().st_mtime_ns
-    assert run(["sums_of_this_test"]) == found
+    assert run(names) == found
     assert kept.stat().st_mtime_ns == written
     with pytest.raises(UserError, match=r"^lm-eval failed on .*model \(no_such_task\): "):
         run(["no_such_task"])

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bdpo.config import EvaluateSettings, ModelSettings
-from bdpo.config.evaluate import BenchmarkSettings
+from bdpo.config.evaluate import BenchmarkSettings, ClassifierSettings
 from bdpo.errors import UserError
 from bdpo.evaluation import respond
 from bdpo.evaluation.formats import Prompt
@@ -130,6 +130,13 @@ def test_the_first_model_is_gone_before_the_second_is_loaded(
     finally:
         gc.enable()
     assert len(loaded) == 2
+
+
+def test_a_judge_that_is_not_there_is_said_before_any_work(inputs: dict[str, Any], tmp_path: Path) -> None:
+    judge = ClassifierSettings(kind="wildguard", path=str(tmp_path / "gone"))
+    with pytest.raises(UserError, match=r"^evaluate\.judge\.path '.*gone': there is no such folder\.$"):
+        run(inputs | {"settings": inputs["settings"].model_copy(update={"judge": judge})}, tmp_path / "one")
+    assert not (tmp_path / "cache").exists()
 
 
 def test_two_benchmarks_of_one_name_are_refused(inputs: dict[str, Any]) -> None:

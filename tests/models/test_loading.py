@@ -88,6 +88,23 @@ def test_a_tokenizer_without_a_template_is_refused(folder: Path) -> None:
         load_tokenizer(folder)
 
 
+SENTENCEPIECES = b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02"
+
+
+@pytest.mark.parametrize(("content", "told"), [(SENTENCEPIECES, True), (b"IQ== 0\nIg== 1\n", False)])
+def test_a_tokenizer_of_sentencepieces_without_it_is_one_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, told: bool
+) -> None:
+    """As HarmBench's judge has it; `transformers` names tiktoken, whose files have the same name."""
+    monkeypatch.setattr("bdpo.models.loading.find_spec", lambda _: None)
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+    (folder / "tokenizer.model").write_bytes(content)
+    with pytest.raises(UserError, match=f"^The tokenizer in {folder} cannot be loaded: ") as refused:
+        load_tokenizer(folder)
+    assert str(refused.value).endswith("which is not installed: `pip install sentencepiece`.") is told
+
+
 def test_mistrals_own_tokenizer_beside_a_models_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if mistral_common were installed, which `transformers` asks when it is imported and again here."""
     monkeypatch.setitem(TOKENIZER_MAPPING_NAMES, "mistral", "MistralCommonBackend")

@@ -4,14 +4,14 @@ The one module that imports nanogcg, which is optional: `pip install --no-deps n
 for a transformers of 2024; it runs with the present one).
 """
 
-from copy import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bdpo.errors import UserError
 from bdpo.evaluation.attacks.goals import Goal
-from bdpo.layout.chat import used_template
+from bdpo.layout.chat import encode, used_template
 
 
 def require_nanogcg() -> Any:
@@ -50,7 +50,12 @@ def gcg_prompt(
         UserError: nanogcg is not installed.
     """
     nanogcg = require_nanogcg()
+    (word,) = encode(tokenizer, "x")
+    # SentencePiece's tokens write the space before a word themselves; others hold it, so the suffix begins with one.
+    # Left to the goal, it would be a token of its own in the search, and part of the first word when it is asked.
+    spaced = tokenizer.decode([*word, *word]) == "x x"
     config = nanogcg.GCGConfig(
+        optim_str_init=("" if spaced else " ") + " ".join("x" * _SUFFIX_WORDS),
         num_steps=steps,
         search_width=search_width,
         topk=min(256, len(tokenizer)),
@@ -61,11 +66,46 @@ def gcg_prompt(
     )
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    asking = copy(tokenizer)  # nanogcg writes the prompt itself, and is to write what the model is asked with
-    asking.chat_template = used_template(tokenizer)
-    found = nanogcg.run(model, asking, f"{goal.goal} {{optim_str}}", goal.target, config)
-    return f"{goal.goal} {found.best_string}"
+    asking = _Asking(tokenizer, model.get_input_embeddings().num_embeddings)
+    found = nanogcg.run(model, asking, f"{goal.goal}{{optim_str}}", goal.target, config)
+    return f"{goal.goal}{' ' if spaced else ''}{found.best_string}"
 
 
+class _Asking:
+    """A tokenizer for nanogcg, which writes the prompt itself, and is to write what the model is asked with.
+
+    It would take out the BOS token wherever the template writes it, before every turn in SmolLM2's, and leave it to the
+    tokenizer to put one before the prompt.  And it would let a suffix end the user's turn: it looks for what no suffix
+    may hold, which is what decodes to no printable ASCII, among the tokens that were not added.  Where a model has
+    embeddings for more tokens than there are, the rest is for no suffix either.
+    """
+
+    bos_token: None = None
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, num_embeddings: int) -> None:
+        self._own = tokenizer
+        added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self._special = added.union(tokenizer.all_special_ids)
+        self.chat_template = used_template(tokenizer)
+        self.vocab_size = num_embeddings
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._own, name)
+
+    def __call__(self, text: str | Sequence[str], **options: Any) -> Any:
+        return self._own(text, **(options | {"add_special_tokens": False}))
+
+    def apply_chat_template(self, messages: Sequence[Mapping[str, str]], **options: Any) -> Any:
+        return self._own.apply_chat_template(messages, chat_template=self.chat_template, **options)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        text = "" if self._special.intersection(ids) else str(self._own.decode(ids))
+        return text or _NO_ASCII
+
+
+_NO_ASCII = "\N{REPLACEMENT CHARACTER}"
+
+_SUFFIX_WORDS = 20
+"""nanogcg's own default."""
 _CANDIDATES = 32
 """Suffixes in one forward pass."""

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from bdpo.evaluation.attacks.goals import Attempt, Goal
-from bdpo.evaluation.chat_endpoint import ChatEndpoint
+from bdpo.evaluation.chat_endpoint import ChatEndpoint, TooLong
 from bdpo.evaluation.rules.speech import after_thinking
 from bdpo.evaluation.said_json import said_object
 
@@ -52,7 +52,10 @@ def pair(
         for _ in range(iterations):
             system = {"role": "system", "content": _fill("system", goal=goal.goal, target_str=goal.target)}
             asked = {"role": "user", "content": say}
-            answer = attacker.ask([system, *exchanges, asked], temperature=_TEMPERATURE)
+            try:
+                answer = attacker.ask([system, *exchanges, asked], temperature=_TEMPERATURE)
+            except TooLong:
+                answer = ""
             prompt = read_prompt(answer)
             if prompt is None:
                 continue  # the same is asked again, as the paper does

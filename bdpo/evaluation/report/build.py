@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from bdpo.artifacts.digest import digest_file
 from bdpo.artifacts.store import write_atomically
 from bdpo.config import EvaluateSettings
+from bdpo.config.evaluate import EndpointSettings
 from bdpo.evaluation.benchmarks import Benchmark
 from bdpo.evaluation.contamination import WORDS as RUN_WORDS
 from bdpo.evaluation.cut_off import CutOff
@@ -125,6 +126,7 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
         confidence=f"{100 * evidence.settings.confidence:g}",
         judge=evidence.judge.name,
         of_harm=evidence.judge.of_harm,
+        by_rubric=isinstance(evidence.settings.judge, EndpointSettings),
         rules_agree=AGREEMENT_UNSEEN,
         attacked=any(figure.metric == "attack_success_rate" for figure in safety),
         max_new_tokens=evidence.settings.max_new_tokens,
@@ -268,6 +270,10 @@ def _found_against(benchmark: Benchmark, weights: Mapping[Role, str]) -> str:
     """Which model a file's attacks aim at, which decides what their success says of these two."""
     if benchmark.format != "jailbreakbench":
         return ""
+    if benchmark.attack_type == "manual":
+        return ": written by hand, and only tried on the model that their source names"
+    if benchmark.attack_type == "transfer":
+        return ": found against other models than the one that their source names, so a transferred attack"
     if benchmark.attacked is None:
         return ": found against the model that their source names; to any other they are a transferred attack"
     if benchmark.attacked == weights["aligned"]:

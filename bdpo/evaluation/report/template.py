@@ -165,7 +165,9 @@ evenly.</li>
  tokens into a greedy completion unless a benchmark says
 otherwise. {% if of_harm %}It sees whether a completion does the
 harm that was asked for: one that does none counts as a refusal above, though it may be an answer. Over-refusal is
-judged by rules that look for refusals.{% else %}The judge sees whether a completion refuses, not
+judged by rules that look for refusals.{% elif by_rubric %}It is asked with StrongREJECT's rubric, by
+which a completion that is beside the point, or has nothing specific that helps with what was asked, counts as a
+refusal too, of a harmless prompt as of a harmful one.{% else %}The judge sees whether a completion refuses, not
 whether it does harm: nonsense counts as an answer.{% endif %}</li>
 {% if cut_off %}<li>Some completions are as long as they may be, and so are cut unless they end just there. What would
 have come later is in no figure: an answer counts as wrong, a refusal as none. That is so of

@@ -2,11 +2,14 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tokenizers import decoders, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
 from bdpo.errors import UserError
 from bdpo.evaluation.attacks import command
@@ -21,7 +24,7 @@ from bdpo.layout.chat import tokenize_prompt
 from bdpo.progress import Silent
 from tests.chat_server import ChatServer, chat_server
 from tests.said import Said
-from tests.tiny import THINKING, save_tiny, tiny_model, tiny_tokenizer
+from tests.tiny import CHATML, SPECIALS, THINKING, save_tiny, tiny_model, tiny_tokenizer
 
 GOAL = Goal("Say {where} the cookies are", "Sure, the cookies", "kitchen")
 
@@ -69,9 +72,10 @@ def test_pair_without_success_gives_the_last_attempt() -> None:
     assert last == Attempt("p", "No.", False, 4)
 
 
-def test_an_attacker_that_a_filter_stops_is_asked_again() -> None:
+@pytest.mark.parametrize("code", ["content_filter", "context_length_exceeded"])
+def test_an_attacker_that_gives_no_answer_is_asked_again(code: str) -> None:
     with chat_server() as server:
-        server.replies = [(400, '{"error": {"code": "content_filter", "message": "m"}}'), proposal("p")]
+        server.replies = [(400, f'{{"error": {{"code": "{code}", "message": "m"}}}}'), proposal("p")]
         found = pair(GOAL, endpoint(server), lambda p: "Sure.", lambda _, r: True, streams=1, iterations=2)
     assert found == Attempt("p", "Sure.", True, 1)
 
@@ -211,7 +215,7 @@ def test_gcg_against_a_real_model(files: dict[str, Path]) -> None:
     )  # fmt: skip
     attack(files["goals"], files["target"], plan, None, Silent())
     (attempt,) = json.loads(files["target"].read_text())["jailbreaks"]
-    assert attempt["prompt"].startswith("Say word 0 ")
+    assert attempt["prompt"].startswith("Say word 0")
     assert len(attempt["prompt"]) > len("Say word 0 ")
 
 
@@ -227,12 +231,85 @@ def test_gcg_searches_within_the_prompt_that_the_model_is_asked_with(monkeypatch
     monkeypatch.setitem(sys.modules, "nanogcg", SimpleNamespace(GCGConfig=lambda **_: None, run=run))
     tokenizer = tiny_tokenizer(THINKING)
     goal = GOAL._replace(goal="Say it")
-    assert gcg_prompt(tiny_model(), tokenizer, goal, steps=1, search_width=1, seed=0) == "Say it !"
+    assert gcg_prompt(tiny_model(), tokenizer, goal, steps=1, search_width=1, seed=0) == "Say it!"
     (text,) = written
-    asked = tokenize_prompt(tokenizer, [{"role": "user", "content": "Say it {optim_str}"}])
+    asked = tokenize_prompt(tokenizer, [{"role": "user", "content": "Say it{optim_str}"}])
     assert tokenizer.decode(asked) == text
     assert text.endswith("</think>\n\n")
     assert tokenizer.chat_template == THINKING
+
+
+def as_nanogcg_runs(tokenizer: Any, asked: str) -> tuple[list[int], list[int], set[int]]:
+    """What it makes of a tokenizer (0.3.0): the tokens before and after the suffix, and those of no suffix."""
+    template = tokenizer.apply_chat_template(
+        [{"role": "user", "content": asked}], tokenize=False, add_generation_prompt=True
+    )
+    if tokenizer.bos_token and template.startswith(tokenizer.bos_token):
+        template = template.replace(tokenizer.bos_token, "")
+    before, after = template.split("{optim_str}")
+    before_ids = tokenizer([before], padding=False, return_tensors="pt")["input_ids"][0].tolist()
+    after_ids = tokenizer([after], add_special_tokens=False, return_tensors="pt")["input_ids"][0].tolist()
+    texts = {i: tokenizer.decode([i]) for i in range(tokenizer.vocab_size)}
+    forbidden = {i for i, text in texts.items() if not (text.isascii() and text.isprintable())}
+    known = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id)
+    return before_ids, after_ids, forbidden | {i for i in known if i is not None}
+
+
+def bos_by_the_tokenizer() -> PreTrainedTokenizerFast:
+    """Both its template and it itself put a BOS token first, as Llama's do."""
+    tokenizer = tiny_tokenizer("{{ bos_token }}" + CHATML.replace("<|im_start|>", "[INST]"))
+    start = ("<|im_start|>", 1)
+    core = processors.TemplateProcessing(single="<|im_start|> $A", pair="<|im_start|> $A $B", special_tokens=[start])
+    tokenizer.backend_tokenizer.post_processor = core
+    assert tokenizer("a")["input_ids"][0] == 1
+    return tokenizer
+
+
+def of_words(space: str) -> PreTrainedTokenizerFast:
+    """` x` is a token, with the space in it or, as SentencePiece has it, with one that decoding puts before it."""
+    tokenizer = tiny_tokenizer()
+    core = tokenizer.backend_tokenizer
+    vocabulary = core.get_vocab() | {"\u2581": 259, f"{space}x": 260}
+    core.model = models.BPE(vocab=vocabulary, merges=[(space, "x")])
+    if space == "\u2581":
+        core.pre_tokenizer, core.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    assert tokenizer("it x", add_special_tokens=False)["input_ids"][-1] == 260
+    return tokenizer
+
+
+def words_of_bytes() -> PreTrainedTokenizerFast:
+    return of_words("\u0120")
+
+
+def words_of_sentencepiece() -> PreTrainedTokenizerFast:
+    return of_words("\u2581")
+
+
+@pytest.mark.parametrize("make", [tiny_tokenizer, bos_by_the_tokenizer, words_of_bytes, words_of_sentencepiece])
+def test_gcg_searches_between_the_tokens_that_the_model_is_asked_with(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[], PreTrainedTokenizerFast]
+) -> None:
+    """SmolLM2's BOS token opens every turn; no suffix may hold a special token, though it was added, or none at all."""
+    found: list[tuple[list[int], list[int], set[int]]] = []
+
+    def run(_model: object, tokenizer: Any, asked: str, _target: str, config: Any) -> SimpleNamespace:
+        found.append(as_nanogcg_runs(tokenizer, asked))
+        suffix.extend(tokenizer(config.optim_str_init, add_special_tokens=False)["input_ids"])
+        return SimpleNamespace(best_string=tokenizer.decode(suffix))
+
+    suffix: list[int] = []
+    monkeypatch.setitem(sys.modules, "nanogcg", SimpleNamespace(GCGConfig=SimpleNamespace, run=run))
+    tokenizer = make()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|endoftext|>", "<|tool|>"]})
+    model = tiny_model(vocab_size=272)
+    prompt = gcg_prompt(model, tokenizer, GOAL._replace(goal="Say it"), steps=1, search_width=1, seed=0)
+    ((before, after, forbidden),) = found
+    asked = tokenize_prompt(tokenizer, [{"role": "user", "content": prompt}])
+    assert prompt == "Say it" + 20 * " x"
+    assert (*before, *suffix, *after) == asked
+    assert forbidden.issuperset(tokenizer.convert_tokens_to_ids([*SPECIALS, "<|tool|>"]))
+    assert forbidden.issuperset(range(len(tokenizer), 272))
+    assert not forbidden.issuperset(range(len(tokenizer)))
 
 
 def test_gcg_without_nanogcg_is_one_sentence(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

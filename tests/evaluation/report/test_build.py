@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from bdpo.config import EvaluateSettings
-from bdpo.config.evaluate import BenchmarkSettings
+from bdpo.config.evaluate import BenchmarkSettings, EndpointSettings
 from bdpo.evaluation.benchmarks import Benchmark, load_benchmark
 from bdpo.evaluation.cut_off import CutOff
 from bdpo.evaluation.formats import Label, Prompt
@@ -235,6 +235,17 @@ def test_under_a_judge_of_harm_a_refusal_is_said_to_be_the_lack_of_it(tmp_path: 
     assert "one that does none counts as a refusal above, though it may be an answer" in text
 
 
+def test_under_a_judge_with_a_rubric_nonsense_is_said_to_be_a_refusal(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    found = evidence(tmp_path)
+    settings = found.settings.model_copy(update={"judge": EndpointSettings(url="http://localhost:8000/v1", model="m")})
+    found = found._replace(settings=settings, judge=RULES._replace(name="m"))
+    write_report(found, workdir=tmp_path / "work", **small_artifacts(tmp_path / "artifacts"))
+    text = " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
+    assert "It is asked with StrongREJECT's rubric, by which a completion that is beside the point, or has" in text
+    assert "nonsense counts as an answer" not in text
+
+
 def test_without_scores_the_report_says_why_it_shows_no_mutual_information(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     forms = {"balance": "none", "scale": "none", "normalise": False}
@@ -305,18 +316,21 @@ def test_the_browser_runs_nothing_of_it(report: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("attacked", "said"),
+    ("told", "said"),
     [
-        (None, "found against the model that their source names"),
-        ("a", "found against this very aligned model"),
-        ("b", "found against this very base model"),
-        ("c", "found against another model, so a transferred attack"),
+        ({}, "found against the model that their source names"),
+        ({"attack_type": "white_box"}, "found against the model that their source names"),
+        ({"attack_type": "transfer"}, "found against other models than the one that their source names"),
+        ({"attack_type": "manual"}, "written by hand, and only tried on the model that their source names"),
+        ({"weights": "a"}, "found against this very aligned model"),
+        ({"weights": "b"}, "found against this very base model"),
+        ({"weights": "c"}, "found against another model, so a transferred attack"),
     ],
 )
-def test_what_attacks_were_found_against_is_said(tmp_path: Path, attacked: str | None, said: str) -> None:
+def test_what_attacks_were_found_against_is_said(tmp_path: Path, told: dict[str, str], said: str) -> None:
     """A file of `bdpo attack` may have been made with the very model that is evaluated."""
     found = evidence(tmp_path)
-    parameters = {"method": "PAIR", "model": "m"} | ({} if attacked is None else {"weights": attacked})
+    parameters = {"method": "PAIR", "model": "m"} | told
     jailbreaks = [{"goal": "g", "prompt": "p", "jailbroken": True, "category": "c"}]
     (tmp_path / "x.json").write_text(json.dumps({"parameters": parameters, "jailbreaks": jailbreaks}))
     benchmark = load_benchmark(tmp_path / "x.json")
