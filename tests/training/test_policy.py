@@ -176,6 +176,24 @@ def test_a_merge_needs_no_whole_model_in_float32_and_rounds_once(
     assert merged[untouched].equal(same)
 
 
+def test_a_merge_leaves_in_float32_what_is_loaded_in_it(tmp_path: Path) -> None:
+    """In bfloat16 a router's biases, which are near to each other, would be one number and choose other experts."""
+    pytest.importorskip("peft", reason="peft is not installed")
+    start, bias = tiny_model("deepseek_v3"), "model.layers.1.mlp.gate.e_score_correction_bias"
+    start.model.layers[1].mlp.gate.e_score_correction_bias.copy_(6.9 + 0.001 * torch.arange(8))
+    base = save_tiny(tmp_path / "base", model=start)
+    model = load_model(base, dtype="bfloat16")
+    held = {name: value.clone() for name, value in model.state_dict().items()}
+    adapted = add_adapters(model, rank=2, alpha=4, target_modules=["all-linear"], seed=0)
+    save(tmp_path, adapted, draw_adapters(model), base=base, dtype="bfloat16")
+    merged = load_file(tmp_path / "policy" / "model.safetensors")
+    assert merged[bias].equal(held[bias])
+    assert merged[bias].unique().numel() == 8
+    assert merged["model.layers.1.mlp.gate.weight"].dtype is torch.float32
+    loaded = load_model(tmp_path / "policy", dtype="bfloat16").state_dict()
+    assert {name: value.dtype for name, value in loaded.items()} == {name: value.dtype for name, value in held.items()}
+
+
 @pytest.mark.parametrize("quantization", [None, pytest.param("nf4", marks=pytest.mark.slow)])
 def test_a_merge_reads_the_base_when_the_trained_model_has_let_go_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quantization: str | None
