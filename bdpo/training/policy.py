@@ -183,10 +183,10 @@ def save_adapters(
 ) -> None:
     """Write the adapters alone (for `peft`), and the model that they are merged into.
 
-    Adapters are merged into the weights that they were trained on, in `dtype` or what 4-bit ones stand for, so that
-    the policy is the model that was trained.  Each layer's sum is computed in float32 and rounded once to what its
-    weights were loaded in; of a 4-bit model all layers are in float32 until then.  These weights are read again, and those of the trained model are let
-    go first: a GPU with room for one 4-bit model need not have it for two.
+    Adapters are merged into the weights that they were trained on, in `dtype` or what 4-bit ones stand for, so that the
+    policy is the model that was trained.  Each layer's sum is computed in float32 and rounded once to what its weights
+    were loaded in; of a 4-bit model all layers are in float32 until then.  These weights are read again, and those of
+    the trained model are let go first: a GPU with room for one 4-bit model need not have it for two.
 
     Args:
         adapter_folder: gets the adapters.

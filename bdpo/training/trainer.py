@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,8 @@ import torch
 
 from bdpo.artifacts.store import note_progress, write_atomically
 from bdpo.errors import UserError
-from bdpo.layout.rows import collate
-from bdpo.logprobs.proof import TRIAL_TOLERANCE, agreed_layout, choose_layout, moved_by
+from bdpo.layout.rows import Layout, collate
+from bdpo.logprobs.proof import TRIAL_TOLERANCE, moved_by, take_layout
 from bdpo.losses import Hyperparameters, PairTerms, PreferenceLoss, preference_loss
 from bdpo.models.allocator import kept_memory, trim_memory
 from bdpo.models.loading import load_model
@@ -65,7 +64,8 @@ class Trainer:
             trust_remote_code=job.trust_remote_code,
             quantization=job.quantization,
         )
-        self.layout = choose_layout(model, print_line, max_length=job.max_length)
+        self.layout = Layout(job.layout)
+        take_layout(model, self.layout)
         self.adapted = add_adapters(model, **job.lora, seed=job.seed) if job.lora is not None else None
         if job.gradient_checkpointing:
             checkpoint_activations(model)
@@ -76,7 +76,6 @@ class Trainer:
             max_grad_norm=job.max_grad_norm,
             deepspeed_config=job.deepspeed,
         )
-        self.layout = agreed_layout(model, self.layout, self.engine.sum_over_processes)
         self.metrics: list[dict[str, Any]] = []
         self.step = 0
 
@@ -272,8 +271,3 @@ class Trainer:
                 )
             write_atomically(self.folder / DONE_FILE, "")
         barrier()
-
-
-def print_line(line: str) -> None:
-    """A line for the log of this process."""
-    sys.stderr.write(f"{line}\n")

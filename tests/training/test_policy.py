@@ -188,7 +188,7 @@ def test_a_merge_leaves_in_float32_what_is_loaded_in_it(tmp_path: Path) -> None:
     save(tmp_path, adapted, draw_adapters(model), base=base, dtype="bfloat16")
     merged = load_file(tmp_path / "policy" / "model.safetensors")
     assert merged[bias].equal(held[bias])
-    assert merged[bias].unique().numel() == 8
+    assert len(set(merged[bias].tolist())) == 8
     assert merged["model.layers.1.mlp.gate.weight"].dtype is torch.float32
     loaded = load_model(tmp_path / "policy", dtype="bfloat16").state_dict()
     assert {name: value.dtype for name, value in loaded.items()} == {name: value.dtype for name, value in held.items()}
