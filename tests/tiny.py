@@ -32,6 +32,7 @@ _SMALL: dict[str, dict[str, Any]] = {
     "gpt_neox": {},
     "gpt2": {},
     "gpt_oss": {"intermediate_size": 32, "head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "ernie4_5_moe": {"moe_intermediate_size": 16, "moe_num_experts": 4, "moe_k": 2},
     "qwen2_moe": {
         "moe_intermediate_size": 16,
         "shared_expert_intermediate_size": 24,

@@ -247,7 +247,7 @@ class Trainer:
             checkpoint = checkpoint_of(self.checkpoints, best, world=self.world, made_with=job.made_with)
             assert checkpoint is not None, "the best evaluation's checkpoint is always kept"
             self.engine.load(checkpoint.folder, STATE)
-        state = self.engine.gather_state()
+        state = self.engine.gather_state(without_frozen=self.adapted is not None)
         broken = first_not_finite(state)
         if broken is not None:
             # Of the last update nothing else has been seen where no validation follows it.

@@ -252,8 +252,8 @@ def test_weights_that_the_last_update_broke_are_not_exported(tmp_path: Path) -> 
     assert first_not_finite({"c.weight": torch.tensor([float("-inf")], dtype=torch.bfloat16)}) == "c.weight"
     trainer: Any = object.__new__(Trainer)
     trainer.job = SimpleNamespace(patience=None, best_metric="eval_loss")
-    trainer.engine = SimpleNamespace(gather_state=lambda: state)
-    trainer.metrics, trainer.step, trainer.folder, trainer.rank = [], 7, tmp_path, 0
+    trainer.engine = SimpleNamespace(gather_state=lambda **_: state)
+    trainer.adapted, trainer.metrics, trainer.step, trainer.folder, trainer.rank = None, [], 7, tmp_path, 0
     with pytest.raises(UserError) as raised:
         trainer._save_policy()
     assert str(raised.value) == (
