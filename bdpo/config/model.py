@@ -18,7 +18,8 @@ class ModelSettings(Section):
     """Arithmetic of scoring, training and generation alike, so that step 0 starts at log-ratio 0."""
     quantization: Literal["nf4"] | None = None
     """`nf4`: linear layers in 4 bits (QLoRA, arXiv 2305.14314) through `bitsandbytes`, to train adapters on a model
-    that would not fit otherwise: it needs `train.lora` and bfloat16.  This 4-bit model is then the reference."""
+    that would not fit otherwise: it needs `train.lora` and bfloat16.  This 4-bit model is then the reference.  Models
+    of experts are refused, for those would stay in 16 bits."""
     attention: Literal["sdpa", "eager"] = "sdpa"
     """Attention implementation of `transformers`."""
     compile: bool = False

@@ -10,7 +10,7 @@ from transformers.utils import logging
 from bdpo.config.model import ModelSettings
 from bdpo.errors import UserError, first_line
 from bdpo.models.products import prepare_bfloat16_products
-from bdpo.models.quantized import four_bit_config, keep_layout
+from bdpo.models.quantized import four_bit_config, keep_layout, require_four_bits
 from bdpo.models.source import ModelSource, look_again, stored_quantization, weight_files
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -71,7 +71,8 @@ def load_model(
         device_map: where `accelerate` puts which part, read from disk one by one; on the CPU by default.
 
     Raises:
-        UserError: it cannot be read, weights are missing from its files, or `bitsandbytes` is not installed.
+        UserError: it cannot be read, weights are missing from its files, `bitsandbytes` is not installed, or it packs
+            too little of the model.
     """
     if dtype == "bfloat16":
         prepare_bfloat16_products()
@@ -107,6 +108,7 @@ def load_model(
         )
     model.eval()
     if quantization is not None:
+        require_four_bits(model)
         keep_layout(model)
     return model
 
