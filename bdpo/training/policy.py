@@ -54,6 +54,16 @@ def add_adapters(model: PreTrainedModel, *, rank: int, alpha: int, target_module
     return adapted
 
 
+def describe_adapters(model: nn.Module) -> str:
+    """One line on what `add_adapters` has put into a model, for the log."""
+    from peft.tuners.lora import LoraLayer, ParamWrapper
+
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    experts = [layer for layer in layers if isinstance(layer, ParamWrapper) and layer.get_param().ndim == 3]
+    weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return f"Adapters: {weights:,} weights beside {len(layers)} tensors, of which {len(experts)} hold experts."
+
+
 def _require_targets(model: PreTrainedModel, target_modules: list[str]) -> None:
     """Refuse what `peft` passes over: a name beside others that no layer has, and adapters on tied embeddings."""
     if target_modules == ["all-linear"]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,14 @@ from bdpo.training.checkpoints import (
 )
 from bdpo.training.engine import Engine, barrier, join_processes, rank_and_world
 from bdpo.training.figures import Figures, means
-from bdpo.training.policy import add_adapters, checkpoint_activations, first_not_finite, save_adapters, save_policy
+from bdpo.training.policy import (
+    add_adapters,
+    checkpoint_activations,
+    describe_adapters,
+    first_not_finite,
+    save_adapters,
+    save_policy,
+)
 from bdpo.training.prepare import Prepared, read_split
 from bdpo.training.schedule import learning_rate, micro_batches, step_indices
 from bdpo.training.watch import best_step, gaps, has_vanished, patience_is_over
@@ -67,6 +75,8 @@ class Trainer:
         self.layout = Layout(job.layout)
         take_layout(model, self.layout)
         self.adapted = add_adapters(model, **job.lora, seed=job.seed) if job.lora is not None else None
+        if self.adapted is not None and self.rank == 0:
+            sys.stderr.write(f"{describe_adapters(model)}\n")
         if job.gradient_checkpointing:
             checkpoint_activations(model)
         self.engine = Engine(

@@ -19,6 +19,7 @@ from bdpo.training.policy import (
     add_adapters,
     checkpoint_activations,
     copy_state,
+    describe_adapters,
     first_not_finite,
     save_adapters,
     save_policy,
@@ -146,6 +147,38 @@ def test_the_merged_model_is_the_trained_one_and_nobody_is_asked(
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "policy")
     with torch.no_grad():
         assert (merged(BATCH.input_ids).logits - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("architecture", "adapted_too", "left_out", "described"),
+    [
+        ("qwen2_moe", "mlp.shared_expert.up_proj", "mlp.experts.gate_up_proj", "16 tensors, of which 0 hold"),
+        ("deepseek_v3", "mlp.experts.gate_up_proj", "mlp.shared_experts.up_proj", "11 tensors, of which 2 hold"),
+    ],
+)
+def test_adapters_on_a_model_with_experts_are_merged_into_the_trained_one(
+    architecture: str, adapted_too: str, left_out: str, described: str, tmp_path: Path
+) -> None:
+    """Which layers `all-linear` means is as `LoraSettings` says."""
+    pytest.importorskip("peft", reason="peft is not installed")
+    base = save_tiny(tmp_path / "base", architecture)
+    model = load_model(base, dtype="float32")
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    adapted = add_adapters(model, rank=2, alpha=4, target_modules=["all-linear"], seed=0)
+    trained = draw_adapters(model)
+    weights = sum(p.numel() for p in trained.values())
+    assert describe_adapters(model) == f"Adapters: {weights:,} weights beside {described} experts."
+    with torch.no_grad():
+        expected = model(BATCH.input_ids).logits
+    save(tmp_path, adapted, trained, base=base, dtype="float32")
+    merged = load_model(tmp_path / "policy", dtype="float32")
+    with torch.no_grad():
+        assert (merged(BATCH.input_ids).logits - expected).abs().max() < 1e-3
+    state = merged.state_dict()
+    assert state.keys() == start.keys()
+    moved = {name.removesuffix(".weight") for name, value in state.items() if not value.equal(start[name])}
+    assert f"model.layers.1.{adapted_too}" in moved
+    assert f"model.layers.1.{left_out}" not in moved
 
 
 def test_a_merge_needs_no_whole_model_in_float32_and_rounds_once(
