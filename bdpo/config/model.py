@@ -11,7 +11,8 @@ class ModelSettings(Section):
     """The causal language model to align, which is also the frozen reference."""
 
     path: ModelPath = "embedded"
-    """`embedded`, a folder with safetensors weights, or a hub name such as `Qwen/Qwen2-7B-Instruct`."""
+    """`embedded`, a folder with safetensors weights, or a hub name such as `Qwen/Qwen2-7B-Instruct`; not
+    quantised, but for mxfp4, which is loaded as what it stands for."""
     revision: str | None = None
     """Branch, tag or commit, for a hub name only."""
     dtype: Dtype = "bfloat16"
