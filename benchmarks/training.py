@@ -5,14 +5,15 @@
     python -m benchmarks.training --pairs 16 --dtype float32
     python -m benchmarks.training --parity               # loss, rewards and gradient norms of 20 steps, float32
 
-Both sides train the embedded model with plain DPO on the same rows in the same order, the same batch,
-dtype and optimizer (fused AdamW), with the reference's log-probs computed beforehand; each in a process
-of its own, one after the other, on all cores.  Rows are the first of HH-RLHF that fit `max_length`
-without a cut.  The first step of each side warms up and is not timed.  Memory is the peak resident set
-of the process that trains.  TRL has no activation checkpointing, which makes it the fastest; this side
-has it with `--gradient-checkpointing`, for less memory.  TRL computes in the dtype of its weights, with
-AdamW states of that dtype too; here float32 master weights stand beside bfloat16 ones.  On a CPU without
-bfloat16 instructions both sides multiply by `bdpo.models.products`, for TRL's would take hours without it.
+Both sides train the embedded model with plain DPO on the same rows in the same order, the same batch, dtype and
+optimizer (fused AdamW), with the reference's log-probs computed beforehand; each in a process of its own, one
+after the other, on all cores.  Rows are the first of HH-RLHF that fit `max_length` without a cut.  The first
+step of each side warms up and is not timed.  Memory is the peak resident set of the process that trains.  TRL
+has no activation checkpointing, which makes it the fastest; this side has it with `--gradient-checkpointing`,
+for less memory.  TRL takes a batch in one pass, its default; this side `--token-budget` tokens a pass.  TRL
+computes in the dtype of its weights (`bf16=False`: no autocast), with AdamW states of that dtype too; here
+float32 master weights stand beside bfloat16 ones.  On a CPU without bfloat16 instructions both sides multiply
+by `bdpo.models.products`, for TRL's would take hours without it.
 """
 
 import argparse

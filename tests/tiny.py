@@ -31,6 +31,28 @@ _SMALL: dict[str, dict[str, Any]] = {
     "phi3": {"pad_token_id": 0},
     "gpt_neox": {},
     "gpt2": {},
+    "gpt_oss": {"intermediate_size": 32, "head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "ernie4_5_moe": {"moe_intermediate_size": 16, "moe_num_experts": 4, "moe_k": 2},
+    "qwen2_moe": {
+        "moe_intermediate_size": 16,
+        "shared_expert_intermediate_size": 24,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+    },
+    "deepseek_v3": {
+        "moe_intermediate_size": 16,
+        "n_routed_experts": 8,
+        "num_experts_per_tok": 2,
+        "n_group": 2,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+        "num_key_value_heads": 4,
+        "kv_lora_rank": 16,
+        "q_lora_rank": None,
+        "qk_rope_head_dim": 8,
+        "qk_nope_head_dim": 8,
+        "v_head_dim": 8,
+    },
 }
 
 
@@ -75,8 +97,10 @@ def tiny_model(architecture: str = "llama", seed: int = 0, layers: int = 2, **mo
     return AutoModelForCausalLM.from_config(config).eval()
 
 
-def save_tiny(folder: Path, architecture: str = "llama", seed: int = 0) -> Path:
-    """Save a tiny model and its tokenizer as a model folder."""
-    tiny_model(architecture, seed).save_pretrained(folder)
+def save_tiny(
+    folder: Path, architecture: str = "llama", seed: int = 0, *, model: PreTrainedModel | None = None
+) -> Path:
+    """Save a tiny model, or one that is given, and its tokenizer as a model folder."""
+    (tiny_model(architecture, seed) if model is None else model).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder

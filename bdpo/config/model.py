@@ -11,14 +11,16 @@ class ModelSettings(Section):
     """The causal language model to align, which is also the frozen reference."""
 
     path: ModelPath = "embedded"
-    """`embedded`, a folder with safetensors weights, or a hub name such as `Qwen/Qwen2-7B-Instruct`."""
+    """`embedded`, a folder with safetensors weights, or a hub name such as `Qwen/Qwen2-7B-Instruct`; not
+    quantised, but for mxfp4, which is loaded as what it stands for."""
     revision: str | None = None
     """Branch, tag or commit, for a hub name only."""
     dtype: Dtype = "bfloat16"
     """Arithmetic of scoring, training and generation alike, so that step 0 starts at log-ratio 0."""
     quantization: Literal["nf4"] | None = None
     """`nf4`: linear layers in 4 bits (QLoRA, arXiv 2305.14314) through `bitsandbytes`, to train adapters on a model
-    that would not fit otherwise: it needs `train.lora` and bfloat16.  This 4-bit model is then the reference."""
+    that would not fit otherwise: it needs `train.lora` and bfloat16.  This 4-bit model is then the reference.  Models
+    of experts are refused, for those would stay in 16 bits."""
     attention: Literal["sdpa", "eager"] = "sdpa"
     """Attention implementation of `transformers`."""
     compile: bool = False

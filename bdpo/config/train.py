@@ -26,7 +26,9 @@ class LoraSettings(Section):
     alpha: int = Field(32, ge=1)
     """Adapters are scaled by alpha / rank."""
     target_modules: list[str] = Field(default_factory=lambda: ["all-linear"], min_length=1)
-    """Names of the layers that get an adapter; `all-linear`, alone: every linear layer but the output."""
+    """Names of the layers that get an adapter; `all-linear`, alone: every linear layer but the output.  Of models with
+    experts `peft` 0.21 then adapts, in some families (Mixtral, Qwen3-MoE, DeepSeek), attention, router and each expert,
+    but no shared expert and no layer without experts; in the others every linear layer and no expert."""
 
     @field_validator("target_modules")
     @classmethod

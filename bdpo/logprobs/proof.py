@@ -105,23 +105,14 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
     return Layout.PLAIN
 
 
-def agreed_layout(
-    model: PreTrainedModel, own: Layout, sum_over_processes: Callable[[Sequence[float]], list[float]]
-) -> Layout:
-    """The layout of all processes of a training, which are to make the same passes: packed where each found it right.
+def take_layout(model: PreTrainedModel, layout: Layout) -> None:
+    """Make a model ready for the layout that `choose_layout` gave in another process for the same weights.
 
-    Two machines whose CPUs round otherwise may lie on either side of the trial's bound.
-
-    Args:
-        model: the process's own, under training.
-        own: what `choose_layout` gave here.
-        sum_over_processes: adds up numbers over the processes.
+    No pass is made: layers with kernels for a GPU alone run nowhere else, and a model may not be on its own yet.
     """
-    (others,) = sum_over_processes([float(own is Layout.PLAIN)])
-    if others and own is Layout.PACKED:
-        stop_packed_attention(model)
-        return Layout.PLAIN
-    return own
+    if layout is Layout.PACKED:
+        use_packed_attention(model)
+        assert has_packed_attention(model), "the trial has found that this model's attention can be replaced"
 
 
 def _require_constant_positions(model: PreTrainedModel, max_length: int | None) -> None:

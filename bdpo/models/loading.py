@@ -2,16 +2,17 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, Mxfp4Config, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from bdpo.config.model import ModelSettings
 from bdpo.errors import UserError, first_line
 from bdpo.models.products import prepare_bfloat16_products
-from bdpo.models.quantized import four_bit_config, keep_layout
-from bdpo.models.source import ModelSource, look_again, weight_files
+from bdpo.models.quantized import four_bit_config, keep_layout, require_four_bits
+from bdpo.models.source import ModelSource, look_again, stored_quantization, weight_files
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -88,14 +89,19 @@ def load_model(
         device_map: where `accelerate` puts which part, read from disk one by one; on the CPU by default.
 
     Raises:
-        UserError: it cannot be read, weights are missing from its files, or `bitsandbytes` is not installed.
+        UserError: it cannot be read, weights are missing from its files, `bitsandbytes` is not installed, or it packs
+            too little of the model.
     """
     if dtype == "bfloat16":
         prepare_bfloat16_products()
     # cuDNN, which PyTorch prefers on Hopper and later, builds a plan for every new pair of lengths, in tens of
     # milliseconds, and packed rows bring new ones with every pass.
     torch.backends.cuda.enable_cudnn_sdp(False)
-    quantized = {} if quantization is None else {"quantization_config": four_bit_config(dtype)}
+    quantized: dict[str, Any] = {}
+    if quantization is not None:
+        quantized = {"quantization_config": four_bit_config(dtype)}
+    elif stored_quantization(folder) == "mxfp4":
+        quantized = {"quantization_config": Mxfp4Config(dequantize=True)}  # no gradient passes its own kernels
     logging.disable_progress_bar()
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -120,6 +126,7 @@ def load_model(
         )
     model.eval()
     if quantization is not None:
+        require_four_bits(model)
         keep_layout(model)
     return model
 
@@ -163,4 +170,6 @@ def _devices(source: ModelSource, dtype: str) -> str | dict[str, str]:
     """
     files = sum(file.stat().st_size for file in weight_files(source.folder))
     most = files * (2 if dtype == "float32" else 1)  # the files may be bfloat16
+    if stored_quantization(source.folder) == "mxfp4":
+        most *= 4  # and here 4 bits a weight, which are loaded as 16
     return {"": "cuda:0"} if most < torch.cuda.mem_get_info(0)[0] / 2 else "auto"

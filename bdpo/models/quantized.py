@@ -4,7 +4,11 @@ import torch
 from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
+from bdpo.errors import UserError
 from bdpo.packages import importing
+
+_MOST_WHOLE = 1 / 3
+"""Largest share of a model's weights, embeddings apart, that a 4-bit model may hold in 16 bits."""
 
 
 def four_bit_config(dtype: str) -> BitsAndBytesConfig:
@@ -21,6 +25,33 @@ def four_bit_config(dtype: str) -> BitsAndBytesConfig:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=getattr(torch, dtype),
     )
+
+
+def require_four_bits(model: PreTrainedModel) -> None:
+    """Refuse a model of which most stays in 16 bits: bitsandbytes packs linear layers, and experts are none.
+
+    `transformers` holds all experts of a layer in one tensor of three dimensions.
+
+    Args:
+        model: loaded with `four_bit_config`.
+
+    Raises:
+        UserError: more than a third of its weights are not packed, embeddings and the output layer apart.
+    """
+    embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    apart = {id(p) for module in (*embeddings, model.get_output_embeddings()) for p in module.parameters()}
+    whole = packed = 0
+    for p in model.parameters():
+        if type(p).__name__ == "Params4bit":
+            packed += 2 * p.numel() * p.element_size()  # two weights a byte
+        elif id(p) not in apart:
+            whole += p.numel()
+    if whole > _MOST_WHOLE * (whole + packed):
+        raise UserError(
+            f"model.quantization nf4: {whole / 1e9:.3g} of {(whole + packed) / 1e9:.3g} billion weights of the model "
+            f"({model.config.model_type}), embeddings apart, would stay in 16 bits, for bitsandbytes packs linear "
+            "layers and no experts: take it out, or name a model without experts."
+        )
 
 
 def keep_layout(model: nn.Module) -> None:

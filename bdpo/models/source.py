@@ -1,5 +1,6 @@
 """Which files a model name stands for, and the digest of their content."""
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,39 @@ def look_again(source: ModelSource) -> ModelSource:
         UserError: as for `resolve_model`.
     """
     return resolve_model(str(source.folder), quantization=source.quantization)
+
+
+def stored_quantization(folder: Path) -> str | None:
+    """How the weights in a model folder's files are quantised, as its `config.json` calls it; None where they are not.
+
+    A model whose config is not JSON is refused where it is loaded.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    for part in (config, config.get("text_config")) if isinstance(config, dict) else ():
+        found = part.get("quantization_config") if isinstance(part, dict) else None
+        if isinstance(found, dict):
+            return f"{found.get('quant_method', 'bitsandbytes')}{'-4bit' if found.get('load_in_4bit') else ''}"
+    return None
+
+
+def require_trainable(source: ModelSource) -> None:
+    """Refuse a model in whose files are quantised weights: nothing trains them, and embeddings alone would be.
+
+    mxfp4 is loaded dequantised, for models such as gpt-oss are published in no other form, and 4-bit weights of
+    bitsandbytes are what `model.quantization` makes itself.
+
+    Raises:
+        UserError: the weights are quantised otherwise.
+    """
+    stored = stored_quantization(source.folder)
+    if stored is not None and (stored, source.quantization) not in (("mxfp4", None), ("bitsandbytes-4bit", "nf4")):
+        raise UserError(
+            f"model.path {source.name!r}: its weights are quantised ({stored}), and a policy is trained from those "
+            "that they were made from; name that model, or save this one dequantised."
+        )
 
 
 def _folder(path: str, revision: str | None, field: str) -> Path:

@@ -13,7 +13,7 @@ from bdpo.artifacts.store import ArtifactStore, Inspection, State
 from bdpo.config import Config
 from bdpo.errors import UserError
 from bdpo.fingerprints import STAGES, Stage
-from bdpo.models.source import ModelSource, look_again, resolve_model
+from bdpo.models.source import ModelSource, look_again, require_trainable, resolve_model
 
 _Value = TypeVar("_Value")
 
@@ -46,7 +46,9 @@ class ArtifactLookup:
     def source(self) -> ModelSource:
         """The reference model's own files."""
         model = self.config.model
-        return resolve_model(model.path, model.revision, model.quantization)
+        source = resolve_model(model.path, model.revision, model.quantization)
+        require_trainable(source)
+        return source
 
     @cached_property
     def inputs(self) -> Mapping[Stage, tuple[Stage, ...]]:

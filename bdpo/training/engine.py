@@ -56,7 +56,7 @@ class Engine:
         """Wrap a model.
 
         Args:
-            model: in `dtype`, dropout off.
+            model: in `dtype`, dropout off; what is trained of it in another is brought to it.
             dtype: `bfloat16` keeps float32 master weights and gradient sums beside the model's bfloat16
                 weights, at every ZeRO stage (0 is run as 1).
             weight_decay: AdamW's decay of matrices; vectors (biases, norms) are spared.
@@ -76,6 +76,7 @@ class Engine:
         ]
         # DeepSpeed may take a trial step at its start; at a learning rate of 0 it changes nothing.
         optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0, fused=True)
+        exact: list[tuple[nn.Parameter, Tensor]] = []
         zero = {"stage": 0, **deepspeed_config.get("zero_optimization", {})}
         if dtype == "bfloat16":
             # Stage 0 would add up gradients in bfloat16; on one process stage 1 is the same without that.
@@ -100,6 +101,11 @@ class Engine:
             # A gradient joins its float32 sum at once, in place of the whole model's bfloat16 ones staying beside them.
             config["bf16"] = {"enabled": True, "immediate_grad_update": True}
             config["data_types"] = {"grad_accum_dtype": "fp32"}
+            for p in parameters:
+                # A router may be in float32.  DeepSpeed rounds it at ZeRO 1 and 2, and takes no two dtypes at 3.
+                p.data = p.data.bfloat16()
+            # What is frozen it would round too, such as a bias that decides which experts a token goes to.
+            exact = [(p, p.data) for p in model.parameters() if not p.requires_grad and p.dtype is torch.float32]
         policy = _Policy(model)
         # Processes load at their own pace, and DeepSpeed's further groups have its short limit.
         barrier()
@@ -115,6 +121,9 @@ class Engine:
             ) from error
         except DeepSpeedConfigError as error:
             raise UserError(f"train.deepspeed: DeepSpeed refuses its config: {error}") from error
+        if zero["stage"] < 3:
+            for p, data in exact:
+                p.data = data.to(p.device)
         self._wrapper = wrapped
         self._optimizer = getattr(wrapped, "optimizer", wrapped)
         self._optimizer.state.clear()
@@ -161,14 +170,18 @@ class Engine:
         loaded, _ = self._engine.load_checkpoint(str(folder), tag=tag, load_module_strict=not self._has_frozen)
         assert loaded is not None, f"{folder} was proved whole and DeepSpeed finds nothing in it"
 
-    def gather_state(self) -> dict[str, Tensor]:
-        """What was trained of the model's state dict, on the CPU, complete on rank 0; call on every process."""
+    def gather_state(self, *, without_frozen: bool = False) -> dict[str, Tensor]:
+        """The model's state dict, on the CPU, complete on rank 0; call on every process.
+
+        Args:
+            without_frozen: what was trained will do.
+        """
         if self._engine.zero_optimization_stage() < 3:
             state = self.model.state_dict()
-            if self._has_frozen:
+            if without_frozen:
                 state = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         else:
-            whole = self._engine._zero3_consolidated_16bit_state_dict(self._has_frozen) or {}
+            whole = self._engine._zero3_consolidated_16bit_state_dict(without_frozen) or {}
             state = {name.removeprefix("model."): value for name, value in whole.items()}
         return copy_state(state)
 

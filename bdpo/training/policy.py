@@ -54,6 +54,16 @@ def add_adapters(model: PreTrainedModel, *, rank: int, alpha: int, target_module
     return adapted
 
 
+def describe_adapters(model: nn.Module) -> str:
+    """One line on what `add_adapters` has put into a model, for the log."""
+    from peft.tuners.lora import LoraLayer, ParamWrapper
+
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    experts = [layer for layer in layers if isinstance(layer, ParamWrapper) and layer.get_param().ndim == 3]
+    weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return f"Adapters: {weights:,} weights beside {len(layers)} tensors, of which {len(experts)} hold experts."
+
+
 def _require_targets(model: PreTrainedModel, target_modules: list[str]) -> None:
     """Refuse what `peft` passes over: a name beside others that no layer has, and adapters on tied embeddings."""
     if target_modules == ["all-linear"]:
@@ -155,6 +165,19 @@ def _let_go_of_frozen(model: nn.Module) -> None:
     release_memory()
 
 
+def _float_dtypes(module: nn.Module) -> dict[str, torch.dtype]:
+    """Of the floating parameters and buffers of a module, by name."""
+    tensors = (*module.named_parameters(), *module.named_buffers())
+    return {name: tensor.dtype for name, tensor in tensors if tensor.is_floating_point()}
+
+
+def _cast(module: nn.Module, dtypes: Mapping[str, torch.dtype], other: torch.dtype) -> None:
+    """Give the floating parameters and buffers of a module these dtypes, and those that are not named another one."""
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(dtypes.get(name, other))
+
+
 def save_adapters(
     adapter_folder: Path,
     policy_folder: Path,
@@ -170,10 +193,10 @@ def save_adapters(
 ) -> None:
     """Write the adapters alone (for `peft`), and the model that they are merged into.
 
-    Adapters are merged into the weights that they were trained on, in `dtype` or what 4-bit ones stand for, so that
-    the policy is the model that was trained.  Each layer's sum is computed in float32 and rounded once; of a 4-bit
-    model all layers are in float32 until then.  These weights are read again, and those of the trained model are let
-    go first: a GPU with room for one 4-bit model need not have it for two.
+    Adapters are merged into the weights that they were trained on, in `dtype` or what 4-bit ones stand for, so that the
+    policy is the model that was trained.  Each layer's sum is computed in float32 and rounded once to what its weights
+    were loaded in; of a 4-bit model all layers are in float32 until then.  These weights are read again, and those of
+    the trained model are let go first: a GPU with room for one 4-bit model need not have it for two.
 
     Args:
         adapter_folder: gets the adapters.
@@ -182,7 +205,7 @@ def save_adapters(
         state: whole tensors, by the names of the adapted model's parameters, adapters at least.
         base: the folder that the policy started from.
         base_name: what the adapters' config calls it.
-        dtype: of the merged weights.
+        dtype: of the merged weights, those apart that `transformers` loads in float32 whatever is asked.
         quantization: of the model that the adapters were trained on.
         attention: of the model.
         trust_remote_code: of model and tokenizer.
@@ -206,13 +229,17 @@ def save_adapters(
         trust_remote_code=trust_remote_code,
         quantization=quantization,
     )
+    # Some tensors, such as a router's, are loaded in float32 under bfloat16 too: rounded, they choose other experts.
+    loaded_in = _float_dtypes(model)
     if quantization is not None:
         model = dequantized(model)
     merging = PeftModel.from_pretrained(model, adapter_folder)
     for layer in merging.modules():
         if isinstance(layer, LoraLayer):
+            before = _float_dtypes(layer)
             layer.float()
             layer.merge()
-            layer.to(getattr(torch, dtype))
-    merged = merging.unload().to(getattr(torch, dtype))
+            _cast(layer, before, getattr(torch, dtype))
+    merged = merging.unload()
+    _cast(merged, loaded_in, getattr(torch, dtype))
     save_policy(policy_folder, merged, merged.state_dict(), base=base, trust_remote_code=trust_remote_code)

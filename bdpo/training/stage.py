@@ -40,7 +40,7 @@ from bdpo.training.machines import read_hostfile
 from bdpo.training.model_card import model_card
 from bdpo.training.prepare import count_pairs, prepare
 from bdpo.training.schedule import pairs_until
-from bdpo.training.score_check import check_scores
+from bdpo.training.score_check import check_scores, find_layout
 from bdpo.training.trackers import open_trackers, require_trackers
 from bdpo.training.watch import best_step, both_fall
 from bdpo.training.worker_files import (
@@ -149,7 +149,6 @@ def train(
         progress.say(f"train: damaged checkpoints deleted: step {', '.join(map(str, dropped))}")
     checkpoint = latest_checkpoint(scratch / CHECKPOINTS_FOLDER, world=world, made_with=job.made_with)
     resumed_from = checkpoint.step if checkpoint is not None else 0
-    job.write(scratch / _JOB_FILE)
 
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
@@ -158,7 +157,10 @@ def train(
     with ExitStack() as stack:
         stack.enter_context(have_devices(devices, work=workdir, say=progress.say))
         if facts.needs_reference:
-            check_scores(scratch / PREPARED_FILE, source, model, settings.token_budget)
+            layout = check_scores(scratch / PREPARED_FILE, source, model, settings.token_budget, progress.say)
+        else:
+            layout = find_layout(source, model, progress.say)
+        dataclasses.replace(job, layout=layout.value).write(scratch / _JOB_FILE)
         progress.begin("train", total_steps, "steps", done=resumed_from)
         launched = time.monotonic()
         trackers = open_trackers(
@@ -244,6 +246,7 @@ def _job(
         attention=model.attention,
         trust_remote_code=model.trust_remote_code,
         max_length=model.max_length,
+        layout=None,
         loss=facts.loss,
         has_reference=facts.needs_reference,
         constants={name: getattr(settings, name) for name in sorted(constants)},

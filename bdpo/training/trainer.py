@@ -10,8 +10,8 @@ import torch
 
 from bdpo.artifacts.store import note_progress, write_atomically
 from bdpo.errors import UserError
-from bdpo.layout.rows import collate
-from bdpo.logprobs.proof import TRIAL_TOLERANCE, agreed_layout, choose_layout, moved_by
+from bdpo.layout.rows import Layout, collate
+from bdpo.logprobs.proof import TRIAL_TOLERANCE, moved_by, take_layout
 from bdpo.losses import Hyperparameters, PairTerms, PreferenceLoss, preference_loss
 from bdpo.models.allocator import kept_memory, trim_memory
 from bdpo.models.loading import load_model
@@ -24,7 +24,14 @@ from bdpo.training.checkpoints import (
 )
 from bdpo.training.engine import Engine, barrier, join_processes, rank_and_world
 from bdpo.training.figures import Figures, means
-from bdpo.training.policy import add_adapters, checkpoint_activations, first_not_finite, save_adapters, save_policy
+from bdpo.training.policy import (
+    add_adapters,
+    checkpoint_activations,
+    describe_adapters,
+    first_not_finite,
+    save_adapters,
+    save_policy,
+)
 from bdpo.training.prepare import Prepared, read_split
 from bdpo.training.schedule import learning_rate, micro_batches, step_indices
 from bdpo.training.watch import best_step, gaps, has_vanished, patience_is_over
@@ -65,8 +72,11 @@ class Trainer:
             trust_remote_code=job.trust_remote_code,
             quantization=job.quantization,
         )
-        self.layout = choose_layout(model, print_line, max_length=job.max_length)
+        self.layout = Layout(job.layout)
+        take_layout(model, self.layout)
         self.adapted = add_adapters(model, **job.lora, seed=job.seed) if job.lora is not None else None
+        if self.adapted is not None and self.rank == 0:
+            sys.stderr.write(f"{describe_adapters(model)}\n")
         if job.gradient_checkpointing:
             checkpoint_activations(model)
         self.engine = Engine(
@@ -76,7 +86,6 @@ class Trainer:
             max_grad_norm=job.max_grad_norm,
             deepspeed_config=job.deepspeed,
         )
-        self.layout = agreed_layout(model, self.layout, self.engine.sum_over_processes)
         self.metrics: list[dict[str, Any]] = []
         self.step = 0
 
@@ -248,7 +257,7 @@ class Trainer:
             checkpoint = checkpoint_of(self.checkpoints, best, world=self.world, made_with=job.made_with)
             assert checkpoint is not None, "the best evaluation's checkpoint is always kept"
             self.engine.load(checkpoint.folder, STATE)
-        state = self.engine.gather_state()
+        state = self.engine.gather_state(without_frozen=self.adapted is not None)
         broken = first_not_finite(state)
         if broken is not None:
             # Of the last update nothing else has been seen where no validation follows it.
@@ -272,8 +281,3 @@ class Trainer:
                 )
             write_atomically(self.folder / DONE_FILE, "")
         barrier()
-
-
-def print_line(line: str) -> None:
-    """A line for the log of this process."""
-    sys.stderr.write(f"{line}\n")

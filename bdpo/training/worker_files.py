@@ -53,6 +53,8 @@ class Job:
     attention: str
     trust_remote_code: bool
     max_length: int
+    layout: str | None
+    """Of the passes, a `Layout` by its value: what the parent has found, in whose job it is None until then."""
     loss: Loss
     has_reference: bool
     constants: dict[str, float]
@@ -103,6 +105,7 @@ _FREE = frozenset(
         "model_name",
         "model_folder",
         "visible_gpus",
+        "layout",
         "world",
         "checkpoint_every",
         "keep_checkpoints",

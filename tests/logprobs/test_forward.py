@@ -17,7 +17,7 @@ from bdpo.layout.rows import Layout, Row, collate, group_rows
 from bdpo.logprobs import attention, proof, tiles
 from bdpo.logprobs.attention import has_packed_attention
 from bdpo.logprobs.forward import response_logps, sum_logps
-from bdpo.logprobs.proof import agreed_layout, choose_layout, moved_by
+from bdpo.logprobs.proof import choose_layout, moved_by, take_layout
 from bdpo.logprobs.score import NonFinite, score_rows
 from bdpo.logprobs.spans import Spans
 from bdpo.models.loading import load_model
@@ -360,14 +360,19 @@ def test_short_responses_may_move_as_much_as_rounding_moves_one_token() -> None:
     assert moved_by(difference, lengths).tolist() == pytest.approx([0.0875, 0.0875, 0.2])
 
 
-def test_processes_agree_on_plain_rows_where_one_found_the_packed_wrong() -> None:
+@pytest.mark.parametrize("layout", list(Layout))
+def test_what_another_process_found_is_taken_without_a_pass(layout: Layout) -> None:
+    """Layers with kernels for a GPU alone raise on what is in main memory."""
     model = tiny_model()
-    assert choose_layout(model, print) is Layout.PACKED
-    assert agreed_layout(model, Layout.PACKED, list) is Layout.PACKED
-    assert has_packed_attention(model)
-    assert agreed_layout(model, Layout.PACKED, lambda own: [own[0] + 1.0]) is Layout.PLAIN
-    assert not has_packed_attention(model)
-    assert agreed_layout(model, Layout.PLAIN, list) is Layout.PLAIN
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("Expected all tensors to be on cuda")
+
+    hook = model.model.layers[0].register_forward_pre_hook(refuse)
+    take_layout(model, layout)
+    assert has_packed_attention(model) is (layout is Layout.PACKED)
+    hook.remove()
+    assert response_logps(model, collate([Row((5, 6), ((7, 8),))], layout)).isfinite().all()
 
 
 def test_empty_rows_are_refused() -> None:

@@ -1,5 +1,6 @@
 """Loading: safetensors only, whole, and in one sentence otherwise."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,24 @@ def test_a_model_is_in_its_dtype_and_without_dropout(folder: Path, dtype: str, e
     may_plan: Any = torch.backends.cuda.cudnn_sdp_enabled
     assert not may_plan(), "it would plan for every new pair of lengths"
     assert not any(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_mxfp4_weights_are_loaded_as_what_they_stand_for(tmp_path: Path, dtype: str) -> None:
+    """Of weights in blocks of 32 with one exponent: here all are 1 (code 2) times 2 to the power of -3 (code 124)."""
+    folder = save_tiny(tmp_path / "model", "gpt_oss")
+    state = load_file(folder / "model.safetensors")
+    for name in [name for name in state if name.endswith(("experts.gate_up_proj", "experts.down_proj"))]:
+        experts, rows, columns = state.pop(name).shape
+        state[f"{name}_blocks"] = torch.full((experts, columns, rows // 32, 16), 0x22, dtype=torch.uint8)
+        state[f"{name}_scales"] = torch.full((experts, columns, rows // 32), 124, dtype=torch.uint8)
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "mxfp4"}}))
+    model = load_model(folder, dtype=dtype, attention="eager")
+    assert {p.dtype for p in model.parameters()} == {getattr(torch, dtype)}
+    assert set(model.model.layers[0].mlp.experts.down_proj.flatten().tolist()) == {0.125}
+    assert not hasattr(model.config, "quantization_config"), "it would be saved with the policy"
 
 
 def test_a_cpu_is_prepared_for_bfloat16_where_a_model_has_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Which files a model name stands for, and what is refused."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from huggingface_hub.utils._paths import filter_repo_objects
 
 from bdpo.errors import UserError
-from bdpo.models.source import resolve_model
+from bdpo.models.source import require_trainable, resolve_model
 from tests.tiny import save_tiny
 
 
@@ -156,3 +157,40 @@ def test_weights_that_another_user_alone_may_read_are_named(folder: Path, monkey
     monkeypatch.setattr("bdpo.models.source.digest_files", refuse)
     with pytest.raises(UserError, match=r"model\.safetensors cannot be read: permission is denied to this user"):
         resolve_model(str(folder))
+
+
+def quantise(folder: Path, quantization: dict[str, Any], *, part: str | None = None) -> None:
+    """Say of a model folder that its weights are quantised."""
+    config = json.loads((folder / "config.json").read_text())
+    (config if part is None else config.setdefault(part, {}))["quantization_config"] = quantization
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("part", [None, "text_config"])
+@pytest.mark.parametrize(
+    ("quantization", "held_in", "said"),
+    [
+        ({"quant_method": "fp8"}, None, "fp8"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, None, "bitsandbytes-4bit"),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "nf4", "bitsandbytes"),
+        ({"quant_method": "mxfp4"}, "nf4", "mxfp4"),
+    ],
+)
+def test_no_policy_is_trained_from_quantised_weights(
+    folder: Path, quantization: dict[str, Any], held_in: str | None, said: str, part: str | None
+) -> None:
+    quantise(folder, quantization, part=part)
+    with pytest.raises(UserError) as raised:
+        require_trainable(resolve_model(str(folder), None, held_in))
+    assert str(raised.value) == (
+        f"model.path '{folder}': its weights are quantised ({said}), and a policy is trained from those that they were "
+        "made from; name that model, or save this one dequantised."
+    )
+
+
+def test_what_is_loaded_dequantised_or_in_the_same_four_bits_is_taken(folder: Path) -> None:
+    require_trainable(resolve_model(str(folder)))
+    quantise(folder, {"quant_method": "mxfp4"})
+    require_trainable(resolve_model(str(folder)))
+    quantise(folder, {"quant_method": "bitsandbytes", "load_in_4bit": True})
+    require_trainable(resolve_model(str(folder), None, "nf4"))

@@ -1,5 +1,6 @@
 """The graph of stages, run for real on a tiny model: what is cached, what is not, and why."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -126,6 +127,18 @@ def test_a_fresh_plan_says_what_comes_first(tmp_path: Path) -> None:
     config = tiny_run(tmp_path)
     assert states(config) == dict.fromkeys(STAGES, "stale")
     assert reasons(config, "train") == ["never computed", "needs ingest, score first"]
+
+
+def test_a_plan_refuses_a_model_of_quantised_weights(tmp_path: Path) -> None:
+    config = tiny_run(tmp_path)
+    described = tmp_path / "model" / "config.json"
+    described.write_text(
+        json.dumps(json.loads(described.read_text()) | {"quantization_config": {"quant_method": "fp8"}})
+    )
+    with pytest.raises(
+        UserError, match=r"^model\.path '.*': its weights are quantised \(fp8\), and a policy is trained"
+    ):
+        pipeline(config).plan()
 
 
 def test_every_row_is_accounted_for_and_queryable(run: Path) -> None:

@@ -44,9 +44,16 @@ def model_in(dtype: str, variant: str = "") -> PreTrainedModel:
     """The tiny model, its weights rounded to bfloat16 so that every dtype starts at the same numbers.
 
     `tied` has one weight for both embeddings, `checkpointed` computes its layers twice, and `adapted` does so too and
-    trains adapters alone.
+    trains adapters alone; `mixed` has experts, whose routers and frozen biases stay in float32 as if it was loaded.
     """
-    model = tiny_model(tie_word_embeddings=variant == "tied").bfloat16().to(getattr(torch, dtype))
+    if variant == "mixed":
+        model = tiny_model("ernie4_5_moe").bfloat16().to(getattr(torch, dtype))
+        for name, p in model.named_parameters():
+            if name.endswith(("gate.weight", "e_score_correction_bias")):
+                p.data = p.data.float()
+        model.model.layers[1].mlp.gate.moe_statics.e_score_correction_bias.data[:] = 6.9 + 0.001 * torch.arange(4)
+    else:
+        model = tiny_model(tie_word_embeddings=variant == "tied").bfloat16().to(getattr(torch, dtype))
     use_packed_attention(model)
     if variant == "adapted":
         add_adapters(model, rank=4, alpha=8, target_modules=["all-linear"], seed=0)
@@ -67,6 +74,8 @@ def plain_steps(
     model = model_in(dtype, variant)
     kept = getattr(torch, masters_in)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    for p in trained.values():
+        p.data = p.data.to(getattr(torch, dtype))
     masters = {name: p.detach().clone().to(kept).requires_grad_() for name, p in trained.items()}
     groups = [
         {"params": [p for p in masters.values() if p.ndim >= 2], "weight_decay": WEIGHT_DECAY},
@@ -116,7 +125,7 @@ def _engine_steps(folder: Path, name: str, dtype: str, variant: str) -> None:
             loss = loss_of(engine.logps(collate(rows, Layout.PACKED))) * world
             engine.accumulate(loss, last=number == len(passes) - 1)
         norms.append(engine.step(rate))
-    state = engine.gather_state()
+    state = engine.gather_state(without_frozen=variant == "adapted")
     if rank == 0:
         made = f"{name}-{dtype}{variant}"
         # The two names of a tied weight are one tensor, which safetensors does not take.

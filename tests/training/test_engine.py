@@ -12,12 +12,14 @@ import torch
 from safetensors.torch import load_file
 
 from tests.paths import ROOT
-from tests.training.engine_trial import LEARNING_RATES, MAX_GRAD_NORM, plain_steps
+from tests.training.engine_trial import LEARNING_RATES, MAX_GRAD_NORM, model_in, plain_steps
 
 CONFIGS = ("zero0", "zero1", "zero2", "zero3", "zero2-offload", "zero3-offload")
 DTYPES = ("float32", "bfloat16")
 VARIANTS = ("tied", "checkpointed", "adapted")
 """Of the model at ZeRO 3, which gathers each weight where it is used."""
+MIXED = ("zero1", "zero3")
+"""Which train a model that is partly in float32 beside bfloat16."""
 
 
 def run_trial(folder: Path, world: int) -> Path:
@@ -27,6 +29,7 @@ def run_trial(folder: Path, world: int) -> Path:
         port = str(probe.getsockname()[1])
     settings = [f"{config}:{dtype}" for config in CONFIGS for dtype in DTYPES]
     settings += [f"zero3:float32:{variant}" for variant in VARIANTS]
+    settings += [f"{config}:bfloat16:mixed" for config in MIXED]
     command = [sys.executable, "-m", "tests.training.engine_trial", str(folder), *settings]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     shared = os.environ | {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PATH": path}
@@ -69,12 +72,23 @@ def check(folder: Path, config: str, dtype: str, variant: str = "") -> None:
     expected, norms = plain_steps(dtype, variant)
     assert max(norms) > MAX_GRAD_NORM or variant == "adapted", "nothing was clipped"
     found = load_file(folder / f"{config}-{dtype}{variant}.safetensors")
-    assert json.loads((folder / f"{config}-{dtype}{variant}.json").read_text()) == pytest.approx(norms, rel=5e-6)
-    tied = {"lm_head.weight"} if variant == "tied" else set()
-    assert found.keys() - tied == expected.keys()
+    # Experts round otherwise at ZeRO 3, whatever the dtypes: DeepSpeed has its own backward pass for some products.
+    rounds = variant == "mixed" and config == "zero3"
+    found_norms = json.loads((folder / f"{config}-{dtype}{variant}.json").read_text())
+    assert found_norms == pytest.approx(norms, rel=2e-3 if rounds else 5e-6)
+    tied = {"lm_head.weight"} if variant in ("tied", "mixed") else set()
+    frozen = {name: value for name, value in found.items() if name.endswith("e_score_correction_bias")}
+    assert found.keys() - tied - frozen.keys() == expected.keys()
+    if variant == "mixed":
+        start = model_in(dtype, variant).state_dict()
+        assert {name for name in start if name.endswith("e_score_correction_bias")} == frozen.keys()
+        assert all(value.equal(start[name]) for name, value in frozen.items())
     assert all(found[name].dtype == weights.dtype for name, weights in expected.items())
     difference = torch.cat([(found[name].float() - expected[name].float()).abs().flatten() for name in expected])
-    if dtype == "bfloat16":
+    if rounds:
+        assert difference.bool().float().mean() < 0.1
+        assert difference.max() < 2 * max(LEARNING_RATES)
+    elif dtype == "bfloat16":
         assert not difference.any()
     else:
         assert (difference > 1e-6).float().mean() < 0.01
@@ -90,6 +104,17 @@ def test_one_process_makes_the_steps_of_plain_torch(one_process: Path, config: s
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_one_process_at_zero_3_whatever_the_model(one_process: Path, variant: str) -> None:
     check(one_process, "zero3", "float32", variant)
+
+
+@pytest.mark.parametrize("config", MIXED)
+def test_one_process_whose_model_is_loaded_in_two_dtypes(one_process: Path, config: str) -> None:
+    check(one_process, config, "bfloat16", "mixed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", MIXED)
+def test_two_processes_whose_model_is_loaded_in_two_dtypes(two_processes: Path, config: str) -> None:
+    check(two_processes, config, "bfloat16", "mixed")
 
 
 @pytest.mark.slow

@@ -16,18 +16,19 @@ from bdpo.errors import UserError
 from bdpo.models.loading import load_reference
 from bdpo.progress import Silent
 from bdpo.training.stage import train as train_stage
+from bdpo.training.worker_files import Job
 from tests.training.stage_runs import pipeline
 
-Train = Callable[[Callable[[int], float]], None]
+Train = Callable[..., None]
 
 
 @pytest.fixture
 def with_scores(config: Path, tmp_path: Path) -> Train:
     """Trains, all pairs in one step, after adding so many nats to the chosen log-prob of the i-th training pair."""
 
-    def run(added: Callable[[int], float]) -> None:
-        work = pipeline(config, "train.batch_size=64", "train.max_steps=1")
-        folders = {planned.stage: planned.folder for planned in work.plan()}
+    def run(added: Callable[[int], float], *overrides: str) -> None:
+        work = pipeline(config, "train.batch_size=64", "train.max_steps=1", *overrides)
+        folders = {planned.stage: planned.folder for planned in pipeline(config).plan()}
         table = pq.read_table(folders["score"] / "scored_pairs.parquet")
         ids = table.filter(pc.field("split") == "train")["pair_id"].to_pylist()
         wrong = {pair_id: added(i) for i, pair_id in enumerate(ids)}
@@ -88,7 +89,10 @@ def _launch(*_: Any, **__: Any) -> None:
     raise _LaunchedError
 
 
-def test_the_reference_leaves_a_gpu_to_the_training(with_scores: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", ["bdpo", "simpo"])
+def test_the_reference_leaves_a_gpu_and_its_layout_to_the_training(
+    method: str, with_scores: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Torch keeps what a model took for the next one of the same process; the training is another."""
     loaded: list[weakref.ref[object]] = []
     emptied: list[object] = []
@@ -103,8 +107,9 @@ def test_the_reference_leaves_a_gpu_to_the_training(with_scores: Train, monkeypa
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(loaded[0]()))
     monkeypatch.setattr("bdpo.training.stage.launch", _launch)
     with pytest.raises(_LaunchedError):
-        with_scores(lambda i: 0.0)
+        with_scores(lambda i: 0.0, f"train.method={method}")
     assert emptied == [None]
+    assert Job.read(tmp_path / "work" / "scratch" / "job.json").layout == "packed"
 
 
 def test_early_stopping_without_anything_to_watch_is_refused(config: Path, tmp_path: Path) -> None:

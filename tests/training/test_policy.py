@@ -19,6 +19,7 @@ from bdpo.training.policy import (
     add_adapters,
     checkpoint_activations,
     copy_state,
+    describe_adapters,
     first_not_finite,
     save_adapters,
     save_policy,
@@ -148,6 +149,38 @@ def test_the_merged_model_is_the_trained_one_and_nobody_is_asked(
         assert (merged(BATCH.input_ids).logits - expected).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("architecture", "adapted_too", "left_out", "described"),
+    [
+        ("qwen2_moe", "mlp.shared_expert.up_proj", "mlp.experts.gate_up_proj", "16 tensors, of which 0 hold"),
+        ("deepseek_v3", "mlp.experts.gate_up_proj", "mlp.shared_experts.up_proj", "11 tensors, of which 2 hold"),
+    ],
+)
+def test_adapters_on_a_model_with_experts_are_merged_into_the_trained_one(
+    architecture: str, adapted_too: str, left_out: str, described: str, tmp_path: Path
+) -> None:
+    """Which layers `all-linear` means is as `LoraSettings` says."""
+    pytest.importorskip("peft", reason="peft is not installed")
+    base = save_tiny(tmp_path / "base", architecture)
+    model = load_model(base, dtype="float32")
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    adapted = add_adapters(model, rank=2, alpha=4, target_modules=["all-linear"], seed=0)
+    trained = draw_adapters(model)
+    weights = sum(p.numel() for p in trained.values())
+    assert describe_adapters(model) == f"Adapters: {weights:,} weights beside {described} experts."
+    with torch.no_grad():
+        expected = model(BATCH.input_ids).logits
+    save(tmp_path, adapted, trained, base=base, dtype="float32")
+    merged = load_model(tmp_path / "policy", dtype="float32")
+    with torch.no_grad():
+        assert (merged(BATCH.input_ids).logits - expected).abs().max() < 1e-3
+    state = merged.state_dict()
+    assert state.keys() == start.keys()
+    moved = {name.removesuffix(".weight") for name, value in state.items() if not value.equal(start[name])}
+    assert f"model.layers.1.{adapted_too}" in moved
+    assert f"model.layers.1.{left_out}" not in moved
+
+
 def test_a_merge_needs_no_whole_model_in_float32_and_rounds_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +207,24 @@ def test_a_merge_needs_no_whole_model_in_float32_and_rounds_once(
     assert {value.dtype for value in merged.values()} == {torch.bfloat16}
     assert merged["model.layers.0.self_attn.q_proj.weight"].equal(expected)
     assert merged[untouched].equal(same)
+
+
+def test_a_merge_leaves_in_float32_what_is_loaded_in_it(tmp_path: Path) -> None:
+    """In bfloat16 a router's biases, which are near to each other, would be one number and choose other experts."""
+    pytest.importorskip("peft", reason="peft is not installed")
+    start, bias = tiny_model("deepseek_v3"), "model.layers.1.mlp.gate.e_score_correction_bias"
+    start.model.layers[1].mlp.gate.e_score_correction_bias.copy_(6.9 + 0.001 * torch.arange(8))
+    base = save_tiny(tmp_path / "base", model=start)
+    model = load_model(base, dtype="bfloat16")
+    held = {name: value.clone() for name, value in model.state_dict().items()}
+    adapted = add_adapters(model, rank=2, alpha=4, target_modules=["all-linear"], seed=0)
+    save(tmp_path, adapted, draw_adapters(model), base=base, dtype="bfloat16")
+    merged = load_file(tmp_path / "policy" / "model.safetensors")
+    assert merged[bias].equal(held[bias])
+    assert len(set(merged[bias].tolist())) == 8
+    assert merged["model.layers.1.mlp.gate.weight"].dtype is torch.float32
+    loaded = load_model(tmp_path / "policy", dtype="bfloat16").state_dict()
+    assert {name: value.dtype for name, value in loaded.items()} == {name: value.dtype for name, value in held.items()}
 
 
 @pytest.mark.parametrize("quantization", [None, pytest.param("nf4", marks=pytest.mark.slow)])
@@ -234,8 +285,8 @@ def test_weights_that_the_last_update_broke_are_not_exported(tmp_path: Path) -> 
     assert first_not_finite({"c.weight": torch.tensor([float("-inf")], dtype=torch.bfloat16)}) == "c.weight"
     trainer: Any = object.__new__(Trainer)
     trainer.job = SimpleNamespace(patience=None, best_metric="eval_loss")
-    trainer.engine = SimpleNamespace(gather_state=lambda: state)
-    trainer.metrics, trainer.step, trainer.folder, trainer.rank = [], 7, tmp_path, 0
+    trainer.engine = SimpleNamespace(gather_state=lambda **_: state)
+    trainer.adapted, trainer.metrics, trainer.step, trainer.folder, trainer.rank = None, [], 7, tmp_path, 0
     with pytest.raises(UserError) as raised:
         trainer._save_policy()
     assert str(raised.value) == (

@@ -2,13 +2,18 @@
 
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
+from bdpo.layout.rows import Layout
+from bdpo.logprobs.attention import has_packed_attention
 from bdpo.training import reproducible, trainer, worker, worker_files
+from tests.tiny import tiny_model
 
 
 class StoppedError(Exception):
@@ -36,3 +41,37 @@ def test_a_worker_has_its_gpu_before_the_model_is_loaded(tmp_path: Path, monkeyp
     with pytest.raises(StoppedError):
         worker.main()
     assert seen == [3, "the model"]
+
+
+def begin(layout: str | None, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A trainer on a model whose layers raise in main memory, as those with kernels for a GPU alone do."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("Expected all tensors to be on cuda")
+
+    model = tiny_model()
+    model.model.layers[0].register_forward_pre_hook(refuse)
+    monkeypatch.setattr(trainer, "join_processes", lambda: None)
+    monkeypatch.setattr(trainer, "rank_and_world", lambda: (0, 1))
+    monkeypatch.setattr(trainer, "read_split", lambda *_: SimpleNamespace(rows=[None]))
+    monkeypatch.setattr(trainer, "load_model", lambda *_, **__: model)
+    monkeypatch.setattr(trainer, "Engine", lambda model, **_: SimpleNamespace(model=model))
+    settings = dict.fromkeys(field.name for field in fields(worker_files.Job))
+    settings |= {"folder": "here", "model_folder": "there", "world": 1, "batch_size": 1, "constants": {"beta": 0.1}}
+    job: Any = worker_files.Job(**settings | {"layout": layout})  # type: ignore[arg-type]
+    return trainer.Trainer(job)
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+def test_a_worker_makes_no_trial_and_takes_the_layout_of_its_parent(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = begin(layout.value, monkeypatch)
+    assert begun.layout is layout
+    assert has_packed_attention(begun.engine.model) is (layout is Layout.PACKED)
+
+
+@pytest.mark.parametrize("layout", [None, "sparse"])
+def test_a_worker_without_a_layout_does_not_guess(layout: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="is not a valid Layout"):
+        begin(layout, monkeypatch)
