@@ -419,6 +419,27 @@ def test_a_row_of_more_than_text_is_refused() -> None:
         assert problem.value.rule == rule
 
 
+@pytest.mark.parametrize(
+    ("told", "rule"),
+    [
+        ({"xml_tools": ["x"], "enable_thinking": False}, "tool_turn"),
+        ({"python_tools": ["x"]}, "tool_turn"),
+        ({"tools": [{"name": "x"}]}, "tool_turn"),
+        ({"enable_thinking": True}, "template_settings"),
+        ({"custom_instructions": "Be brief."}, "template_settings"),
+        ("enable_thinking", "wrong_type"),
+    ],
+)
+def test_a_row_that_wants_the_template_told_more_is_refused(told: Any, rule: str) -> None:
+    """As HuggingFaceTB/smoltalk2 has it, which says nothing there for most rows."""
+    nothing = {"custom_instructions": "", "enable_thinking": False, "python_tools": [], "xml_tools": None}
+    for unsaid in (None, {}, math.nan, nothing):
+        check_text_only({"chat_template_kwargs": unsaid})
+    with pytest.raises(RowProblem, match="chat_template_kwargs") as problem:
+        check_text_only({"chat_template_kwargs": nothing | told if isinstance(told, dict) else told})
+    assert problem.value.rule == rule
+
+
 def test_messages_that_were_written_as_text_are_read_again() -> None:
     """As a CSV file has them; Python's own print of them is refused, and a text that only looks alike stays."""
     sides = {"chosen": json.dumps(said("Q", "a")), "rejected": json.dumps(said("Q", "b"))}

@@ -92,13 +92,29 @@ def check_text_only(row: Mapping[str, Any]) -> None:
     """Refuse a row whose prompt is more than the text of its messages.
 
     Raises:
-        RowProblem: it has pictures, sound or tools, under the names that TRL and LLaMA-Factory give them.
+        RowProblem: it has pictures, sound or tools, under the names that TRL and LLaMA-Factory give them, or wants
+            its chat template told something else, as TRL does with its `chat_template_kwargs`.
     """
     for name in ("image", "images", "video", "videos", "audio", "audios"):
         if not _is_empty(row.get(name)):
             raise RowProblem("not_text", f"the row has `{name}`, and only text is read")
     if not _is_empty(row.get("tools")):
         raise RowProblem("tool_turn", "the row has `tools`, which no prompt here can show")
+    told = row.get("chat_template_kwargs")
+    if _is_empty(told):
+        return
+    if not isinstance(told, Mapping):
+        raise RowProblem("wrong_type", f"`chat_template_kwargs` is {json_kind(told)}, not an object")
+    for name, value in told.items():
+        if _is_empty(value) or value is False:
+            continue
+        if name in ("tools", "xml_tools", "python_tools"):
+            raise RowProblem("tool_turn", f"the row has `chat_template_kwargs.{name}`, which no prompt here can show")
+        raise RowProblem(
+            "template_settings",
+            f"the row has `chat_template_kwargs.{name}`, and no chat template is told it here; what a prompt says has "
+            "to be in its messages, and thoughts in none",
+        )
 
 
 def _is_empty(value: Any) -> bool:
