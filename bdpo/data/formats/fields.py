@@ -9,7 +9,8 @@ from bdpo.data.rows import Candidate, Message, RowProblem, is_unicode, json_kind
 
 _NOTHING: tuple[Any, ...] = (None, "", [], {}, "[]")
 _SPELLED = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
-_LABELS = ("category", "chosen_safe", "rejected_safe")
+_SAFETY = ("chosen_safe", "rejected_safe")
+_LABELS = ("category", *_SAFETY)
 
 
 def required(row: Mapping[str, Any], name: str) -> Any:
@@ -141,17 +142,21 @@ def labelled(
         prompt: the messages before the response.
         chosen: the better response.
         rejected: the worse response.
-        read: names of the fields that prompt and responses came from; what is neither they nor a label is `meta`.
+        read: names of the fields that prompt and responses came from; what is neither they nor a label is `meta`,
+            and so is a `category` that is no text: nobody said that it is the kind of harm.
 
     Raises:
-        RowProblem: a label is of another type.
+        RowProblem: a label of safety is of another type.
     """
+    category = row.get("category")
+    is_text = isinstance(category, str)
+    labels = _LABELS if is_text or is_gap(category) else _SAFETY
     return Candidate(
         prompt=prompt,
         chosen=chosen,
         rejected=rejected,
-        category=optional_text(row, "category") or None,
+        category=(category or None) if is_text else None,
         chosen_safe=optional_boolean(row, "chosen_safe"),
         rejected_safe=optional_boolean(row, "rejected_safe"),
-        meta={name: value for name, value in row.items() if name not in read and name not in _LABELS},
+        meta={name: value for name, value in row.items() if name not in read and name not in labels},
     )
