@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from bdpo.config import Config
-from bdpo.layout.chat import render
+from bdpo.layout.rendering import render
 from bdpo.models.loading import load_tokenizer
 from bdpo.pipeline import Pipeline
 from bdpo.progress import Silent

@@ -13,7 +13,8 @@ from bdpo.data.formats.hh import parse_hh
 from bdpo.data.readers import read_rows
 from bdpo.data.rows import RowProblem
 from bdpo.errors import UserError
-from bdpo.layout.chat import Untokenizable, tokenize_pair
+from bdpo.layout.chat import tokenize_pair
+from bdpo.layout.rendering import Untokenizable
 from bdpo.models.embedded import embedded_model
 from bdpo.models.loading import load_tokenizer
 

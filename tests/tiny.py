@@ -18,6 +18,15 @@ THINKING = (
     "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
 )
 """As Qwen3 has it: the answered turn has empty thoughts, the prompt has them where it is told that there are none."""
+ALWAYS_THINKING = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+"""As Qwen3-Thinking-2507 has it: an answer to come begins with thoughts, and one that is there has none."""
+CHANNELS = (
+    CHATML.replace("{{ message['role'] }}\n", "{{ message['role'] }}{{ channel }}")
+    .replace("<|im_start|>assistant\n", "<|im_start|>assistant")
+    .replace("<|im_start|>{{", "{% set channel = '<|channel|>final<|message|>' if message['role'] == 'assistant' "
+             "else '\n' %}<|im_start|>{{")
+)  # fmt: skip
+"""As gpt-oss has it: an answer stands in the final channel, and the model is asked to name one."""
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 _SMALL: dict[str, dict[str, Any]] = {

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from bdpo.data.blocks import dump_row
 from bdpo.data.rows import RawRow
@@ -94,10 +96,14 @@ def stream_rows(
         rows = datasets.load_dataset(
             location, name=subset, data_dir=data_dir, revision=commit, split=split, streaming=True
         )
+        if rows.features is not None:
+            # `decode` undoes what `load_dataset` decodes ahead, and turns off JSON with it, which is wanted.
+            rows = rows.decode(False).cast(datasets.Features(_undecoded(rows.features)))
         for line, row in enumerate(rows, start=1):
             yield RawRow(location, line, dump_row(row), row)
-    except (HTTPError, OSError, ValueError, RuntimeError, pa.ArrowException) as error:
-        if isinstance(error, RuntimeError) and "Dataset scripts" not in str(error):
+    except (HTTPError, OSError, ValueError, TypeError, RuntimeError, pa.ArrowException) as error:
+        blamed = {RuntimeError: "Dataset scripts", TypeError: "Couldn't cast"}
+        if any(isinstance(error, kind) and words not in str(error) for kind, words in blamed.items()):
             raise  # of no other is it known that the dataset is to blame
         if "gated dataset" in str(error):  # `datasets` keeps nothing else of what the hub said
             raise UserError(
@@ -107,6 +113,22 @@ def stream_rows(
         which = {"split": split, "subset": subset, "data_dir": data_dir}
         named = ", ".join(f"{name} {value!r}" for name, value in which.items() if value is not None)
         raise UserError(f"hub {location!r}, {named}: the dataset cannot be read: {_reason(error)}.") from error
+
+
+def _undecoded(features: Any) -> Any:
+    """Features of a dataset, or a part of them, whose pictures and sounds stay the bytes that they are.
+
+    Decoding them takes libraries that are not there, and gives objects that print another address in each run.
+    """
+    import datasets
+
+    if isinstance(features, dict):
+        return {name: _undecoded(feature) for name, feature in features.items()}
+    if isinstance(features, (datasets.List, datasets.LargeList)):
+        return replace(features, feature=_undecoded(features.feature))
+    if hasattr(features, "decode") and not isinstance(features, datasets.Json):
+        return replace(features, decode=False)
+    return features
 
 
 def _reason(error: Exception) -> str:

@@ -179,7 +179,8 @@ def _find_format(origin: str, first: list[RawRow]) -> DataFormat:
         )
     raise UserError(
         f"{origin}: the columns {shown_columns(found)} are those of no known format; name those of prompt and "
-        f"responses in `columns`, or bring them into one that can be read: {known}."
+        "responses in `columns` where one column always holds the better response (where another column says which "
+        f"it is, write `chosen` and `rejected` first), or bring them into one that can be read: {known}."
     )
 
 

@@ -29,6 +29,7 @@ from bdpo.data.rows import RowProblem
 from bdpo.data.sampling import Kind, draw_prompts
 from bdpo.data.sources import find_shape
 from bdpo.errors import UserError
+from bdpo.layout.rendering import require_answers_follow
 from bdpo.progress import Progress
 from bdpo.schemas import MEASURES, PAIRS, Checks, DriftLimits, PairSetFigures, PairSetLimits
 
@@ -66,8 +67,10 @@ def ingest(
         by_split, by_source, num_categories.
 
     Raises:
-        UserError: a source cannot be read, or too little of it is usable.
+        UserError: no response can follow its prompt with the tokenizer's chat template, a source cannot be read, or
+            too little of it is usable.
     """
+    require_answers_follow(tokenizer)
     scratch = workdir / SCRATCH / "ingest"
     candidates = Candidates(scratch)
     judge = _Judge(candidates, checks, settings.max_chars)

@@ -11,7 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bdpo.artifacts.digest import digest_value
 from bdpo.artifacts.kept import kept_table
 from bdpo.evaluation.formats import Prompt
-from bdpo.layout.chat import Untokenizable, tokenize_responses
+from bdpo.layout.chat import tokenize_responses
+from bdpo.layout.rendering import Untokenizable
 from bdpo.layout.rows import Layout, Row
 from bdpo.logprobs.score import NonFinite, score_rows
 

@@ -19,7 +19,7 @@ from bdpo.config.evaluate import ClassifierKind
 from bdpo.errors import UserError
 from bdpo.evaluation.judge_templates import fill
 from bdpo.evaluation.judges import Exchange, Judgement
-from bdpo.layout.chat import Untokenizable, render
+from bdpo.layout.rendering import Untokenizable, render
 
 _LONGEST_COMPLETION = 512
 """Tokens of a completion, its first one included, that HarmBench and StrongREJECT show their classifiers."""

@@ -105,7 +105,7 @@ def shown_name(task: str, shared: Shared, limit: int | None) -> str:
 def _run(settings: LmEvalSettings, source: ModelSource, model: ModelSettings, batch_size: int, target: Path) -> None:
     command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--log_samples", "--output_path", str(target)]
     of_model = f"pretrained={source.folder},dtype={model.dtype},trust_remote_code={model.trust_remote_code}"
-    of_model += ",enable_thinking=False"  # as every prompt of ours is written (`bdpo.layout.chat`)
+    of_model += ",enable_thinking=False"  # as every prompt of ours is written (`bdpo.layout.rendering`)
     command += ["--model_args", of_model, "--tasks", *settings.tasks]
     command += ["--batch_size", str(batch_size)]
     if settings.limit is not None:

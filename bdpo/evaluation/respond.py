@@ -16,7 +16,8 @@ from bdpo.evaluation.formats import Prompt
 from bdpo.evaluation.generation import Completion, CompletionStore, Decoding, completion_key, end_ids, generate_missing
 from bdpo.evaluation.padding import try_padding
 from bdpo.evaluation.preference import score_held_out
-from bdpo.layout.chat import Untokenizable, tokenize_prompt
+from bdpo.layout.chat import tokenize_prompt
+from bdpo.layout.rendering import Untokenizable
 from bdpo.layout.rows import Layout
 from bdpo.logprobs.proof import choose_layout
 from bdpo.models.loading import load_reference, load_tokenizer
@@ -259,7 +260,7 @@ class Respondent:
         settings, source = self._settings, self._source
         identity = [source.weights_digest, source.tokenizer_digest, settings.dtype, settings.attention]
         lengths = [settings.max_length, settings.max_prompt_length]
-        scorer = digest_value(["choices without thinking", *identity, *lengths, GENERATION, LOGPROBS])
+        scorer = digest_value(["choices without thoughts", *identity, *lengths, GENERATION, LOGPROBS])
         self._progress.begin(f"evaluate: choices of the {self._role} model", len(prompts), "choices")
         found = option_logps(
             lambda: (self._model, self._layout),

@@ -6,56 +6,31 @@ ever shows the model.  The template writes every special token itself, BOS
 included, so the tokenizer adds none.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from typing import NamedTuple
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from bdpo.errors import UserError
+from bdpo.layout.rendering import PROBE, Message, Untokenizable, encode, find_thoughts, render, why_not_prefix
 
-Message = Mapping[str, str]
-"""`{"role": ..., "content": ...}`."""
-
-_PROBE = "bdpo-probe"
-_SAME_DAY = (
-    "{%- macro strftime_now(format) -%}{{ format | replace('%d', '26') | replace('%b', 'Jul') | replace('%B', 'July') "
-    "| replace('%m', '07') | replace('%y', '24') | replace('%Y', '2024') | replace('%A', 'Friday') }}{%- endmacro %}\n"
-)
-"""Before a template that writes today's date (Llama 3.2's, SmolLM3's): it writes that of Llama 3.2's own default, for a
-pair has the same tokens every day.  Its line break is not written: the template begins a line, as it does alone."""
-_NO_THINKING = "{%- set enable_thinking = false %}\n"
-"""Before the template of a model that can think (Qwen3's, Qwen3.5's, SmolLM3's).  By default it asks for thoughts, and
-shows an answer that has none with empty ones: the model would be trained without and asked with them."""
 _PAIRS_AT_A_TIME = 256
-_OF_TEMPLATES = (
-    TemplateError,
-    TypeError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-    SyntaxError,
-)
-"""What a template may raise: Jinja's errors, those of the Python that it says, and those of Python that compiles it."""
 _Text = tuple[Sequence[Message], str, str]
 """Prompt, chosen and rejected."""
 
 
-class Untokenizable(ValueError):  # noqa: N818 (named for what the row is)
-    """A row that cannot be laid out.
+class _Whole(NamedTuple):
+    """A conversation with one response."""
 
-    `rule` is one of `prompt_not_prefix`, `empty_response`, `identical_tokens`, `template_refuses`.
-    """
-
-    def __init__(self, rule: str, reason: str) -> None:
-        super().__init__(f"{rule}: {reason}")
-        self.rule = rule
-        self.reason = reason
+    side: str
+    """What the response is called."""
+    content: str
+    """Of the response."""
+    ids: tuple[int, ...]
+    """Of all."""
 
 
 class TokenizedPair(NamedTuple):
@@ -91,8 +66,9 @@ def tokenize_pair(
     Raises:
         Untokenizable: the prompt's tokens are not a prefix of prompt plus response
             (`prompt_not_prefix`), a response has no token before its end-of-turn (`empty_response`),
-            both responses have the same tokens (`identical_tokens`), or the template raises an error for
-            these messages (`template_refuses`).
+            both responses have the same tokens (`identical_tokens`), a response has thoughts and the model
+            could have them too (`thoughts`), or the template raises an error for these messages
+            (`template_refuses`).
     """
     (pair,) = tokenize_pairs(
         tokenizer, [(prompt, chosen, rejected)], max_length=max_length, max_prompt_length=max_prompt_length
@@ -123,13 +99,13 @@ def tokenize_pairs(
     for batch in _batched(pairs, _PAIRS_AT_A_TIME):
         texts = [_render_pair(tokenizer, *pair) for pair in batch]
         encoded = iter(encode(tokenizer, *(text for triple in texts if isinstance(triple, tuple) for text in triple)))
-        for triple in texts:
+        for pair, triple in zip(batch, texts, strict=True):
             if isinstance(triple, Untokenizable):
                 yield triple
                 continue
             prompt, chosen, rejected = next(encoded), next(encoded), next(encoded)
             try:
-                yield _cut(tokenizer, prompt, chosen, rejected, max_length, max_prompt_length)
+                yield _cut(tokenizer, pair, prompt, chosen, rejected, max_length, max_prompt_length)
             except Untokenizable as problem:
                 yield problem
 
@@ -148,35 +124,43 @@ def _render_responses(
     tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], responses: Sequence[str]
 ) -> list[str]:
     """The prompt up to an answer, and the whole conversation with each response."""
+    if problem := find_thoughts(tokenizer, *responses):
+        raise problem
     whole = [[*prompt, {"role": "assistant", "content": response}] for response in responses]
     return [*render(tokenizer, [prompt], generate=True), *render(tokenizer, whole)]
 
 
 def _cut(
     tokenizer: PreTrainedTokenizerBase,
+    pair: _Text,
     prompt: tuple[int, ...],
     chosen: tuple[int, ...],
     rejected: tuple[int, ...],
     max_length: int,
     max_prompt_length: int,
 ) -> TokenizedPair:
-    whole = {"chosen": chosen, "rejected": rejected}
-    chosen_ids, rejected_ids = _cut_responses(tokenizer, prompt, whole, max_length, max_prompt_length)
+    messages, *contents = pair
+    whole = [_Whole("chosen", contents[0], chosen), _Whole("rejected", contents[1], rejected)]
+    chosen_ids, rejected_ids = _cut_responses(tokenizer, messages, prompt, whole, max_length, max_prompt_length)
     require_different(chosen_ids, rejected_ids)
     return TokenizedPair(prompt[-max_prompt_length:], chosen_ids, rejected_ids)
 
 
 def _cut_responses(
     tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
     prompt: tuple[int, ...],
-    whole: Mapping[str, tuple[int, ...]],
+    whole: Sequence[_Whole],
     max_length: int,
     max_prompt_length: int,
 ) -> list[tuple[int, ...]]:
-    """What each conversation, by what its response is called, adds to the prompt, in the room that is left."""
+    """What each conversation adds to the prompt, in the room that is left."""
     room = max_length - min(len(prompt), max_prompt_length)
     end = end_of_turn(tokenizer, str(tokenizer.chat_template))
-    return [response_ids(full, prompt, end, room, side) for side, full in whole.items()]
+    return [
+        response_ids(full, prompt, end, room, side, partial(why_not_prefix, tokenizer, messages, content))
+        for side, content, full in whole
+    ]
 
 
 def _batched(pairs: Iterable[_Text], size: int) -> Iterator[list[_Text]]:
@@ -202,8 +186,9 @@ def tokenize_responses(
         Untokenizable: as `tokenize_pair`, but for `identical_tokens`.
     """
     ids, *found = encode(tokenizer, *_render_responses(tokenizer, prompt, responses))
-    whole = {f"{number}.": full for number, full in enumerate(found, start=1)}
-    return ids, _cut_responses(tokenizer, ids, whole, max_length, max_prompt_length)
+    numbered = enumerate(zip(responses, found, strict=True), start=1)
+    whole = [_Whole(f"{number}.", content, full) for number, (content, full) in numbered]
+    return ids, _cut_responses(tokenizer, prompt, ids, whole, max_length, max_prompt_length)
 
 
 def tokenize_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message]) -> tuple[int, ...]:
@@ -227,16 +212,17 @@ def null_prompt(tokenizer: PreTrainedTokenizerBase, *, max_prompt_length: int) -
 
 
 def response_ids(
-    full: tuple[int, ...], prompt: tuple[int, ...], end: int | None, room: int, side: str
+    full: tuple[int, ...], prompt: tuple[int, ...], end: int | None, room: int, side: str, why: Callable[[], str]
 ) -> tuple[int, ...]:
     """The tokens of a response: what `full` adds to `prompt`, to the end of its turn, in `room` tokens.
 
     Raises:
-        Untokenizable: as `tokenize_pair` does; `side` says of which response.
+        Untokenizable: as `tokenize_pair` does; `side` says of which response, `why` why `full` begins otherwise.
     """
     if full[: len(prompt)] != prompt:
         raise Untokenizable(
-            "prompt_not_prefix", f"the prompt's tokens are not a prefix of the tokens of prompt and {side} response"
+            "prompt_not_prefix",
+            f"the prompt's tokens are not a prefix of the tokens of prompt and {side} response: {why()}",
         )
     response = full[len(prompt) :]
     if end is not None and end in response:
@@ -268,9 +254,9 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase, template: str) -> int | None
     Raises:
         UserError: the template refuses a question and its answer.
     """
-    conversation = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
+    conversation = [{"role": "user", "content": "?"}, {"role": "assistant", "content": PROBE}]
     with _template_at_fault(tokenizer, "a user message and an answer to it"):
-        _, _, suffix = render(tokenizer, [conversation])[0].rpartition(_PROBE)
+        _, _, suffix = render(tokenizer, [conversation])[0].rpartition(PROBE)
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     special.update(tokenizer.all_special_ids)
     (ids,) = encode(tokenizer, suffix)
@@ -286,42 +272,3 @@ def _template_at_fault(tokenizer: PreTrainedTokenizerBase, what: str) -> Iterato
         raise UserError(
             f"The tokenizer in {tokenizer.name_or_path}: {problem.reason}; its chat template must take {what}."
         ) from problem
-
-
-def render(
-    tokenizer: PreTrainedTokenizerBase,
-    conversations: Sequence[Sequence[Mapping[str, object]]],
-    *,
-    generate: bool = False,
-) -> list[str]:
-    """Conversations as the template writes them, with the beginning of an answer where `generate`.
-
-    Raises:
-        Untokenizable: the template raises an error for one of them (`template_refuses`).
-    """
-    try:
-        texts = tokenizer.apply_chat_template(
-            [[dict(message) for message in messages] for messages in conversations],
-            tokenize=False,
-            add_generation_prompt=generate,
-            chat_template=used_template(tokenizer),
-        )
-    except _OF_TEMPLATES as error:
-        raise Untokenizable("template_refuses", f"the chat template refuses the messages: {error}") from error
-    return [str(text) for text in texts]
-
-
-def used_template(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The tokenizer's chat template as every prompt here is written with it: of one fixed day, and without thinking."""
-    template = str(tokenizer.get_chat_template())
-    if "enable_thinking" in template:
-        template = _NO_THINKING + template
-    return _SAME_DAY + template if "strftime_now" in template else template
-
-
-def encode(tokenizer: PreTrainedTokenizerBase, *texts: str) -> list[tuple[int, ...]]:
-    """Token ids of texts that hold every special token themselves."""
-    if not texts:
-        return []
-    encoded = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False)
-    return [tuple(ids) for ids in encoded["input_ids"]]

@@ -17,23 +17,15 @@ too, responses that differ within the room that any prompt leaves have other tok
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count
 from typing import NamedTuple
 from unicodedata import is_normalized
 
 from transformers import PreTrainedTokenizerBase
 
-from bdpo.layout.chat import (
-    Message,
-    Untokenizable,
-    encode,
-    end_of_turn,
-    render,
-    require_different,
-    response_ids,
-    tokenize_pair,
-)
+from bdpo.layout.chat import end_of_turn, require_different, response_ids, tokenize_pair
+from bdpo.layout.rendering import Message, Untokenizable, encode, find_thoughts, render, why_not_prefix
 from bdpo.layout.templates import Copying, read_copying
 from bdpo.layout.words import first_word, lost_bytes, splits_at_spaces
 
@@ -103,13 +95,17 @@ class RefusalFinder:
         return problems
 
     def _undecided(self, pairs: Sequence[Sides]) -> list[tuple[int, _Tail | Untokenizable | None]]:
-        """The pairs whose beginnings do not show that they can be laid out, and the tails of their roles."""
+        """The pairs that are not shown to be laid out by their beginnings, and their tails or what refuses them."""
         undecided: list[tuple[int, _Tail | Untokenizable | None]] = []
         waiting: list[tuple[int, _Tail, tuple[str, str], tuple[str, str]]] = []
         new: dict[tuple[str, str], None] = {}
         if len(self._words) > _REMEMBERED:
             self._words.clear()
         for i, pair in enumerate(pairs):
+            thoughts = find_thoughts(self._tokenizer, pair.chosen, pair.rejected)
+            if thoughts is not None:
+                undecided.append((i, thoughts))
+                continue
             tail = self._tail(pair)
             chosen, rejected = (first_word(pair.chosen), first_word(pair.rejected)) if self._by_words else (None, None)
             if not isinstance(tail, _Tail) or chosen is None or rejected is None or not self._part_early(tail, pair):
@@ -223,9 +219,10 @@ class RefusalFinder:
     ) -> Untokenizable | None:
         end = end_of_turn(self._tokenizer, str(self._tokenizer.chat_template))
         room = self._max_length - (0 if is_tail else min(len(prompt), self._max_prompt_length))
+        whys = (partial(why_not_prefix, self._tokenizer, pair.prompt, content) for content in pair[1:])
         try:
-            chosen = response_ids(chosen, prompt, end, room, "chosen")
-            rejected = response_ids(rejected, prompt, end, room, "rejected")
+            chosen = response_ids(chosen, prompt, end, room, "chosen", next(whys))
+            rejected = response_ids(rejected, prompt, end, room, "rejected", next(whys))
             require_different(chosen, rejected)
             if is_tail and chosen[: self._least_room] == rejected[: self._least_room]:
                 tokenize_pair(

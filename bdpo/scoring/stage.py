@@ -15,7 +15,8 @@ from bdpo.artifacts.parquet import write_parquet
 from bdpo.balance import method_forms, weights_sql
 from bdpo.config import ModelSettings, TrainSettings
 from bdpo.errors import UserError
-from bdpo.layout.chat import TokenizedPair, Untokenizable, null_prompt, tokenize_pairs
+from bdpo.layout.chat import TokenizedPair, null_prompt, tokenize_pairs
+from bdpo.layout.rendering import Untokenizable
 from bdpo.logprobs import Scorer
 from bdpo.models.loading import load_tokenizer
 from bdpo.schemas import Checks

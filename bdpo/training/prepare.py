@@ -15,8 +15,9 @@ from transformers import PreTrainedTokenizerBase
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.balance import Forms, balance_weights
 from bdpo.errors import UserError
-from bdpo.layout.chat import TokenizedPair, Untokenizable, tokenize_pairs
+from bdpo.layout.chat import TokenizedPair, tokenize_pairs
 from bdpo.layout.ids import id_tuples
+from bdpo.layout.rendering import Untokenizable
 from bdpo.layout.rows import Row
 from bdpo.logprobs.keys import sequence_key
 

@@ -214,20 +214,34 @@ def test_a_prompt_that_is_a_transcript_up_to_the_answer_is_its_turns() -> None:
 
 
 @pytest.mark.parametrize(
-    "prompt", ["\n\nHuman: Q\n\nAssistant:", "\n\nHuman: Q\n\nAssistant: A\n\nHuman: R\n\nAssistant:", "Q "]
+    "prompt", ["\n\nHuman: Q\n\nAssistant:", "\n\nHuman: Q\n\nAssistant: A\n\nHuman: R\n\nAssistant:", "Q ", "R\n"]
 )
 def test_whole_transcripts_beside_a_prompt_are_no_answers(prompt: str) -> None:
     start = "\n\nHuman: Q\n\nAssistant: A\n\nHuman: R\n\nAssistant:"
     row = {"prompt": prompt, "chosen": f"{start} a", "rejected": f"{start} b", "category": "x"}
     assert parse_preference(row) == Candidate([*said("Q", "A"), *said("R")], "a", "b", "x")
-    assert refused(parse_preference, row | {"prompt": "R"}) == "prompts_differ"
+    assert refused(parse_preference, row | {"prompt": "A"}) == "prompts_differ"
     assert refused(parse_preference, row | {"rejected": "\n\nHuman: Q\n\nAssistant: b"}) == "prompts_differ"
     assert refused(parse_preference, row | {"prompt": None}) == "missing_field"
     one_side = row | {"rejected": "b"}
-    if prompt == "Q ":
+    if prompt in ("Q ", "R\n"):
         assert parse_preference(one_side).chosen == row["chosen"]
     else:
         assert refused(parse_preference, one_side) == "malformed_transcript"
+
+
+@pytest.mark.parametrize("turns", [["Q", "A", "R\n"], ["Q"]])
+def test_a_text_beside_whole_conversations_is_what_they_begin_or_end_with(turns: list[str]) -> None:
+    """White space around it does not count; what the conversations say is read."""
+    sides = {"chosen": [SYSTEM, *said(*turns, "a")], "rejected": [SYSTEM, *said(*turns, "b")]}
+    whole = Candidate([SYSTEM, *said(*turns)], "a", "b")
+    for prompt in (f" {turns[0]}\n", turns[-1].strip()):
+        assert parse_preference(sides | {"prompt": prompt}) == whole
+    for other in ("A", f"{turns[-1]} x", "q"):
+        assert refused(parse_preference, sides | {"prompt": other}) == "prompts_differ"
+    if len(turns) > 1:
+        last = [{"role": "user", "content": turns[-1]}]
+        assert refused(parse_preference, sides | {"prompt": last}) == "prompts_differ"
 
 
 def test_a_gap_as_pandas_writes_it_is_a_label_that_is_missing() -> None:
@@ -252,12 +266,18 @@ def test_preference_keeps_category_labels_and_the_rest() -> None:
     assert parse_preference(row) == Candidate(said("Q"), "a", "b", "x", True, None, {"n": 3})
 
 
+def test_a_category_that_is_no_text_and_that_nobody_named_is_one_more_field() -> None:
+    row = {"prompt": "Q", "chosen": "a", "rejected": "b", "category": {"n": 3}}
+    assert parse_preference(row) == Candidate(said("Q"), "a", "b", meta={"category": {"n": 3}})
+    asked = {"instruction": "Q", "chosen": "a", "rejected": "b", "category": 3}
+    assert parse_alpaca(asked) == Candidate(said("Q"), "a", "b", meta={"category": 3})
+
+
 @pytest.mark.parametrize(
     ("row", "rule"),
     [
         ({"prompt": "Q", "chosen": "a"}, "missing_field"),
         ({"prompt": 3, "chosen": "a", "rejected": "b"}, "wrong_type"),
-        ({"prompt": "Q", "chosen": "a", "rejected": "b", "category": 3}, "wrong_type"),
         ({"chosen": said("Q"), "rejected": said("Q")}, "does_not_end_with_assistant"),
         ({"chosen": said("Q", "a"), "rejected": said("R", "b")}, "prompts_differ"),
         ({"prompt": "R", "chosen": said("Q", "a"), "rejected": said("Q", "b")}, "prompts_differ"),
@@ -417,6 +437,27 @@ def test_a_row_of_more_than_text_is_refused() -> None:
         with pytest.raises(RowProblem) as problem:
             check_text_only({name: ["x"]})
         assert problem.value.rule == rule
+
+
+@pytest.mark.parametrize(
+    ("told", "rule"),
+    [
+        ({"xml_tools": ["x"], "enable_thinking": False}, "tool_turn"),
+        ({"python_tools": ["x"]}, "tool_turn"),
+        ({"tools": [{"name": "x"}]}, "tool_turn"),
+        ({"enable_thinking": True}, "template_settings"),
+        ({"custom_instructions": "Be brief."}, "template_settings"),
+        ("enable_thinking", "wrong_type"),
+    ],
+)
+def test_a_row_that_wants_the_template_told_more_is_refused(told: Any, rule: str) -> None:
+    """As HuggingFaceTB/smoltalk2 has it, which says nothing there for most rows."""
+    nothing = {"custom_instructions": "", "enable_thinking": False, "python_tools": [], "xml_tools": None}
+    for unsaid in (None, {}, math.nan, nothing):
+        check_text_only({"chat_template_kwargs": unsaid})
+    with pytest.raises(RowProblem, match="chat_template_kwargs") as problem:
+        check_text_only({"chat_template_kwargs": nothing | told if isinstance(told, dict) else told})
+    assert problem.value.rule == rule
 
 
 def test_messages_that_were_written_as_text_are_read_again() -> None:

@@ -12,8 +12,11 @@ import huggingface_hub.constants
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
+from bdpo.data.formats.fields import check_text_only
 from bdpo.data.hub import hub_rows, resolve_commit, stream_rows
+from bdpo.data.rows import RowProblem
 from bdpo.errors import UserError
 from tests.hub_server import COMMIT, hub_server
 
@@ -50,6 +53,15 @@ def test_a_broken_file_is_no_crash(folder: Path) -> None:
 def test_a_dataset_that_is_a_script_is_no_crash(tmp_path: Path) -> None:
     (tmp_path / f"{tmp_path.name}.py").write_text("")
     with pytest.raises(UserError, match="the dataset cannot be read: Dataset scripts are no longer supported"):
+        list(stream_rows(str(tmp_path), commit=None, split="train"))
+
+
+def test_rows_that_are_not_of_the_types_their_card_declares_are_no_crash(tmp_path: Path) -> None:
+    declared = "{name: chosen, list: [{name: role, dtype: string}, {name: content, dtype: string}]}"
+    (tmp_path / "README.md").write_text(f"---\ndataset_info:\n  features:\n  - {declared}\n---\n")
+    message = {"role": "user", "content": "Q", "weight": 1}
+    (tmp_path / "train.jsonl").write_text(json.dumps({"chosen": [message]}) + "\n")
+    with pytest.raises(UserError, match="the dataset cannot be read: Couldn't cast array of type"):
         list(stream_rows(str(tmp_path), commit=None, split="train"))
 
 
@@ -91,6 +103,18 @@ def parquet(*rows: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
+def media() -> bytes:
+    """A row with a picture of one pixel, alone and in a list, a sound, and a list that is written as JSON."""
+    kinds: dict[str, Any] = {"image": datasets.Image(), "audio": datasets.Audio(), "json": datasets.Json()}
+    schema = datasets.Features(kinds | {"images": datasets.List(datasets.Image())}).arrow_schema
+    picture, file = io.BytesIO(), io.BytesIO()
+    Image.new("RGB", (1, 1)).save(picture, "png")
+    one = {"bytes": picture.getvalue(), "path": "x"}
+    row = {"image": one, "images": [one], "audio": one, "json": '["q", {"n": 1}]'}
+    pq.write_table(pa.Table.from_pylist([row], schema), file)
+    return file.getvalue()
+
+
 PKU = """\
 - config_name: default
   data_files:
@@ -123,6 +147,7 @@ REPOS = {
         "data/train_prefs-00000-of-00001.parquet": parquet({"prompt": "u", "score_chosen": 8.5}),
         "data/test_prefs-00000-of-00001.parquet": parquet({"prompt": "t", "score_chosen": 8.0}),
     },
+    "owner/media": {"README.md": b"", "data/train-00000-of-00001.parquet": media()},
     "owner/gated": None,
 }
 """Laid out as the datasets of these names are on the hub."""
@@ -161,6 +186,18 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def test_the_datasets_that_people_use(name: str, which: dict[str, Any], field: str, values: list[str]) -> None:
     rows = [row.value for row in hub_rows(name, **DEFAULTS | which)]
     assert [row[field] for row in rows if isinstance(row, dict)] == values
+
+
+@pytest.mark.usefixtures("hub")
+def test_pictures_and_sound_are_bytes_that_print_alike_in_every_run() -> None:
+    first, again = (list(hub_rows("owner/media", **DEFAULTS)) for _ in range(2))
+    assert [row.raw for row in first] == [row.raw for row in again]
+    assert isinstance(first[0].value, dict)
+    assert first[0].value["json"] == ["q", {"n": 1}]
+    assert first[0].value["images"] == [first[0].value["image"]]
+    for name in ("image", "images", "audio"):
+        with pytest.raises(RowProblem, match=f"the row has `{name}`"):
+            check_text_only({name: first[0].value[name]})
 
 
 @pytest.mark.usefixtures("hub")

@@ -11,6 +11,7 @@ import pytest
 from bdpo.config import IngestSettings
 from bdpo.errors import UserError
 from tests.data.ingested import GOOD, run
+from tests.tiny import ALWAYS_THINKING, tiny_tokenizer
 from tests.tiny_run import pair_rows, write_jsonl
 
 
@@ -39,6 +40,15 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str, make: Callable[[Path]
     assert str(error.value).startswith(str(tmp_path / name))
     assert message in str(error.value)
     assert not (tmp_path / "out" / "pairs.parquet").exists()
+
+
+def test_a_template_with_which_no_answer_follows_is_named_before_any_row_is_read(tmp_path: Path) -> None:
+    """Each of them would have been refused."""
+    with pytest.raises(
+        UserError, match=r"its chat template writes .*<think>.* let both be alike in chat_template\.jinja"
+    ):
+        run(tmp_path / "not there.jsonl", tmp_path / "out", tiny_tokenizer(ALWAYS_THINKING))
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_too_many_refused_rows_fail_with_numbers_and_the_rule(tmp_path: Path) -> None:

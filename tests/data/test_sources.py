@@ -52,6 +52,12 @@ def test_a_limit_counts_rows_before_the_weight() -> None:
     assert len(read_source(rows(*map(good, range(300))), origin="x", limit=150, weight=0.5)) == 150
 
 
+def test_columns_of_which_one_says_which_response_is_better_are_not_to_be_named() -> None:
+    row = {"context": "Q", "response1": "a", "response2": "b", "overall_preference": -2}
+    with pytest.raises(UserError, match="where another column says which it is, write `chosen` and `rejected` first"):
+        read_source(rows(row), origin="x")
+
+
 def test_a_map_to_a_column_that_no_row_has_is_named() -> None:
     columns = ColumnSettings(prompt="question", chosen="good", rejected="bad").model_dump()
     row = {"question": "Q", "good": "a", "worse": "b"}

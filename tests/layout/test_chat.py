@@ -8,16 +8,15 @@ from tokenizers.processors import TemplateProcessing
 
 from bdpo.errors import UserError
 from bdpo.layout.chat import (
-    Message,
     TokenizedPair,
-    Untokenizable,
     null_prompt,
     tokenize_pair,
     tokenize_pairs,
     tokenize_prompt,
     tokenize_responses,
 )
-from tests.tiny import CHATML, THINKING, tiny_tokenizer
+from bdpo.layout.rendering import Message, Untokenizable, require_answers_follow, used_template
+from tests.tiny import ALWAYS_THINKING, CHANNELS, CHATML, THINKING, tiny_tokenizer
 
 END, START = "<|im_end|>", "<|im_start|>"
 SYSTEM = "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}" + CHATML
@@ -266,9 +265,98 @@ def test_a_prompt_that_is_no_prefix_is_refused() -> None:
         "{{ message['role'] }}: {{ message['content'] }}<|im_end|>{% endfor %}"
         "{% if add_generation_prompt %}assistant: {% endif %}"
     )
-    with pytest.raises(Untokenizable, match="not a prefix") as caught:
+    with pytest.raises(
+        Untokenizable, match=r"not a prefix .* these turns \(user\) otherwise once a response"
+    ) as caught:
         pair(template=template)
     assert caught.value.rule == "prompt_not_prefix"
+
+
+def test_a_system_turn_that_moves_once_it_is_answered_is_named() -> None:
+    """As Mistral 7B v0.3: it is written into the last turn, where that is the user's."""
+    template = (
+        "{% for message in messages if message['role'] != 'system' %}{% if message['role'] == 'user' %}[INST] "
+        "{% if loop.last and messages[0]['role'] == 'system' %}{{ messages[0]['content'] }}\n\n{% endif %}"
+        "{{ message['content'] }}[/INST]{% else %} {{ message['content'] }}<|im_end|>{% endif %}{% endfor %}"
+    )
+    assert pair(template=template).chosen_ids == ids(f" Yes{END}")
+    with pytest.raises(Untokenizable, match=r"chosen response: .* these turns \(system, user\) otherwise") as caught:
+        pair([{"role": "system", "content": "Be brief."}, *USER], template=template)
+    assert caught.value.rule == "prompt_not_prefix"
+    require_answers_follow(tiny_tokenizer(template))
+
+
+def test_a_response_with_thoughts_that_the_template_begins_otherwise_is_named() -> None:
+    """With no switch to train and ask it without."""
+    template = (
+        "{% for message in messages %}{{ message['role'] }}: {% if message['role'] == 'assistant' "
+        "and '</think>' not in message['content'] %}<think></think>{% endif %}{{ message['content'] }}<|im_end|>"
+        "{% endfor %}{% if add_generation_prompt %}assistant: <think></think>{% endif %}"
+    )
+    assert pair(template=template).chosen_ids == ids(f"Yes{END}")
+    with pytest.raises(Untokenizable, match="rejected response: the chat template begins a response with thoughts"):
+        pair(template=template, rejected="<think>Hm</think>No")
+
+
+def test_a_response_whose_first_characters_join_the_prompt_is_named() -> None:
+    tokenizer = tiny_tokenizer(CHATML)
+    tokenizer.add_tokens(["\nNo"])
+    with pytest.raises(Untokenizable, match=r"rejected response: .* join the"):
+        tokenize_pair(tokenizer, USER, "Yes", "No", max_length=1000, max_prompt_length=500)
+
+
+@pytest.mark.parametrize("template", [THINKING, THINKS_AT_ONCE, THINKS_BY_DEFAULT])
+@pytest.mark.parametrize("side", ["chosen", "rejected"])
+def test_a_response_with_thoughts_is_refused_for_a_model_that_can_think(template: str, side: str) -> None:
+    thinking: dict[str, str] = {side: "<think>Hm</think>Yes, so"}
+    with pytest.raises(Untokenizable, match=r"^thoughts: a response has thoughts") as caught:
+        pair(template=template, **thinking)  # type: ignore[arg-type]
+    assert caught.value.rule == "thoughts"
+    assert pair(template=CHATML, **thinking) != pair(template=CHATML)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("template", [CHATML, SYSTEM, LLAMA, THINKING, THINKS_AT_ONCE, THINKS_BY_DEFAULT, CHANNELS])
+def test_templates_with_which_answers_follow(template: str) -> None:
+    require_answers_follow(tiny_tokenizer(template))
+
+
+def test_a_template_with_which_no_answer_follows_is_at_fault_itself() -> None:
+    tokenizer = tiny_tokenizer(ALWAYS_THINKING)
+    tokenizer.name_or_path = "models/r1"
+    with pytest.raises(UserError, match=r"^The tokenizer in models/r1: its chat template writes ") as caught:
+        require_answers_follow(tokenizer)
+    end = r"'<|im_end|>\n<|im_start|>assistant\n"
+    both = rf"{end}<think>\n' where an answer is to come and {end}' before one"
+    assert both in str(caught.value)
+    tokenizer.chat_template = "{{ messages | length }}" + CHATML
+    with pytest.raises(UserError, match=r"writes '1<\|im_start\|>user.*' where .* and '2<\|im_start\|>user"):
+        require_answers_follow(tokenizer)
+
+
+def test_a_template_that_leaves_the_channel_to_the_model_is_shown_and_asked_from_the_final_one_on() -> None:
+    """What precedes the answer is the prompt's: the policy learns no channel, and the model has none to think in."""
+    found = pair(template=CHANNELS)
+    asked = ids(f"{START}user\nHi{END}\n{START}assistant<|channel|>final<|message|>")
+    assert found == TokenizedPair(asked, ids(f"Yes{END}"), ids(f"No{END}"))
+    tokenizer = tiny_tokenizer(CHANNELS)
+    assert tokenize_prompt(tokenizer, USER) == asked
+    assert tokenize_responses(tokenizer, USER, ["Yes"], max_length=500, max_prompt_length=400)[0] == asked
+    assert null_prompt(tokenizer, max_prompt_length=500)[-36:] == asked[-36:]
+
+
+@pytest.mark.parametrize(
+    ("there", "template"),
+    [
+        ("opened already", CHANNELS.replace("assistant{% endif %}", "assistant<|channel|>final<|message|>{% endif %}")),
+        (
+            "other words between",
+            CHANNELS.replace("<|channel|>final", "<|channel|>analysis<|message|>.<|channel|>final"),
+        ),
+        ("only spoken of", "{# <|channel|>final<|message|> #}" + CHATML),
+    ],
+)
+def test_a_channel_is_opened_where_nothing_but_it_precedes_an_answer(there: str, template: str) -> None:
+    assert used_template(tiny_tokenizer(template)) == template, there
 
 
 def test_a_prompt_for_generation_is_what_stands_before_a_response() -> None:

@@ -7,11 +7,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import AddedToken
 
-from bdpo.layout.chat import Untokenizable, tokenize_pair
+from bdpo.layout.chat import tokenize_pair
 from bdpo.layout.refusals import RefusalFinder, Sides
+from bdpo.layout.rendering import Untokenizable
 from bdpo.models.loading import load_tokenizer
 from bdpo.models.source import resolve_model
-from tests.tiny import CHATML, THINKING, tiny_tokenizer
+from tests.tiny import CHANNELS, CHATML, THINKING, tiny_tokenizer
 
 REFUSING = CHATML.replace("{{ message['content'] }}", "{% if 'zz' in message['content'] %}{{ raise_exception('no') }}"
                           "{% endif %}{{ message['content'] | trim }}")  # fmt: skip
@@ -23,6 +24,13 @@ def with_token(**fields: bool) -> Any:
     """A tokenizer whose end of turn is found in another way than by its plain text."""
     tokenizer = tiny_tokenizer()
     tokenizer.add_tokens([AddedToken("x<|im_start|>a", special=True, normalized=False, **fields)])
+    return tokenizer
+
+
+def joining() -> Any:
+    """A tokenizer that makes one token of a prompt's end and a response's beginning."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens([AddedToken("\nx", normalized=False)])
     return tokenizer
 
 
@@ -39,12 +47,14 @@ TOKENIZERS: dict[str, Any] = {
     "without an end": tiny_tokenizer(HIDDEN_END),
     "no prefix": tiny_tokenizer(NOT_A_PREFIX),
     "thinking": tiny_tokenizer(THINKING),
+    "channels": tiny_tokenizer(CHANNELS),
+    "joining": joining(),
     "covered": with_token(),
     "stripping": with_token(rstrip=True),
     "as text": reads_specials_as_text(),
 }
 PIECES = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|im_", "start|>", "x", "a", "zz", " ", "\n", "é", "\u3000",
-          "assistant\n", "user", "word", "\x04", "e\u0301"]  # fmt: skip
+          "assistant\n", "user", "word", "</think>", "\x04", "e\u0301"]  # fmt: skip
 TEXT = st.lists(st.sampled_from(PIECES), max_size=6).map("".join) | st.text(max_size=12)
 ALIKE = st.builds(
     lambda begin, times, ends: Sides(
@@ -105,6 +115,7 @@ def test_every_rule_is_found() -> None:
     assert rule("tiny", "a" * 64 + "b", "a" * 64 + "c") == "identical_tokens"
     assert rule("refusing", "a", "zz") == "template_refuses"
     assert rule("no prefix", "a", "b") == "prompt_not_prefix"
+    assert rule("thinking", "a", "b</think>") == "thoughts"
 
 
 def test_where_a_pair_is_cut_depends_on_its_prompt() -> None:

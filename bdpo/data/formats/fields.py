@@ -9,7 +9,8 @@ from bdpo.data.rows import Candidate, Message, RowProblem, is_unicode, json_kind
 
 _NOTHING: tuple[Any, ...] = (None, "", [], {}, "[]")
 _SPELLED = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
-_LABELS = ("category", "chosen_safe", "rejected_safe")
+_SAFETY = ("chosen_safe", "rejected_safe")
+_LABELS = ("category", *_SAFETY)
 
 
 def required(row: Mapping[str, Any], name: str) -> Any:
@@ -92,13 +93,29 @@ def check_text_only(row: Mapping[str, Any]) -> None:
     """Refuse a row whose prompt is more than the text of its messages.
 
     Raises:
-        RowProblem: it has pictures, sound or tools, under the names that TRL and LLaMA-Factory give them.
+        RowProblem: it has pictures, sound or tools, under the names that TRL and LLaMA-Factory give them, or wants
+            its chat template told something else, as TRL does with its `chat_template_kwargs`.
     """
     for name in ("image", "images", "video", "videos", "audio", "audios"):
         if not _is_empty(row.get(name)):
             raise RowProblem("not_text", f"the row has `{name}`, and only text is read")
     if not _is_empty(row.get("tools")):
         raise RowProblem("tool_turn", "the row has `tools`, which no prompt here can show")
+    told = row.get("chat_template_kwargs")
+    if _is_empty(told):
+        return
+    if not isinstance(told, Mapping):
+        raise RowProblem("wrong_type", f"`chat_template_kwargs` is {json_kind(told)}, not an object")
+    for name, value in told.items():
+        if _is_empty(value) or value is False:
+            continue
+        if name in ("tools", "xml_tools", "python_tools"):
+            raise RowProblem("tool_turn", f"the row has `chat_template_kwargs.{name}`, which no prompt here can show")
+        raise RowProblem(
+            "template_settings",
+            f"the row has `chat_template_kwargs.{name}`, and no chat template is told it here; what a prompt says has "
+            "to be in its messages, and thoughts in none",
+        )
 
 
 def _is_empty(value: Any) -> bool:
@@ -125,17 +142,21 @@ def labelled(
         prompt: the messages before the response.
         chosen: the better response.
         rejected: the worse response.
-        read: names of the fields that prompt and responses came from; what is neither they nor a label is `meta`.
+        read: names of the fields that prompt and responses came from; what is neither they nor a label is `meta`,
+            and so is a `category` that is no text: nobody said that it is the kind of harm.
 
     Raises:
-        RowProblem: a label is of another type.
+        RowProblem: a label of safety is of another type.
     """
+    category = row.get("category")
+    is_text = isinstance(category, str)
+    labels = _LABELS if is_text or is_gap(category) else _SAFETY
     return Candidate(
         prompt=prompt,
         chosen=chosen,
         rejected=rejected,
-        category=optional_text(row, "category") or None,
+        category=(category or None) if is_text else None,
         chosen_safe=optional_boolean(row, "chosen_safe"),
         rejected_safe=optional_boolean(row, "rejected_safe"),
-        meta={name: value for name, value in row.items() if name not in read and name not in _LABELS},
+        meta={name: value for name, value in row.items() if name not in read and name not in labels},
     )

@@ -29,7 +29,8 @@ def parse_preference(row: Mapping[str, Any]) -> Candidate:
     The columns and the implicit prompt, what both lists begin with, are those of TRL (huggingface/trl,
     docs/source/dataset_formats.md and trl/data_utils.py); a response is one message here.  A `system` field opens the
     prompt where its first message does not.  A prompt of plain text that is a transcript of HH-RLHF up to the answer,
-    as copies of that dataset have it, is its turns; where both sides are whole transcripts, it has to begin them.
+    as copies of that dataset have it, is its turns.  Where both sides are whole conversations, a prompt beside them has
+    to begin them, or as plain text to be the last thing asked: what they say is read, as TRL does.
 
     Raises:
         RowProblem: a field is missing, has another type, the sides answer different prompts, or the answer of a
@@ -48,7 +49,7 @@ def parse_preference(row: Mapping[str, Any]) -> Candidate:
             raise RowProblem("prompts_differ", "`chosen` and `rejected` part before their last message")
         said = turns[0][:-1]
         given = [] if not prompt or is_gap(prompt) else _prompt(row)
-        if given and said and not _begins(said, given):
+        if given and said and not _asks(said, given, is_text=isinstance(prompt, str)):
             raise RowProblem("prompts_differ", "`prompt` is not how `chosen` and `rejected` begin")
         messages = said or given
         sides = turns[0][-1]["content"], turns[1][-1]["content"]
@@ -63,7 +64,7 @@ def _of_texts(row: Mapping[str, Any], chosen: str, rejected: str) -> tuple[list[
     given = turns or _prompt(row)
     if begins_transcript(chosen) and begins_transcript(rejected):
         whole = parse_hh({"chosen": chosen, "rejected": rejected})
-        if not _begins(whole.prompt, [message | {"content": message["content"].strip()} for message in given]):
+        if not _asks(whole.prompt, given, is_text=isinstance(prompt, str)):
             raise RowProblem("prompts_differ", "`prompt` is not how `chosen` and `rejected` begin")
         return whole.prompt, (whole.chosen, whole.rejected)
     if turns is None:
@@ -73,8 +74,14 @@ def _of_texts(row: Mapping[str, Any], chosen: str, rejected: str) -> tuple[list[
     return given, (chosen.strip(), rejected.strip())
 
 
-def _begins(said: list[Message], given: list[Message]) -> bool:
-    """Whether a conversation begins with a prompt, perhaps after a system turn that the prompt leaves out."""
+def _asks(said: list[Message], given: list[Message], *, is_text: bool) -> bool:
+    """Whether a conversation begins with a prompt, perhaps after a system turn that the prompt leaves out.
+
+    A prompt that is plain text may be its last turn too.  White space around a turn does not count.
+    """
+    said, given = ([turn | {"content": turn["content"].strip()} for turn in turns] for turns in (said, given))
+    if is_text and said[-1:] == given:
+        return True
     if said[0]["role"] == "system" != given[0]["role"]:
         said = said[1:]
     return said[: len(given)] == given

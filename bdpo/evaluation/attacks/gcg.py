@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bdpo.errors import UserError
 from bdpo.evaluation.attacks.goals import Goal
-from bdpo.layout.chat import encode, used_template
+from bdpo.layout.rendering import encode, used_template
 
 
 def require_nanogcg() -> Any:
