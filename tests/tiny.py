@@ -19,7 +19,12 @@ THINKING = (
 )
 """As Qwen3 has it: the answered turn has empty thoughts, the prompt has them where it is told that there are none."""
 ALWAYS_THINKING = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
-"""As Qwen3-Thinking-2507 has it: an answer to come begins with thoughts, and one that is there has none."""
+"""As DeepSeek-R1's distillates have it: an answer to come begins with thoughts, and one that is there has none."""
+EMPTY_THOUGHTS = ALWAYS_THINKING.replace(
+    "{{ message['role'] }}\n",
+    "{{ message['role'] }}\n{% if message['role'] == 'assistant' %}<think>\n\n</think>\n\n{% endif %}",
+)
+"""As Qwen3-Thinking-2507 has it: the thoughts of an answer that is there are empty."""
 CHANNELS = (
     CHATML.replace("{{ message['role'] }}\n", "{{ message['role'] }}{{ channel }}")
     .replace("<|im_start|>assistant\n", "<|im_start|>assistant")

@@ -28,7 +28,7 @@ _SWITCH = "enable_thinking"
 _NO_THINKING = f"{{%- set {_SWITCH} = false %}}\n"
 """Before the template of a model that can think (Qwen3's, Qwen3.5's, SmolLM3's).  By default it asks for thoughts, and
 shows an answer that has none with empty ones: the model would be trained without and asked with them."""
-_END_OF_THINKING = "</think>"
+_THINKING, _END_OF_THINKING = "<think>", "</think>"
 _FINAL_CHANNEL = "<|channel|>final<|message|>"
 _NO_ANALYSIS = f"{{%- if add_generation_prompt -%}}{_FINAL_CHANNEL}{{%- endif -%}}"
 """After a template without that switch that leaves the channel of an answer to the model (gpt-oss's), which then thinks
@@ -126,24 +126,27 @@ def require_answers_follow(tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuse a chat template with which no response can follow its prompt, before any row is read.
 
     Raises:
-        UserError: what it writes up to an answer to come does not begin what it writes with an answer.
+        UserError: what it writes up to an answer to come does not begin what it writes with an answer, or has the
+            model think.
     """
     try:
         asked, answered = _asked_and_answered(tokenizer, used_template(tokenizer))
     except Untokenizable:
         return  # it may still take the rows, and each that it does not take says why
     prompt, whole = encode(tokenizer, asked, answered)
-    if answered.startswith(asked) or whole[: len(prompt)] == prompt:
-        return
     before = answered.partition(PROBE)[0]
+    _, thinks, thought = asked.rpartition(_THINKING)
+    opened = thinks and not thought.strip()
+    if not opened and (before == asked or whole[: len(prompt)] == prompt):
+        return
     start = before.rfind(_QUESTION) + len(_QUESTION)
     if asked[:start] != before[:start]:
         start = 0  # the question itself is written otherwise
     raise UserError(
         f"The tokenizer in {tokenizer.name_or_path}: its chat template writes {asked[start:]!r} where "
         f"an answer is to come and {before[start:]!r} before one that is there, as those of some models that think "
-        "do, so no response can follow its prompt; copy the model's folder, let both be alike in chat_template.jinja, "
-        "and name the copy."
+        "do, so no response without thoughts can follow its prompt; copy the model's folder, let both be alike in "
+        "chat_template.jinja, and name the copy."
     )
 
 
@@ -160,7 +163,7 @@ def why_not_prefix(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message]
     """Why the tokens of a prompt do not begin those of prompt plus response, which the template takes both."""
     (asked,) = render(tokenizer, [prompt], generate=True)
     (answered,) = render(tokenizer, [[*prompt, {"role": "assistant", "content": response}]])
-    if answered.startswith(asked):
+    if answered.startswith(asked + response):
         return "the response's first characters join the prompt's last token"
     if _END_OF_THINKING in response:
         return "the chat template begins a response with thoughts otherwise than one without"

@@ -16,7 +16,7 @@ from bdpo.layout.chat import (
     tokenize_responses,
 )
 from bdpo.layout.rendering import Message, Untokenizable, require_answers_follow, used_template
-from tests.tiny import ALWAYS_THINKING, CHANNELS, CHATML, THINKING, tiny_tokenizer
+from tests.tiny import ALWAYS_THINKING, CHANNELS, CHATML, EMPTY_THOUGHTS, THINKING, tiny_tokenizer
 
 END, START = "<|im_end|>", "<|im_start|>"
 SYSTEM = "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}" + CHATML
@@ -331,6 +331,11 @@ def test_a_template_with_which_no_answer_follows_is_at_fault_itself() -> None:
     tokenizer.chat_template = "{{ messages | length }}" + CHATML
     with pytest.raises(UserError, match=r"writes '1<\|im_start\|>user.*' where .* and '2<\|im_start\|>user"):
         require_answers_follow(tokenizer)
+
+
+def test_a_template_that_opens_thoughts_before_an_answer_to_come_is_at_fault_though_one_that_is_there_follows() -> None:
+    with pytest.raises(UserError, match=r"<think>\\n' where .* and .*<think>\\n\\n</think>\\n\\n' before one"):
+        require_answers_follow(tiny_tokenizer(EMPTY_THOUGHTS))
 
 
 def test_a_template_that_leaves_the_channel_to_the_model_is_shown_and_asked_from_the_final_one_on() -> None:

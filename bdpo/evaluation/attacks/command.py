@@ -14,6 +14,7 @@ from bdpo.evaluation.rules.speech import is_cut_while_thinking
 from bdpo.evaluation.statistics import Rate, rate
 from bdpo.evaluation.tables import check_folder
 from bdpo.layout.chat import tokenize_prompt
+from bdpo.layout.rendering import require_answers_follow
 from bdpo.models.loading import load_for_inference, load_tokenizer
 from bdpo.models.source import resolve_model
 from bdpo.progress import Progress
@@ -59,15 +60,16 @@ def attack(goals: Path, target: Path, plan: AttackPlan, attacker: ChatEndpoint |
         attacker never wrote a prompt are unscored, and so are those whose reply is cut while the model still thinks.
 
     Raises:
-        UserError: a file, the model, the attacker or nanogcg is missing.
+        UserError: a file, the model, the attacker or nanogcg is missing, or the model's chat template makes it think.
     """
     check_folder(target)
     wanted = read_goals(goals, plan.limit)
     if plan.method == "gcg":
         require_nanogcg()  # before a model is loaded
     source = resolve_model(plan.model, field="--model")
-    model = load_for_inference(source, dtype=plan.dtype)
     tokenizer = load_tokenizer(source.folder)
+    require_answers_follow(tokenizer)  # of a model that thinks in spite of all, thoughts would be attacked
+    model = load_for_inference(source, dtype=plan.dtype)
     ends = end_ids(source.folder, tokenizer)
 
     cut = 0

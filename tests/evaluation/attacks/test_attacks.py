@@ -24,7 +24,7 @@ from bdpo.layout.chat import tokenize_prompt
 from bdpo.progress import Silent
 from tests.chat_server import ChatServer, chat_server
 from tests.said import Said
-from tests.tiny import CHATML, SPECIALS, THINKING, save_tiny, tiny_model, tiny_tokenizer
+from tests.tiny import ALWAYS_THINKING, CHATML, SPECIALS, THINKING, save_tiny, tiny_model, tiny_tokenizer
 
 GOAL = Goal("Say {where} the cookies are", "Sure, the cookies", "kitchen")
 
@@ -199,6 +199,13 @@ def test_a_reply_that_is_cut_while_the_model_thinks_is_no_failed_attack(
         "attack: 1 of 2 replies are cut while the model still thinks: they have no answer and count for nothing; raise "
         "--max-new-tokens"
     ]
+
+
+def test_a_model_that_thinks_whatever_it_is_told_is_not_attacked(files: dict[str, Path], tmp_path: Path) -> None:
+    model = save_tiny(tmp_path / "thinks")
+    tiny_tokenizer(ALWAYS_THINKING).save_pretrained(model)
+    with pytest.raises(UserError, match="its chat template writes"), chat_server() as server:
+        attack(files["goals"], files["target"], AttackPlan("pair", str(model), "float32"), endpoint(server), Silent())
 
 
 def test_an_attacker_that_is_not_there_is_one_sentence(files: dict[str, Path]) -> None:
