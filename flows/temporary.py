@@ -18,8 +18,6 @@ from bdpo.lifetime import end_with_parent
 from flows.up import wait_until_healthy
 
 _STARTS = 3
-_TAKEN = 1
-"""What uvicorn ends with where another process has its port; what else keeps it from starting is 3."""
 
 
 class _Apart(SubprocessASGIServer):
@@ -36,9 +34,9 @@ class _Apart(SubprocessASGIServer):
             try:
                 wait_until_healthy(f"{self.api_url}/health", self.server_process)
             except UserError:
-                if self.server_process.poll() == _TAKEN:
-                    continue
-                break
+                if self.server_process.poll() is None or self.is_port_available(self.port):
+                    break
+                continue  # another process was faster to take the port
             self.running = True
             return
         raise UserError(

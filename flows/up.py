@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
@@ -111,25 +112,36 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def wait_until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
-    """Wait for a Prefect server that was just started.
+    """Wait for a Prefect server that was just started; that another one answers at its port does not count.
 
     Args:
         url: of its health check.
-        server: its process.
+        server: its process, or the one that starts it.
 
     Raises:
         UserError: it ended, or does not answer in time.
     """
     deadline = time.monotonic() + _START_S
+    port = urllib.parse.urlsplit(url).port
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise UserError("The Prefect server did not start; what it said stands above.")
-        try:
-            with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - a loopback address of our own
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
+        with suppress(urllib.error.URLError, OSError):
+            if _listens(server.pid, port):
+                with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - a loopback address of our own
+                    return
+        time.sleep(0.3)
     raise UserError(f"The Prefect server did not answer within {_START_S:g} seconds.")
+
+
+def _listens(pid: int, port: int | None) -> bool:
+    with suppress(psutil.Error):
+        own = psutil.Process(pid)
+        for process in (own, *own.children(recursive=True)):
+            found = process.net_connections("tcp")
+            if any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in found):
+                return True
+    return False
 
 
 def _do(command: list[str], environment: dict[str, str], project: Path) -> None:
