@@ -126,8 +126,10 @@ def limit_ending(seconds: float, code: int, words: str) -> None:
         while signal.SIGINT not in os.read(came, 64):
             pass
         time.sleep(seconds)
-        os.write(sys.stderr.fileno(), words.encode())
-        os._exit(code)
+        try:
+            os.write(2, words.encode())  # stderr, whatever Python has in its place
+        finally:
+            os._exit(code)  # as where the interrupt has ended who reads it
 
     threading.Thread(target=watch, daemon=True, name="watch-ending").start()
 

@@ -211,13 +211,25 @@ time.sleep(3 if sys.argv[1] == "ignored" else 60)
 """
 
 
-@pytest.mark.parametrize(
-    ("interrupt", "code", "said"), [("swallowed", 130, ("swallowed\n", "ended\n")), ("ignored", 0, ("", ""))]
-)
-def test_what_does_not_end_by_an_interrupt_is_ended(interrupt: str, code: int, said: tuple[str, str]) -> None:
-    command = [sys.executable, "-c", _STAYS, interrupt]
+@pytest.mark.parametrize("is_read", [True, False])
+def test_what_does_not_end_by_an_interrupt_is_ended(is_read: bool) -> None:
+    """Also where the interrupt has ended what reads its output, such as `tee`."""
+    command = [sys.executable, "-c", _STAYS, "swallowed"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "swallowed\n"
+        if is_read:
+            assert process.stderr.read() == "ended\n"
+        else:
+            process.stderr.close()
+        assert process.wait(timeout=50) == 130
+
+
+def test_what_ignores_an_interrupt_is_not_ended() -> None:
+    command = [sys.executable, "-c", _STAYS, "ignored"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=50)
-    assert (ended.returncode, (ended.stdout, ended.stderr)) == (code, said)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
 _UNREAD = """

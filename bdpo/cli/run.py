@@ -95,8 +95,9 @@ def _prefect_environment(verbose: bool) -> None:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_CLI_PROMPT", "false")
     # The servers that are started here are asked on this machine, not through a proxy.
-    beside = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [beside, "127.0.0.1", "localhost"]))
+    beside = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if beside.strip() != "*":
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [beside, "127.0.0.1", "localhost"]))
     if not verbose:
         # The terminal shows our own progress and one sentence for a mistake; the server still gets every line.
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")

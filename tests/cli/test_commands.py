@@ -6,12 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from bdpo.cli.run import _prefect_environment
 from flows.up import start_in_group, wait_until_healthy
 from tests.cli.command import bdpo, environment_of, sentence
 from tests.paths import ROOT
@@ -123,3 +125,11 @@ def test_a_disk_that_takes_nothing_gets_one_sentence(tmp_path: Path, home: Path,
 def test_a_query_before_any_run_says_so(tmp_path: Path, home: Path) -> None:
     result = bdpo("query", "select 1", "--artifacts", tmp_path, home=home)
     assert "there is no catalogue; run `bdpo run CONFIG` first" in sentence(result)
+
+
+def test_no_proxy_at_all_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A star within a list means nothing to Python's own functions."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "*")
+    _prefect_environment(verbose=True)
+    assert urllib.request.proxy_bypass("elsewhere.example")
