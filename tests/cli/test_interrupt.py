@@ -60,20 +60,22 @@ def test_ctrl_c_ends_training_and_the_same_command_goes_on(
 
 _WAITS = """
 import sys, time
-from bdpo.cli import main
+from bdpo import cli
 from bdpo.pipeline import Pipeline
+
+cli._ENDING_S = 600.0  # it is to end by itself
 
 def run_stage(*_, **__):
     print("ready", flush=True)
     time.sleep(600)
 
 Pipeline.run_stage = run_stage
-main()
+cli.main()
 """
 
 
 def test_ctrl_c_ends_a_run_whose_server_is_gone(tmp_path: Path, home: Path) -> None:
-    """Prefect would ask for it for minutes."""
+    """Prefect would ask for it for more than a minute."""
     command = [sys.executable, "-c", _WAITS, "run", str(tiny_run(tmp_path))]
     with subprocess.Popen(
         command, env=environment_of(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

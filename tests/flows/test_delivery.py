@@ -3,11 +3,7 @@
 import os
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,46 +16,12 @@ from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
 from pydantic_core import PydanticSerializationError
 
 from flows.delivery import Delivery, client_of, what_ended
+from tests.flows.status_server import StatusServer, serving
 from tests.paths import ROOT
 from tests.tiny_run import tiny_run
 
 
-class _Server(ThreadingHTTPServer):
-    """Answers every request with one status, but 401 to one that lacks the Authorization it wants."""
-
-    status = 200
-    asked = 0
-    wanted: str | None = None
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-
-    def do_GET(self) -> None:
-        self.server.asked += 1
-        known = self.server.wanted in (None, self.headers["Authorization"])
-        self.send_response(self.server.status if known else 401)
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def serving(status: int) -> Iterator[_Server]:
-    with _Server(("127.0.0.1", 0), _Handler) as server:
-        server.status = status
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def ask(server: _Server) -> int:
+def ask(server: StatusServer) -> int:
     with SyncPrefectClient(f"http://127.0.0.1:{server.server_address[1]}/api") as client:
         return client._client.get("/hello").status_code
 

@@ -5,10 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -19,6 +17,7 @@ from prefect.settings import PREFECT_HOME, temporary_settings
 from bdpo.errors import UserError
 from flows.temporary import start_temporary_server
 from tests.cli.command import environment_of
+from tests.flows.status_server import serving
 
 _RUN = """
 import sys, time
@@ -59,15 +58,6 @@ def test_it_outlives_a_signal_to_the_group_and_never_its_run(home: Path, number:
         time.sleep(0.1)
 
 
-class _Foreign(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 def test_another_runs_server_at_the_port_is_not_taken_for_its_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -75,19 +65,13 @@ def test_another_runs_server_at_the_port_is_not_taken_for_its_own(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Foreign) as foreign, temporary_settings({PREFECT_HOME: tmp_path}):
-        thread = threading.Thread(target=foreign.serve_forever)
-        thread.start()
+    with serving(200) as foreign, temporary_settings({PREFECT_HOME: tmp_path}):
         ports = iter([foreign.server_address[1], free])
         monkeypatch.setattr(SubprocessASGIServer, "find_available_port", lambda _: next(ports))
-        try:
-            start_temporary_server()
-            server = SubprocessASGIServer()
-            assert (server.running, server.port) == (True, free)
-            server.stop()
-        finally:
-            foreign.shutdown()
-            thread.join()
+        start_temporary_server()
+        server = SubprocessASGIServer()
+        assert (server.running, server.port) == (True, free)
+        server.stop()
 
 
 @pytest.mark.usefixtures("own_home")
