@@ -219,10 +219,10 @@ class RefusalFinder:
     ) -> Untokenizable | None:
         end = end_of_turn(self._tokenizer, str(self._tokenizer.chat_template))
         room = self._max_length - (0 if is_tail else min(len(prompt), self._max_prompt_length))
-        whys = (partial(why_not_prefix, self._tokenizer, pair.prompt, content) for content in pair[1:])
+        why = partial(why_not_prefix, self._tokenizer, pair.prompt)
         try:
-            chosen = response_ids(chosen, prompt, end, room, "chosen", next(whys))
-            rejected = response_ids(rejected, prompt, end, room, "rejected", next(whys))
+            chosen = response_ids(chosen, prompt, end, room, "chosen", partial(why, pair.chosen))
+            rejected = response_ids(rejected, prompt, end, room, "rejected", partial(why, pair.rejected))
             require_different(chosen, rejected)
             if is_tail and chosen[: self._least_room] == rejected[: self._least_room]:
                 tokenize_pair(
