@@ -23,13 +23,21 @@ def hold(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     Args:
         path: the lock's file, which stays.
         waiting: called once if another process holds it.
+
+    Raises:
+        UserError: the file system has no locks.
     """
-    lock = FileLock(path)
+    # It would fall back to a file that stays when its process is killed, and for which all would wait for ever.
+    lock = FileLock(path, fallback_to_soft=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         waiting()
         lock.acquire()
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise _without_locks(path) from None
     try:
         yield
     finally:
@@ -53,11 +61,16 @@ def join(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            raise UserError(
-                f"{path.parent}: this file system gives no shared locks (flock), by which machines share their work; "
-                "have it mounted with them, as Lustre with -o flock, or let artifacts name a folder on another."
-            ) from None
+            raise _without_locks(path) from None
         yield
+
+
+def _without_locks(path: Path) -> UserError:
+    return UserError(
+        f"{path.parent}: this file system gives no locks (flock), by which processes and machines take turns; have it "
+        "mounted with them, as Lustre with -o flock, or use a folder on another (artifacts in the config; for the "
+        "cache, XDG_CACHE_HOME)."
+    )
 
 
 @contextmanager

@@ -74,9 +74,9 @@ ModelPath = Annotated[str, BeforeValidator(_resolve_model)]
 
 
 class Section(BaseModel):
-    """Immutable; an unknown key raises; a field's meaning is its docstring."""
+    """Immutable; an unknown key raises, and so does a number without end; a field's meaning is its docstring."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod

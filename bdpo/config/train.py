@@ -94,7 +94,7 @@ class TrainSettings(Section):
     weight_decay: float = Field(0.0, ge=0)
     """AdamW's decay of weight matrices; biases and norms are spared."""
     max_grad_norm: float = Field(1.0, gt=0)
-    """Gradients are clipped to this norm."""
+    """Gradients are clipped to this norm; a very large one, such as 1e9, leaves them as they are."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the data order, of the adapters' start, and of whatever a model's own code draws."""
     deterministic: bool = False

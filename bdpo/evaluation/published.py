@@ -14,9 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock
-
 from bdpo.artifacts.digest import digest_file
+from bdpo.artifacts.locks import hold
 from bdpo.artifacts.store import write_atomically
 from bdpo.config.evaluate import BenchmarkFormat, BenchmarkSettings, PublishedBenchmark
 from bdpo.errors import UserError
@@ -173,7 +172,7 @@ def fetch(name: PublishedBenchmark) -> Path:
     if _is_kept(path, known):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    with hold(Path(f"{path}.lock"), lambda: None):
         if _is_kept(path, known):
             return path
         files = [_download(name, url) for url in known.urls]

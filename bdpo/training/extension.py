@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch.utils.cpp_extension
-from filelock import FileLock
 
 from bdpo.artifacts.digest import digest_value
+from bdpo.artifacts.locks import hold
 
 _LONGEST_BUILD_S = 60.0
 """A mark of another program's build that is older is nobody's any more; the build takes half a minute."""
@@ -27,7 +27,7 @@ def build_extension(builder: Any) -> None:
     """
     os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(own_builds()))
     folder = Path(torch.utils.cpp_extension._get_build_directory(builder.name, verbose=False))
-    with FileLock(folder.with_suffix(".bdpo-lock")):
+    with hold(folder.with_suffix(".bdpo-lock"), lambda: None):
         clear_mark(folder / "lock", _LONGEST_BUILD_S)
         builder.load(verbose=False)
 

@@ -5,8 +5,8 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +84,17 @@ def test_both_are_given_by_nfs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             pass
 
 
-def test_a_file_system_without_shared_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP], ids=errno.errorcode.get)
+@pytest.mark.parametrize("take", [hold, join, lambda path, _: own_folder(path.parent)], ids=["hold", "join", "own"])
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take: Callable[..., AbstractContextManager[object]], number: int
+) -> None:
     def flock(*_: object) -> None:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    named = f"{tmp_path}: this file system gives no shared locks"
-    with pytest.raises(UserError, match=named), join(tmp_path / "lock", lambda: None):
+    named = f"{tmp_path}: this file system gives no locks"
+    with pytest.raises(UserError, match=named), take(tmp_path / "lock", lambda: None):
         pytest.fail("nobody may go on")
 
 

@@ -93,6 +93,14 @@ def test_true_and_false_are_no_numbers(tmp_path: Path, override: str, field: str
     assert (config.train.deterministic, config.train.max_steps) == (True, None)
 
 
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan", "1e400"])
+@pytest.mark.parametrize("field", ["train.max_grad_norm", "train.learning_rate"])
+def test_numbers_are_finite(tmp_path: Path, field: str, number: str) -> None:
+    said = refusal(write(tmp_path, MINIMAL), f"{field}={number}")
+    assert f"field `{field}`" in said
+    assert "finite number" in said
+
+
 def test_a_wrong_key_names_file_line_and_the_close_one(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL + "train:\n  betta: 1\n")
     message = refusal(path)

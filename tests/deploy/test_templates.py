@@ -57,6 +57,12 @@ def test_a_kubernetes_job_is_one_that_the_cluster_takes() -> None:
     validate.validate(made.job_manifest, "1.30", strict=True)
 
 
+@pytest.mark.parametrize("path", [ROOT / "prefect.yaml", DEPLOY / "prefect.yaml"], ids=["own", "deploy"])
+def test_no_deployment_has_a_slot_that_a_server_forgets(path: Path) -> None:
+    deployments = yaml.safe_load(path.read_text())["deployments"]
+    assert [one["name"] for one in deployments if "concurrency_limit" in one] == []
+
+
 @pytest.mark.parametrize("count", [2, 0])
 def test_a_docker_container_gets_its_gpus_or_asks_for_none(count: int) -> None:
     """Where there is no GPU, Docker starts no container that requests one, not even with a count of 0."""

@@ -152,6 +152,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_deployments_run_cache_and_explain(up: Up, config: str) -> None:
     names = {row["name"] for row in up.ask("deployments")}
     assert names == {"full", "ingest", "score", "train", "evaluate"}
+    # A slot of the deployment's own is a lease, by which a server that starts anew ends the run.
+    assert not any(row["global_concurrency_limit"] for row in up.ask("deployments"))
     assert [(row["name"], row["concurrency_limit"]) for row in up.ask("work_pools")] == [("bdpo", 1)]
 
     early = up.finish("train", config=config)

@@ -6,11 +6,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from deepspeed.accelerator import cuda_accelerator
 from safetensors.torch import load_file
 
+from bdpo.training.engine import _leave_nvml_out
 from tests.paths import ROOT
 from tests.training.engine_trial import LEARNING_RATES, MAX_GRAD_NORM, model_in, plain_steps
 
@@ -136,3 +139,18 @@ def test_the_trial_would_see_master_weights_missing() -> None:
     without, _ = plain_steps("bfloat16", masters_in="bfloat16")
     differ = torch.cat([(with_masters[name] != without[name]).flatten() for name in with_masters])
     assert differ.float().mean() > 0.01
+
+
+def test_gpus_may_be_visible_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-52a3,MIG-1c")
+    nvml = SimpleNamespace(
+        nvmlDeviceGetHandleByIndex=lambda index: index, nvmlDeviceGetMemoryInfo=lambda _: SimpleNamespace(free=1)
+    )
+    monkeypatch.setattr(cuda_accelerator, "pynvml", nvml)
+    gpu = object.__new__(cuda_accelerator.CUDA_Accelerator)
+    monkeypatch.setattr(gpu, "total_memory", lambda _: 10, raising=False)
+    monkeypatch.setattr(gpu, "memory_allocated", lambda _: 3, raising=False)
+    with pytest.raises(ValueError, match="GPU-52a3"):  # as DeepSpeed is
+        gpu.available_memory(0)
+    _leave_nvml_out()
+    assert gpu.available_memory(0) == 7
