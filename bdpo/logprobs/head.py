@@ -171,12 +171,14 @@ def _through(rescale: Rescale, raw: Tensor, gradient: Tensor) -> Tensor:
 def _rescale(model: PreTrainedModel) -> Rescale | None:
     """What some families do to logits after the output embedding, by their config.
 
-    Cohere multiplies, Granite divides, Gemma caps.  A family with a rule of its own fails the proof
-    of `choose_layout`, which compares with the model's whole forward.
+    Cohere, Falcon-H1 and HyperCLOVA X multiply, Granite divides, Gemma caps.  A family with a rule of its own fails
+    the proof of `choose_layout`, which compares with the model's whole forward.
     """
     config = model.config.get_text_config()
-    multiplier = getattr(config, "logit_scale", None)
+    multiplier = getattr(config, "logit_scale", getattr(config, "lm_head_multiplier", None))
     divisor = getattr(config, "logits_scaling", None)
+    if config.model_type == "hyperclovax":
+        multiplier, divisor = divisor, None
     cap = getattr(config, "final_logit_softcapping", None)
     if multiplier is None and divisor is None and cap is None:
         return None

@@ -1,5 +1,6 @@
 """Loading a model and its tokenizer from a folder."""
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from bdpo.models.products import prepare_bfloat16_products
 from bdpo.models.quantized import four_bit_config, keep_layout, require_four_bits
 from bdpo.models.source import ModelSource, look_again, stored_quantization, weight_files
 
+_SCALE = re.compile(r"(weight_scale(_inv|_2)?|\.scales|\.qzeros)$")
+"""Names of what quantised weights are multiplied by, or moved by."""
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -123,6 +126,12 @@ def load_model(
     if missing:
         raise UserError(
             f"The model in {folder} lacks {len(missing)} weights that its config asks for, the first is {missing[0]!r}."
+        )
+    scales = sorted(key for key in report["unexpected_keys"] if _SCALE.search(key))
+    if scales:
+        raise UserError(
+            f"The model in {folder} has quantised weights of a kind that is not understood here ({scales[0]!r} would "
+            "be left out); use the model that it was made from."
         )
     model.eval()
     if quantization is not None:

@@ -35,9 +35,9 @@ class ModelSource:
     folder: Path
     """Where its files lie."""
     weights_digest: str
-    """Digest of the weights and `config.json`, and of how they are quantised."""
+    """Digest of the weights, `config.json` and Python code, and of how they are quantised."""
     tokenizer_digest: str
-    """Digest of the tokenizer and chat template."""
+    """Digest of the tokenizer and chat template, and of Python code that lies beside them."""
     quantization: str | None = None
     """How its weights are held in memory."""
 
@@ -89,7 +89,7 @@ def resolve_model(
     code = sorted(folder.glob("*.py"))
     try:
         on_disk = digest_files([config, *weights, *code])
-        tokenizer_digest = digest_files(tokenizer)
+        tokenizer_digest = digest_files([*tokenizer, *code])
     except PermissionError as error:
         # safetensors writes files that their owner alone may read, and in a container that is another user.
         raise UserError(
@@ -119,8 +119,10 @@ def look_again(source: ModelSource) -> ModelSource:
 def stored_quantization(folder: Path) -> str | None:
     """How the weights in a model folder's files are quantised, as its `config.json` calls it; None where they are not.
 
-    A model whose config is not JSON is refused where it is loaded.
+    NVIDIA's ModelOpt says it in a file of its own.  A model whose config is not JSON is refused where it is loaded.
     """
+    if (folder / "hf_quant_config.json").is_file():
+        return "modelopt"
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError:

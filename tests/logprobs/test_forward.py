@@ -1,7 +1,8 @@
 """The log-prob path against plain one-row forwards of the whole model, family by family."""
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from bdpo.errors import UserError
@@ -142,7 +144,7 @@ def test_a_model_whose_layers_carry_a_state_gets_plain_rows(dtype: torch.dtype) 
     assert "nats a token in the trial" in said[0]
 
 
-@pytest.mark.parametrize("architecture", ["falcon", "llama4_text"])
+@pytest.mark.parametrize("architecture", ["falcon", "llama4_text", "hyperclovax", "falcon_h1"])
 def test_a_family_of_another_make_is_scored_all_the_same(architecture: str) -> None:
     """Falcon's attention cannot be replaced; Llama 4 calls itself its own decoder."""
     torch.manual_seed(0)
@@ -165,8 +167,10 @@ _SMALL = {
     "eos_token_id": 2,
     "pad_token_id": 2,
 }
-_OTHER_MAKE = {
-    "llama4_text": {"attention_chunk_size": 64, "head_dim": 16, "num_local_experts": 2, "intermediate_size_mlp": 128}
+_OTHER_MAKE: dict[str, dict[str, Any]] = {
+    "hyperclovax": {"logits_scaling": 0.125},
+    "falcon_h1": {"lm_head_multiplier": 0.125, "mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16},
+    "llama4_text": {"attention_chunk_size": 64, "head_dim": 16, "num_local_experts": 2, "intermediate_size_mlp": 128},
 }
 
 
@@ -347,12 +351,48 @@ def test_want_of_memory_in_the_trial_says_nothing_of_the_model(monkeypatch: pyte
 def test_a_model_that_cannot_be_in_bfloat16_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pythia-160m's own log-probs move by more than a nat a token there with the rows of a pass."""
     monkeypatch.setattr(proof, "_difference", lambda *_: 0.9)
-    assert proof._noise(tiny_model(), Row(ids(20, 0), (ids(5, 1),))) < 1e-5
+    rows = [Row(ids(20, 0), (ids(5, 1), ids(4, 2))), Row(ids(9, 3), (ids(3, 4),))]
+    assert proof._noise(tiny_model(), rows, list(torch.split(one_by_one(tiny_model(), rows), [5, 4, 3]))) < 1e-5
     monkeypatch.setattr(proof, "_noise", lambda *_: 0.8)
     with pytest.raises(UserError, match=r"move by 0\.8 nats a token with .*; set model\.dtype=float32\.$"):
         choose_layout(tiny_model().bfloat16(), print)
     with pytest.raises(UserError, match="use a model of another family"):
         choose_layout(tiny_model(), print)
+
+
+@pytest.mark.parametrize(
+    ("difference", "noise", "layout"),
+    [(0.2, 0.07, Layout.PACKED), (0.2, 0.06, None), (0.29, 9.0, Layout.PACKED), (0.31, 9.0, None), (0.2, nan, None)],
+)
+def test_a_model_that_rounding_moves_may_move_by_as_much(
+    monkeypatch: pytest.MonkeyPatch, difference: float, noise: float, layout: Layout | None
+) -> None:
+    """Up to three times its own noise and 0.3 nats, where a state that leaks is 0.4 and more."""
+    monkeypatch.setattr(proof, "_difference", lambda *_: difference)
+    monkeypatch.setattr(proof, "_noise", lambda *_: noise)
+    refused = pytest.raises(UserError) if layout is None else nullcontext()
+    with refused:
+        assert choose_layout(tiny_model().bfloat16(), print) is layout
+    with pytest.raises(UserError, match="use a model of another family"):  # float32 has no such noise
+        choose_layout(tiny_model(), print)
+
+
+def test_what_a_model_over_two_gpus_gives_is_compared() -> None:
+    """Its own forward gives logits on the first, bdpo's log-probs are where the output layer is."""
+    with FakeTensorMode():
+        found, expected = torch.ones(3, device="cuda:1"), torch.ones(3, device="cuda:0")
+        with pytest.raises(RuntimeError, match="same device"):
+            found - expected
+        with pytest.raises(DataDependentOutputException):  # as far as tensors without numbers go
+            proof.largest_difference(found, expected, [2, 1])
+
+
+def test_tokens_that_stand_for_pictures_are_not_drawn() -> None:
+    """Gemma 3n's own forward embeds them otherwise than its decoder, and the trial would take that for a mistake."""
+    model = tiny_model()
+    model.config.vocab_size_per_layer_input = 20
+    for row in proof.trial_rows(model, None):
+        assert max(*row.prompt_ids, *(token for response in row.responses for token in response)) < 20
 
 
 def test_short_responses_may_move_as_much_as_rounding_moves_one_token() -> None:

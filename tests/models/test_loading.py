@@ -92,6 +92,17 @@ def test_a_missing_weight_is_named(folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("scale", ["weight_scale", "weight_scale_inv", "weight_scale_2"])
+def test_quantised_weights_are_not_read_without_their_scales(folder: Path, scale: str) -> None:
+    """As ModelOpt writes fp8: the weights keep their names and shapes, and no setting says what they are."""
+    state = load_file(folder / "model.safetensors")
+    name = "model.layers.0.mlp.down_proj"
+    state[f"{name}.weight"] = state[f"{name}.weight"].to(torch.float8_e4m3fn)
+    state[f"{name}.{scale}"] = torch.tensor(0.01)
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+    assert f"({name + '.' + scale!r} would be left out)" in refusal(folder)
+
+
 def test_code_that_comes_with_a_model_is_not_run(folder: Path) -> None:
     config = (folder / "config.json").read_text()
     hostile = '{"auto_map": {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M"},' + config.lstrip()[1:]

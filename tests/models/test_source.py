@@ -55,6 +55,14 @@ def test_a_chat_template_moves_the_tokenizer(folder: Path) -> None:
     assert after.weights_digest == before.weights_digest
 
 
+def test_a_tokenizers_own_code_moves_the_tokenizer(folder: Path) -> None:
+    before = resolve_model(str(folder))
+    (folder / "tokenization_own.py").write_text("class Own: ...")
+    after = resolve_model(str(folder))
+    assert after.tokenizer_digest != before.tokenizer_digest
+    assert after.weights_digest != before.weights_digest
+
+
 def test_pickled_weights_are_named_and_never_loaded(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     message = refusal(folder)
@@ -186,6 +194,12 @@ def test_no_policy_is_trained_from_quantised_weights(
         f"model.path '{folder}': its weights are quantised ({said}), and a policy is trained from those that they were "
         "made from; name that model, or save this one dequantised."
     )
+
+
+def test_weights_that_a_file_beside_the_config_says_are_quantised_are_not_trained(folder: Path) -> None:
+    (folder / "hf_quant_config.json").write_text('{"quantization": {"quant_algo": "FP8"}}')
+    with pytest.raises(UserError, match=r"its weights are quantised \(modelopt\)"):
+        require_trainable(resolve_model(str(folder)))
 
 
 def test_what_is_loaded_dequantised_or_in_the_same_four_bits_is_taken(folder: Path) -> None:
