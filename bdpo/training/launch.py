@@ -24,6 +24,7 @@ from bdpo.training.machines import (
     require_plain_paths,
     unreached_machine,
 )
+from bdpo.training.rendezvous import LOOPBACK
 from bdpo.training.worker_files import DONE_FILE, ERROR_FILE, METRICS_FILE, own_path
 
 _LOG_FILE = "train.log"
@@ -95,7 +96,7 @@ def launch(
 
 def launch_command(job: Path, *, processes: int, hostfile: Path | None, launcher_args: Sequence[str]) -> list[str]:
     """The launcher's command line; arguments as `launch`."""
-    place = ["--master_addr", "127.0.0.1"] if hostfile is None else ["--hostfile", str(hostfile)]
+    place = ["--master_addr", LOOPBACK] if hostfile is None else ["--hostfile", str(hostfile)]
     return [
         sys.executable, "-m", "deepspeed.launcher.runner",
         "--num_gpus", str(processes),
