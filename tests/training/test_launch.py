@@ -28,7 +28,7 @@ def test_hostfile_and_further_arguments_are_passed_through(tmp_path: Path) -> No
     hosts = tmp_path / "hosts"
     more = ["--master_addr=node-1", "--launcher=slurm"]
     command = launch_command(Path("job.json"), processes=8, hostfile=hosts, launcher_args=more)
-    assert command[command.index("--hostfile") + 1] == str(hosts)
+    assert command[3:8] == ["--num_gpus", "8", "--force_multi", "--hostfile", str(hosts)]
     assert "127.0.0.1" not in command
     assert command.index("--launcher=slurm") < command.index("--module")
 
