@@ -109,7 +109,7 @@ class TrainSettings(Section):
     checkpoint_every: int = Field(50, ge=1)
     """Steps between checkpoints: the most that a killed run repeats."""
     keep_checkpoints: int = Field(1, ge=1)
-    """Latest checkpoints kept while training; the one with the best evaluation is kept besides."""
+    """Latest checkpoints kept while training; with early stopping the one with the best evaluation is kept besides."""
     report_to: list[TrackerName] = Field(default_factory=list)
     """Trackers that get the metrics besides, if installed: `wandb` and `mlflow`, each set up by its own
     environment variables.  TensorBoard's files are always written."""

@@ -52,7 +52,7 @@ def finish_checkpoint(
         made_with: the settings and data that the weights depend on.
         metrics: all rows up to `step`.
         keep: how many of the newest stay.
-        best: step of the best evaluation, whose checkpoint stays too if there is one.
+        best: step of the evaluation whose checkpoint stays too, or None.
     """
     folder = root / f"{_name(step)}.tmp"
     files = list_files(folder)

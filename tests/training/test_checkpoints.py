@@ -3,10 +3,13 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from bdpo.errors import UserError
+from bdpo.training import trainer
 from bdpo.training.checkpoints import (
     STATE,
     Checkpoint,
@@ -97,6 +100,25 @@ def test_the_best_one_is_kept_beside_them(tmp_path: Path) -> None:
     best = checkpoint_of(tmp_path, 1, world=1, made_with=MADE_WITH)
     assert best is not None
     assert best.step == 1
+
+
+@pytest.mark.parametrize(("patience", "kept"), [(3, ["step-00000001", "step-00000003"]), (None, ["step-00000003"])])
+def test_a_training_keeps_the_best_one_only_where_the_policy_may_be_its(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: int | None, kept: list[str]
+) -> None:
+    """A checkpoint of a 7B model takes 91 GB; without early stopping the policy is the last step's."""
+    monkeypatch.setattr(trainer, "barrier", lambda: None)
+    half: Any = object.__new__(trainer.Trainer)
+    half.job = SimpleNamespace(
+        patience=patience, best_metric="eval_loss", keep_checkpoints=1, total_steps=3, made_with=MADE_WITH
+    )
+    half.engine = SimpleNamespace(save=lambda folder, name: (folder / name).mkdir())
+    half.folder, half.checkpoints, half.metrics = tmp_path / "scratch", tmp_path / "checkpoints", []
+    half.rank, half.world = 0, 1
+    for half.step, loss in ((1, 0.4), (2, 0.5), (3, 0.6)):
+        half.metrics.append({"step": half.step, "split": "validation", "eval_loss": loss})
+        half._save_checkpoint()
+    assert sorted(path.name for path in half.checkpoints.iterdir()) == kept
 
 
 def test_another_configs_is_refused_with_the_difference(tmp_path: Path) -> None:
