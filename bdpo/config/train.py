@@ -14,6 +14,7 @@ ValidationMetric = Literal["eval_loss", "eval_rewards/accuracies", "eval_rewards
 
 _CHOSEN_ELSEWHERE = frozenset(
     {"--include", "-i", "--exclude", "-e", "--num_gpus", "--num_accelerators", "--num_nodes", "--hostfile", "-H"}
+    | {"--no_ssh", "--node_rank"}
 )
 """Arguments of DeepSpeed's launcher that say on which machines and GPUs it starts processes."""
 
@@ -137,12 +138,17 @@ class TrainSettings(Section):
     @field_validator("launcher_args")
     @classmethod
     def _places_are_chosen_elsewhere(cls, arguments: list[str]) -> list[str]:
-        for argument in arguments:
-            if argument.partition("=")[0] in _CHOSEN_ELSEWHERE:
+        for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+            name, joined, value = argument.partition("=")
+            if name in _CHOSEN_ELSEWHERE:
                 raise ValueError(
                     f"{argument!r}: machines and processes are chosen by `train.hostfile` and `train.processes`, GPUs "
                     "by CUDA_VISIBLE_DEVICES: remove it"
                 )
+            launcher = value if joined else after
+            if name == "--launcher" and launcher.lower() != "pdsh":
+                # The others start the worker themselves, without the variables that say which of the processes it is.
+                raise ValueError(f"{launcher!r}: of DeepSpeed's launchers a training goes by `pdsh` alone: remove it")
         return arguments
 
     @model_validator(mode="after")

@@ -144,8 +144,7 @@ _NO_MODULE = "python: Error while finding module: No module named 'deepspeed'"
             ["RuntimeError: Using hostfile at /h but host=a was not reachable via ssh. If you are running with"],
             "the machine a was not reached by ssh, or was lost; when `ssh a hostname` works",
         ),
-        (["RuntimeError: launcher 'slurm' not installed."], "launcher says: launcher 'slurm' not installed"),
-        (["NotImplementedError: Unknown launcher srun"], "launcher says: Unknown launcher srun"),
+        (["RuntimeError: launcher 'pdsh' not installed."], "train.hostfile: `pdsh`, by which this machine"),
     ],
 )
 def test_a_machine_that_cannot_be_had_is_one_sentence(lines: list[str], said: str) -> None:
