@@ -125,8 +125,15 @@ def test_another_configs_is_refused_with_the_difference(tmp_path: Path) -> None:
     save(tmp_path, 4)
     with pytest.raises(UserError, match=r"other settings or data: data was 'a' and is 'b'; peak_learning_rate was"):
         latest_checkpoint(tmp_path, world=1, made_with=MADE_WITH | {"data": "b", "peak_learning_rate": 2e-3})
-    with pytest.raises(UserError, match="seed was None and is 1"):
+    with pytest.raises(UserError, match="seed was None and is 1; put them back, or train anew"):
         latest_checkpoint(tmp_path, world=1, made_with=MADE_WITH | {"seed": 1})
+
+
+def test_of_other_data_it_is_said_what_else_writes_other_bytes(tmp_path: Path) -> None:
+    """A Parquet file names the version of pyarrow that wrote it: after an upgrade the same rows are another file."""
+    save(tmp_path, 4)
+    with pytest.raises(UserError, match="put them back, with the version of pyarrow that was installed then, or"):
+        latest_checkpoint(tmp_path, world=1, made_with=MADE_WITH | {"data": "b"})
 
 
 def test_the_marker_lists_every_file(tmp_path: Path) -> None:
