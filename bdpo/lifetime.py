@@ -4,6 +4,7 @@ import ctypes
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +22,15 @@ _PATIENCE_S = 30.0
 _PR_SET_PDEATHSIG = 1
 """From Linux's <sys/prctl.h>."""
 _OFFSPRING = "offspring-of"
+
+
+def pid_place() -> str:
+    """Where the process numbers that this process sees hold: in its container of this machine since that was booted.
+
+    Two machines may have one host name, as may two containers.
+    """
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
 
 
 def start_ticks(pid: int) -> int:

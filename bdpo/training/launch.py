@@ -96,7 +96,8 @@ def launch(
 
 def launch_command(job: Path, *, processes: int, hostfile: Path | None, launcher_args: Sequence[str]) -> list[str]:
     """The launcher's command line; arguments as `launch`."""
-    place = ["--master_addr", LOOPBACK] if hostfile is None else ["--hostfile", str(hostfile)]
+    # Without `--force_multi` the processes of a hostfile with one machine are started here, whichever it names.
+    place = ["--master_addr", LOOPBACK] if hostfile is None else ["--force_multi", "--hostfile", str(hostfile)]
     return [
         sys.executable, "-m", "deepspeed.launcher.runner",
         "--num_gpus", str(processes),

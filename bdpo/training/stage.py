@@ -7,7 +7,6 @@ import dataclasses
 import math
 import os
 import shutil
-import socket
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -24,7 +23,7 @@ from bdpo.balance import method_forms
 from bdpo.config import EarlyStoppingSettings, ModelSettings, TrainSettings
 from bdpo.config.methods import METHODS
 from bdpo.errors import UserError
-from bdpo.lifetime import start_ticks
+from bdpo.lifetime import pid_place, start_ticks
 from bdpo.logprobs.keys import Scorer
 from bdpo.losses import Hyperparameters
 from bdpo.models.loading import load_tokenizer
@@ -233,7 +232,7 @@ def _job(
     constants = ("beta", *(facts.hyperparameters & {field.name for field in dataclasses.fields(Hyperparameters)}))
     return Job(
         folder=str(scratch),
-        parent_host=socket.gethostname(),
+        parent_place=pid_place(),
         parent_pid=os.getpid(),
         parent_started=start_ticks(os.getpid()),
         visible_gpus=os.environ.get(VISIBLE_GPUS) if settings.hostfile is None else None,

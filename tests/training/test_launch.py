@@ -26,11 +26,11 @@ def test_on_this_machine_nothing_else_is_reached() -> None:
 
 def test_hostfile_and_further_arguments_are_passed_through(tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
-    more = ["--master_addr=node-1", "--launcher=slurm"]
+    more = ["--master_addr=node-1", "--launcher=pdsh"]
     command = launch_command(Path("job.json"), processes=8, hostfile=hosts, launcher_args=more)
-    assert command[command.index("--hostfile") + 1] == str(hosts)
+    assert command[3:8] == ["--num_gpus", "8", "--force_multi", "--hostfile", str(hosts)]
     assert "127.0.0.1" not in command
-    assert command.index("--launcher=slurm") < command.index("--module")
+    assert command.index("--launcher=pdsh") < command.index("--module")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_what_failed_on_another_machine_is_not_taken_for_our_own_signal(tmp_path
 def test_a_worker_finds_the_programs_of_its_environment(tmp_path: Path) -> None:
     """PyTorch asks for ninja; a login by ssh has not activated anything."""
     (tmp_path / "torch.py").write_text("import shutil\nprint(shutil.which('ninja'))\nraise SystemExit\n")
-    job = dict.fromkeys(field.name for field in fields(Job)) | {"parent_host": "elsewhere"}
+    job = dict.fromkeys(field.name for field in fields(Job)) | {"parent_place": "elsewhere"}
     (tmp_path / "job.json").write_text(json.dumps(job))
     done = subprocess.run(
         [sys.executable, "-m", "bdpo.training.worker", str(tmp_path / "job.json")],
@@ -147,7 +147,7 @@ def test_a_worker_finds_the_programs_of_its_environment(tmp_path: Path) -> None:
 def test_a_worker_sees_the_users_gpus_and_not_the_launchers(tmp_path: Path) -> None:
     """The launcher counts from 0 whatever the user has set; torch looks when it is imported, here a stand-in."""
     (tmp_path / "torch.py").write_text("import os\nprint(os.environ['CUDA_VISIBLE_DEVICES'])\nraise SystemExit\n")
-    job = dict.fromkeys(field.name for field in fields(Job)) | {"parent_host": "elsewhere", "visible_gpus": "GPU-5,2"}
+    job = dict.fromkeys(field.name for field in fields(Job)) | {"parent_place": "elsewhere", "visible_gpus": "GPU-5,2"}
     (tmp_path / "job.json").write_text(json.dumps(job))
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     done = subprocess.run(
