@@ -86,7 +86,8 @@ def ablate(config: Config, *, checks: Checks, progress: Progress) -> Ablation:
     }
     comparison = compare(config.artifacts, runs, config.evaluate.confidence)
     first, *later = runner.scored
-    return Ablation(trials, *comparison, len(runner.trained), runner.sequences, first, sum(later))
+    table, records, left_out, _ = comparison  # of one config: every run is asked the same prompts
+    return Ablation(trials, table, records, left_out, len(runner.trained), runner.sequences, first, sum(later))
 
 
 class _Runner:

@@ -31,7 +31,8 @@ def compare(
     _print_table(console, comparison.table, None)
     console.print(
         f"In per cent, with {100 * confidence:g}% intervals. Under each its difference in points from {runs[0]}; p by "
-        f"McNemar's exact test, corrected by Holm for all of them.{_left_out(comparison.not_compared)}",
+        f"McNemar's exact test, corrected by Holm for all of them.{_only_shared(comparison.partly)}"
+        f"{_left_out(comparison.not_compared)}",
         soft_wrap=True,
     )
     if output is not None:
@@ -73,6 +74,11 @@ def ablate(
         f"{result.sequences_scored} were scored now, {result.rescored} again; figures in {target}",
         soft_wrap=True,
     )
+
+
+def _only_shared(figures: Sequence[str]) -> str:
+    """A sentence on prompts that not all runs were asked, with a space before it; nothing where all were."""
+    return f" Only the prompts that all runs were asked count: {'; '.join(figures)}." if figures else ""
 
 
 def _left_out(figures: Sequence[str]) -> str:

@@ -49,6 +49,8 @@ class Comparison(NamedTuple):
     """The same in full precision, a row a figure and model."""
     not_compared: list[str]
     """Figures that are in the runs' own reports alone, as people call them."""
+    partly: Sequence[str] = ()
+    """Figures of which some run was asked more prompts than all were, as `50 of 100 prompts of xstest, ...`."""
 
 
 def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Comparison:
@@ -98,7 +100,10 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
     }
     figures = {figure: ids for figure, ids in figures.items() if ids}
     if not figures:
-        raise UserError(f"compare: runs {', '.join(names)} were evaluated on no common prompt.")
+        raise UserError(
+            f"compare: runs {', '.join(names)} were evaluated on no common prompt: run them again with the same "
+            "`evaluate.benchmarks` under the same names (their limits may differ)."
+        )
     tests = {
         (figure, run.name): paired_difference(
             [first.aligned[figure][i] for i in ids], [run.aligned[figure][i] for i in ids], confidence
@@ -127,7 +132,12 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
         table.append(row)
     names_of_all = list(dict.fromkeys(name for record in records for name in record))
     in_full = [{name: record.get(name) for name in names_of_all} for record in records]
-    return Comparison(table, in_full, not_compared(runs, figures))
+    partly = [
+        f"{len(ids)} of {most} prompts of {benchmark}, {WORDS[metric]}"
+        for (benchmark, metric), ids in figures.items()
+        if (most := max(len(run.aligned[benchmark, metric]) for run in runs)) > len(ids)
+    ]
+    return Comparison(table, in_full, not_compared(runs, figures), partly)
 
 
 def not_compared(runs: Sequence[RunOutcomes], compared: Collection[tuple[str, str]]) -> list[str]:

@@ -160,11 +160,23 @@ def test_only_what_all_runs_were_asked_is_compared(tmp_path: Path) -> None:
     evaluated(tmp_path, "a", [True, False])
     evaluated(tmp_path, "b", [True, True])
     evaluated(tmp_path, "elsewhere", [True, True], benchmark="another")
-    with pytest.raises(UserError, match="runs a, b, elsewhere were evaluated on no common prompt"):
+    with pytest.raises(
+        UserError, match=r"runs a, b, elsewhere were evaluated on no common prompt: run them again with .*limits may"
+    ):
         compare_runs(tmp_path, ["a", "b", "elsewhere"], 0.95)
     note_run(tmp_path, "2026-9-b", {"name": "b", "train": "of a run that was not evaluated"})
     (row,) = compare_runs(tmp_path, ["a", "b"], 0.95).table
     assert row["b"].startswith("100.0 [")
+
+
+def test_how_many_prompts_all_runs_share_is_said_where_one_was_asked_more(tmp_path: Path) -> None:
+    """As with another `limit`."""
+    for name, count in (("a", 4), ("b", 10), ("c", 4)):
+        evaluated(tmp_path, name, [True] * count)
+    found = compare_runs(tmp_path, ["a", "b"], 0.95)
+    assert found.partly == ["4 of 10 prompts of b, refusal of harmful prompts"]
+    assert {record["n"] for record in found.records} == {4}
+    assert compare_runs(tmp_path, ["a", "c"], 0.95).partly == []
 
 
 def test_figures_that_are_not_compared_are_named_once(tmp_path: Path) -> None:
