@@ -48,7 +48,7 @@ class Ablation(NamedTuple):
     """Figures that are in the runs' own reports alone, as people call them."""
     trainings: int
     sequences: int
-    """That the trainings share."""
+    """That the trainings share; 0 where no method has a reference model, and nothing is scored."""
     sequences_scored: int
     """Scored in this call: none where an earlier one has done so."""
     rescored: int
@@ -85,9 +85,9 @@ def ablate(config: Config, *, checks: Checks, progress: Progress) -> Ablation:
         if trial.chosen
     }
     comparison = compare(config.artifacts, runs, config.evaluate.confidence)
-    first, *later = runner.scored
+    scored = runner.scored or [0]
     table, records, left_out, _ = comparison  # of one config: every run is asked the same prompts
-    return Ablation(trials, table, records, left_out, len(runner.trained), runner.sequences, first, sum(later))
+    return Ablation(trials, table, records, left_out, len(runner.trained), runner.sequences, scored[0], sum(scored[1:]))
 
 
 class _Runner:
@@ -100,17 +100,17 @@ class _Runner:
         self.trained: set[Path] = set()
         self.sequences = 0
         self.scored: list[int] = []
-        """Sequences that each run had to score."""
+        """Sequences that each run with a reference model had to score."""
 
     def train(self, method: Method, learning_rate: float, seed: int) -> tuple[Path, int]:
         """The artifact of a training, and the step whose weights its policy has."""
-        result = self._stages(self._variant(method, learning_rate, seed), "ingest", "score", "train")
+        result = self._stages(self._variant(method, learning_rate, seed), "train")
         return result.artifact, result.summary["policy_of_step"]
 
     def evaluate(self, method: Method, learning_rate: float, seed: int) -> str:
         """Name of the run of an evaluated training."""
         variant = self._variant(method, learning_rate, seed)
-        self._stages(variant, "ingest", "score", "train", "evaluate")
+        self._stages(variant, "evaluate")
         return variant.name
 
     def _variant(self, method: Method, learning_rate: float, seed: int) -> Config:
@@ -118,11 +118,11 @@ class _Runner:
         train = self._config.trained_by(method, learning_rate=learning_rate, seed=seed)
         return self._config.model_copy(update={"name": name, "train": train})
 
-    def _stages(self, config: Config, *stages: Stage) -> StageResult:
-        """Run them; what came of the last."""
+    def _stages(self, config: Config, last: Stage) -> StageResult:
+        """Run the stages that this method has, up to `last`; what came of that one."""
         self._progress.say(f"ablation: {config.name}")
         pipeline = Pipeline(config, checks=self._checks)
-        for stage in stages:
+        for stage in pipeline.stages[: pipeline.stages.index(last) + 1]:
             result = pipeline.run_stage(stage, progress=self._progress)
             if stage == "score":
                 self.sequences = result.summary["sequences"]

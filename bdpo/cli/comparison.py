@@ -69,10 +69,12 @@ def ablate(
     )
     target = settings.artifacts / f"{settings.name}.csv"
     write_rows(target, result.records)
+    shared = (
+        f"share {result.sequences} scored sequences: {result.sequences_scored} were scored now, {result.rescored} again"
+    )
+    without = "have no reference model, so nothing was scored"
     console.print(
-        f"{result.trainings} trainings share {result.sequences} scored sequences: "
-        f"{result.sequences_scored} were scored now, {result.rescored} again; figures in {target}",
-        soft_wrap=True,
+        f"{result.trainings} trainings {shared if result.sequences else without}; figures in {target}", soft_wrap=True
     )
 
 
