@@ -11,11 +11,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from bdpo.cli.arguments import ArtifactsOption
 from bdpo.errors import UserError
-from bdpo.terminal import plain_console, visible
+from bdpo.terminal import NARROWEST, natural_width, plain_console, text_table, visible
 
 
 class Format(StrEnum):
@@ -55,29 +54,14 @@ class _Output:
         sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
 
 
-_NARROWEST = 12
-"""Characters that a column has at least, its frame included: a table of narrower ones cannot be read."""
-
-
 def _print_rows(console: Console, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """One table; or a table a row, where its columns would stand on their heads in this terminal."""
-    table = _table(names, rows)
-    needed = console.measure(table, options=console.options.update(max_width=sys.maxsize)).maximum
-    if needed <= console.width or _NARROWEST * len(names) <= console.width or not rows:
+    table = text_table(names, rows)
+    if natural_width(console, table) <= console.width or NARROWEST * len(names) <= console.width or not rows:
         console.print(table)
         return
     for i, row in enumerate(rows, 1):
-        console.print(_table(("column", f"row {i}"), list(zip(names, row, strict=True))))
-
-
-def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table()
-    for name in names:
-        # Nothing of a value is cut off on a narrow terminal.
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
+        console.print(text_table(("column", f"row {i}"), list(zip(names, row, strict=True))))
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,7 @@ import pytest
 from bdpo.artifacts.catalogue import note_run
 from bdpo.artifacts.manifest import MANIFEST, Manifest
 from bdpo.artifacts.parquet import write_parquet
+from bdpo.cli.comparison import compare
 from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import METRICS
 from bdpo.evaluation.comparison import compare_runs
@@ -209,6 +210,27 @@ def test_a_run_may_be_called_base_and_be_named_twice(tmp_path: Path) -> None:
     assert list(row) == ["benchmark", "figure (%)", "base model", "a", "base"]
 
 
+def test_figures_of_many_runs_are_whole_on_a_narrow_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"hh-smollm2-with-method-{i}" for i in range(10)]
+    for i, name in enumerate(names):
+        evaluated(tmp_path, name, [True] * (3 * i) + [False] * (30 - 3 * i))
+    compare(names, tmp_path)
+    shown = [[cell.strip() for cell in line.split("│")] for line in capsys.readouterr().out.splitlines()]
+    for record in compare_runs(tmp_path, names, 0.95).records:
+        value, low, high = (f"{100 * record[name]:.1f}" for name in ("value", "low", "high"))
+        (line,) = (cells for cells in shown if record["model"] in cells)
+        assert f"{value} [{low}, {high}]" in line
+        if record["difference"] is not None:
+            value, low, high = (f"{100 * record[f'difference{name}']:+.1f}" for name in ("", "_low", "_high"))
+            assert f"{value} [{low}, {high}]" in line
+    monkeypatch.setenv("COLUMNS", "120")
+    compare(names[:2], tmp_path)
+    assert "┃ benchmark ┃ figure (%)" in capsys.readouterr().out, "one table where it fits"
+
+
 def test_the_command(tmp_path: Path) -> None:
     evaluated(tmp_path, "a", [True, False], elsewhere={"validation pairs": "preference_accuracy"})
     evaluated(tmp_path, "b", [True, True])
@@ -224,7 +246,7 @@ def test_the_command(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "refusal of harmful" in done.stdout
-    assert "Under each its difference in points from a" in done.stdout
+    assert "With each its difference in points from a" in done.stdout
     assert " Not compared here, but in the runs' own reports: validation pairs.\n" in done.stdout
     assert [row.values["model"] for row in read_rows(tmp_path / "c.jsonl")] == ["base model", "a", "b"]
     assert json.loads((tmp_path / "c.jsonl").read_text().splitlines()[2])["difference"] == 0.5
