@@ -7,7 +7,8 @@ catalogue costs nothing.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -121,46 +122,62 @@ def _rebuild(root: Path, current: Mapping[Any, str], select: Mapping[str, str]) 
     temporary = root / f".{CATALOGUE}.tmp"
     _discard(temporary)  # what a killed run left
     try:
-        # Files are tried on a connection of their own, for an error there would end the transaction.
-        with connect(temporary, readable_since=_READABLE_SINCE) as connection, connection.cursor() as reader:
+        with connect(temporary, readable_since=_READABLE_SINCE) as connection:
             connection.begin()  # as one, or the disk would be waited for after each view
-            for view in VIEWS:
-                columns = select.get(view.name, view.select)
-                whole = sorted(p.parent for p in (root / view.stage).glob(f"*/{MANIFEST}") if p.parent.suffix == "")
-                candidates = [folder / view.file for folder in whole if (folder / view.file).is_file()]
-                files = [file for file in candidates if _is_readable(reader, file, columns)]
-                shown = root / view.stage / current.get(view.stage, "-") / view.file
-                if shown in files:
-                    source = f"read_parquet({_exact([shown])})"
-                    connection.execute(f"create view {view.name} as select {columns} from {source}")
-                    if view.name == "scored_pairs":
-                        connection.execute(_MI_SUMMARY.format(view="mi_summary", scored=view.name, artifact=""))
-                if files:
-                    if columns == "*":
-                        source = f"read_parquet({_exact(files)}, union_by_name = true, filename = true)"
-                        every = f"select parse_path(filename)[-2] as artifact, * exclude (filename) from {source}"
-                    else:
-                        # One by one, for a mean over all rows is over those of one artifact.
-                        every = " union all by name ".join(
-                            f"select {literal(file.parent.name)} as artifact, {columns} "
-                            f"from read_parquet({_exact([file])})"
-                            for file in files
-                        )
-                    connection.execute(f"create view all_{view.name} as {every}")
-                    if view.name == "scored_pairs":
-                        connection.execute(
-                            _MI_SUMMARY.format(view="all_mi_summary", scored="all_scored_pairs", artifact="artifact,")
-                        )
-            runs = [path for path in sorted((root / _RUNS).glob("*.json")) if _record(path) is not None]
-            if runs:
-                columns = ", ".join(f"{name}: '{kind}'" for name, kind in _RUN_COLUMNS.items())
-                source = f"read_json({_exact(runs)}, columns = {{{columns}}})"
-                connection.execute(f"create view runs as select * from {source} order by run_id desc")
+            _create_views(connection, root, current, select)
+            known = (str(root.resolve()), json.dumps(current), json.dumps(select))
+            columns = ", ".join(f"{literal(text)} as {name}" for name, text in zip(_BUILT, known, strict=True))
+            connection.execute(f"create view {_BUILT_FROM} as select {columns}")
             connection.commit()
         temporary.replace(path)
     finally:
         _discard(temporary)
     return path
+
+
+_BUILT_FROM = "catalogue_root"
+_BUILT = ("root", "current_artifacts", "select_lists")
+"""What the views were made from.  Their paths are absolute, so that DuckDB alone finds the files from any folder; for a
+store that was copied or moved since, `query_catalogue` makes them anew."""
+
+
+def _create_views(
+    connection: duckdb.DuckDBPyConnection, root: Path, current: Mapping[Any, str], select: Mapping[str, str]
+) -> None:
+    """The views over what lies below `root`; arguments as `rebuild_catalogue`."""
+    # Files are tried on a connection of their own, for an error there would end the transaction.
+    with connection.cursor() as reader:
+        for view in VIEWS:
+            columns = select.get(view.name, view.select)
+            whole = sorted(p.parent for p in (root / view.stage).glob(f"*/{MANIFEST}") if p.parent.suffix == "")
+            candidates = [folder / view.file for folder in whole if (folder / view.file).is_file()]
+            files = [file for file in candidates if _is_readable(reader, file, columns)]
+            shown = root / view.stage / current.get(view.stage, "-") / view.file
+            if shown in files:
+                source = f"read_parquet({_exact([shown])})"
+                connection.execute(f"create view {view.name} as select {columns} from {source}")
+                if view.name == "scored_pairs":
+                    connection.execute(_MI_SUMMARY.format(view="mi_summary", scored=view.name, artifact=""))
+            if files:
+                if columns == "*":
+                    source = f"read_parquet({_exact(files)}, union_by_name = true, filename = true)"
+                    every = f"select parse_path(filename)[-2] as artifact, * exclude (filename) from {source}"
+                else:
+                    # One by one, for a mean over all rows is over those of one artifact.
+                    every = " union all by name ".join(
+                        f"select {literal(file.parent.name)} as artifact, {columns} from read_parquet({_exact([file])})"
+                        for file in files
+                    )
+                connection.execute(f"create view all_{view.name} as {every}")
+                if view.name == "scored_pairs":
+                    connection.execute(
+                        _MI_SUMMARY.format(view="all_mi_summary", scored="all_scored_pairs", artifact="artifact,")
+                    )
+    runs = [path for path in sorted((root / _RUNS).glob("*.json")) if _record(path) is not None]
+    if runs:
+        columns = ", ".join(f"{name}: '{kind}'" for name, kind in _RUN_COLUMNS.items())
+        source = f"read_json({_exact(runs)}, columns = {{{columns}}})"
+        connection.execute(f"create view runs as select * from {source} order by run_id desc")
 
 
 def _discard(database: Path) -> None:
@@ -222,7 +239,7 @@ def query_catalogue(root: Path, sql: str) -> tuple[list[str], list[tuple[Any, ..
     path = root / CATALOGUE
     if not path.is_file():
         raise UserError(f"{path}: there is no catalogue; run `bdpo run CONFIG` first, or name its folder: --artifacts.")
-    with connect(path, read_only=True, timeout_s=_PATIENCE_S) as connection:
+    with connect(path, read_only=True, timeout_s=_PATIENCE_S) as stored, _where_it_is(stored, root) as connection:
         try:
             statements = connection.extract_statements(sql)
             if not statements:
@@ -234,14 +251,15 @@ def query_catalogue(root: Path, sql: str) -> tuple[list[str], list[tuple[Any, ..
             return [column[0] for column in result.description or ()], result.fetchall()
         except duckdb.Error as error:
             views = connection.execute(
-                "select view_name, sql from duckdb_views() where not internal order by 1"
+                "select view_name, sql from duckdb_views() where not internal and view_name <> ? order by 1",
+                [_BUILT_FROM],
             ).fetchall()
             reason = " ".join(str(error).split("\n\n")[0].split())
             gone = re.search(r'No files found that match the pattern "(.+)"', reason)
             if gone and any(literal(gone[1]) in sql for _, sql in views):
                 raise UserError(
-                    f"{path}: this catalogue shows {file_of(gone[1])}, which is not there any more; if the artifacts "
-                    "were moved or some were deleted, `bdpo run CONFIG` with this folder as `artifacts` builds it anew."
+                    f"{path}: this catalogue shows {file_of(gone[1])}, which is not there any more; if artifacts were "
+                    "deleted, `bdpo run CONFIG` with this folder as `artifacts` builds it anew."
                 ) from None
             names = [name for name, _ in views]
             absent = re.search(r"Table with name (\w+) does not exist", reason)
@@ -250,3 +268,22 @@ def query_catalogue(root: Path, sql: str) -> tuple[list[str], list[tuple[Any, ..
                 earlier = f"all_{absent[1].lower()}"
                 reason += f"; {earlier} shows those of other runs" if earlier in names else ""
             raise UserError(f"query: {reason} (views: {', '.join(names)})") from None
+
+
+@contextmanager
+def _where_it_is(stored: duckdb.DuckDBPyConnection, root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The catalogue; of a store that was copied or moved one in memory, over what lies there now.
+
+    Nothing is written: the copy may lie on a disk that is read-only.
+    """
+    made = stored.execute("select 1 from duckdb_views() where view_name = ?", [_BUILT_FROM]).fetchall()
+    [built] = stored.execute(f"select {', '.join(_BUILT)} from {_BUILT_FROM}").fetchall() if made else [None]
+    if built is None or built[0] == str(root.resolve()):  # an older bdpo wrote down no root
+        yield stored
+        return
+    with connect(_IN_MEMORY) as connection:
+        _create_views(connection, root, json.loads(built[1]), json.loads(built[2]))
+        yield connection
+
+
+_IN_MEMORY = Path(":memory:")

@@ -1,6 +1,7 @@
 """The catalogue: views over every artifact, never between a reader and a writer."""
 
 import json
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -94,7 +95,8 @@ def test_an_artifact_without_manifest_or_in_work_is_not_shown(tmp_path: Path) ->
     add(tmp_path, "cc.partial", ["z"])
     rebuild_catalogue(tmp_path, {"ingest": "bb"}, {})
     assert query(tmp_path, "select * from all_quarantine") == [("aa", "x")]
-    assert query(tmp_path, "select view_name from duckdb_views() where not internal") == [("all_quarantine",)]
+    shown = query(tmp_path, "select view_name from duckdb_views() where not internal order by 1")
+    assert shown == [("all_quarantine",), ("catalogue_root",)]
 
 
 def test_runs_are_rows(tmp_path: Path) -> None:
@@ -120,17 +122,48 @@ def test_a_reader_that_stays_open_neither_blocks_nor_breaks(tmp_path: Path) -> N
     assert not list(tmp_path.glob(".*.tmp*"))
 
 
-def test_a_catalogue_of_artifacts_that_were_moved_or_deleted_says_so(tmp_path: Path) -> None:
-    add(tmp_path / "here", "aa", ["x"])
-    rebuild_catalogue(tmp_path / "here", {"ingest": "aa"}, {})
-    (tmp_path / "here").rename(tmp_path / "there")
+def test_a_catalogue_of_artifacts_that_were_deleted_says_so(tmp_path: Path) -> None:
+    add(tmp_path, "aa", ["x"])
+    rebuild_catalogue(tmp_path, {"ingest": "aa"}, {})
+    (tmp_path / "ingest").rename(tmp_path / "elsewhere")
     for sql in ("select * from quarantine", "select count(*) from all_quarantine"):
-        with pytest.raises(UserError, match=r"shows .*here/ingest/aa/quarantine\.parquet, which is not there any more"):
-            query_catalogue(tmp_path / "there", sql)
+        with pytest.raises(UserError, match=r"shows .*/ingest/aa/quarantine\.parquet, which is not there any more"):
+            query_catalogue(tmp_path, sql)
     with pytest.raises(UserError, match=r'^query: IO Error: No files found .* "my\.csv" \(views: all_quar'):
-        query_catalogue(tmp_path / "there", "select * from 'my.csv'")
-    rebuild_catalogue(tmp_path / "there", {"ingest": "aa"}, {})
-    assert query_catalogue(tmp_path / "there", "select * from quarantine") == (["reason"], [("x",)])
+        query_catalogue(tmp_path, "select * from 'my.csv'")
+
+
+@pytest.mark.parametrize("name", ["there", "runs[1]", "it's"])
+def test_a_copied_or_moved_store_is_asked_for_what_lies_there(tmp_path: Path, name: str) -> None:
+    here, there = tmp_path / "here*", tmp_path / name
+    add(here, "aa", ["x"])
+    add(here, "bb", ["y"])
+    note_run(here, "run", {"name": "ours"})
+    rebuild_catalogue(here, {"ingest": "aa"}, {"quarantine": "reason, 1 as one"})
+    shutil.copytree(here, there)
+    before = (there / CATALOGUE).read_bytes()
+    for fingerprint, reasons in (("aa", ["copied"]), ("bb", [])):
+        pq.write_table(
+            pa.table({"reason": pa.array(reasons, pa.string())}), there / "ingest" / fingerprint / "quarantine.parquet"
+        )
+
+    def asked(root: Path) -> list[list[tuple[object, ...]]]:
+        views = ("quarantine", "all_quarantine", "(select name from runs)")
+        return [query_catalogue(root, f"select * from {view} order by all")[1] for view in views]
+
+    expected: list[list[tuple[object, ...]]] = [[("copied", 1)], [("aa", "copied", 1)], [("ours",)]]
+    assert asked(there) == expected
+    assert asked(here) == [[("x", 1)], [("aa", "x", 1), ("bb", "y", 1)], [("ours",)]]
+    shutil.rmtree(here)
+    assert asked(there) == expected
+    there.rename(tmp_path / "moved")
+    assert asked(tmp_path / "moved") == expected
+    with pytest.raises(UserError, match=r"^query: .* \(views: all_quarantine, quarantine, runs\)$"):
+        query_catalogue(tmp_path / "moved", "select nothing from quarantine")
+    assert (tmp_path / "moved" / CATALOGUE).read_bytes() == before
+    assert sorted(path.name for path in (tmp_path / "moved").iterdir()) == sorted(
+        [".bdpo.duckdb.lock", CATALOGUE, "ingest", "runs"]
+    )
 
 
 def test_a_view_of_a_stage_without_an_artifact_says_why_it_is_not_there(tmp_path: Path) -> None:
