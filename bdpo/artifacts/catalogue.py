@@ -129,6 +129,8 @@ def _rebuild(root: Path, current: Mapping[Any, str], select: Mapping[str, str]) 
             columns = ", ".join(f"{literal(text)} as {name}" for name, text in zip(_BUILT, known, strict=True))
             connection.execute(f"create view {_BUILT_FROM} as select {columns}")
             connection.commit()
+        # What a user's session that was killed had yet to write into the old one, and belongs to that alone.
+        _log_of(path).unlink(missing_ok=True)
         temporary.replace(path)
     finally:
         _discard(temporary)
@@ -182,8 +184,12 @@ def _create_views(
 
 def _discard(database: Path) -> None:
     """Delete a DuckDB file and its log, if there are any."""
-    for path in (database, database.with_name(f"{database.name}.wal")):
+    for path in (database, _log_of(database)):
         path.unlink(missing_ok=True)
+
+
+def _log_of(database: Path) -> Path:
+    return database.with_name(f"{database.name}.wal")
 
 
 _RUN_COLUMNS = {

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -193,6 +195,21 @@ def test_a_damaged_catalogue_is_replaced(tmp_path: Path) -> None:
     (tmp_path / CATALOGUE).write_text(json.dumps("not a database"))
     rebuild_catalogue(tmp_path, {"ingest": "aa"}, {})
     assert query(tmp_path, "select * from quarantine") == [("x",)]
+
+
+def test_what_a_killed_session_left_is_not_read_into_the_next_catalogue(tmp_path: Path) -> None:
+    add(tmp_path, "aa", ["x"])
+    rebuild_catalogue(tmp_path, {"ingest": "aa"}, {})
+    session = (
+        "import duckdb, os, sys; c = duckdb.connect(sys.argv[1]); c.execute('create table t (a int)'); os._exit(1)"
+    )
+    subprocess.run([sys.executable, "-c", session, str(tmp_path / CATALOGUE)], check=False)
+    log = tmp_path / f"{CATALOGUE}.wal"
+    assert log.exists()
+    rebuild_catalogue(tmp_path, {"ingest": "aa"}, {})
+    assert query_catalogue(tmp_path, "select * from quarantine") == (["reason"], [("x",)])
+    assert query(tmp_path, "select table_name from duckdb_tables()") == []
+    assert not log.exists()
 
 
 def test_what_is_damaged_is_left_out_and_hides_nothing_else(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_what_is_no_database_is_named(tmp_path: Path) -> None:
     path = tmp_path / "blocks" / "bdpo.duckdb"  # a folder with `lock` in its name makes it no busy file
     path.parent.mkdir()
     path.write_text("x" * 5000)
-    with pytest.raises(UserError, match="cannot open this file: .* not a valid DuckDB"), connect(path, timeout_s=0):
+    with pytest.raises(UserError, match=r"cannot open this file: .* not a valid DuckDB"), connect(path, timeout_s=0):
         pass
 
 
