@@ -19,7 +19,7 @@ from bdpo.errors import UserError
 from bdpo.evaluation.comparison import Comparison, Outcomes, load_run, not_compared
 from bdpo.evaluation.seeds import judged_by_all, seeded_difference, seeded_rate
 from bdpo.evaluation.statistics import holm
-from bdpo.evaluation.summary import WORDS
+from bdpo.evaluation.summary import WORDS, shown_p
 from bdpo.fingerprints import STAGES, Stage
 from bdpo.pipeline import Pipeline, StageResult
 from bdpo.progress import Progress
@@ -215,5 +215,5 @@ def _shown(record: dict[str, Any]) -> str:
     text += f"\n(n = {record['n']}{unscored}{seeds if record['seeds'] > 1 else ''})"
     if "p_adjusted" in record:
         low, high = 100 * record["difference_low"], 100 * record["difference_high"]
-        text += f"\n{100 * record['difference']:+.1f} [{low:+.1f}, {high:+.1f}]\np = {record['p_adjusted']:.2g}"
+        text += f"\n{100 * record['difference']:+.1f} [{low:+.1f}, {high:+.1f}]\n{shown_p(record['p_adjusted'])}"
     return text

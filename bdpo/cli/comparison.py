@@ -62,8 +62,8 @@ def ablate(
     console.print(
         f"In per cent, over prompts, with {100 * settings.evaluate.confidence:g}% intervals: Wilson's for a rate, "
         "Newcombe's for a difference, both rather too wide where there are several seeds. With each its difference "
-        f"in points from {result.trials[0].method}; p by exchanging the two methods prompt by prompt, corrected by "
-        "Holm for all of them. The seeds are those of these trainings: the intervals say nothing of others."
+        f"in points from {result.trials[0].method}; exact p by exchanging the two methods prompt by prompt, corrected "
+        "by Holm for all of them. The seeds are those of these trainings: intervals and p say nothing of others."
         f"{_left_out(result.not_compared)}",
         soft_wrap=True,
     )
