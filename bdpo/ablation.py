@@ -16,10 +16,10 @@ from bdpo.config import Config
 from bdpo.config.methods import Method
 from bdpo.config.train import ValidationMetric
 from bdpo.errors import UserError
-from bdpo.evaluation.comparison import Comparison, Outcomes, load_run, not_compared
+from bdpo.evaluation.comparison import FIGURE, Comparison, Outcomes, figure_name, load_run, not_compared
 from bdpo.evaluation.seeds import judged_by_all, seeded_difference, seeded_rate
 from bdpo.evaluation.statistics import holm
-from bdpo.evaluation.summary import WORDS, shown_p
+from bdpo.evaluation.summary import shown_p
 from bdpo.fingerprints import STAGES, Stage
 from bdpo.pipeline import Pipeline, StageResult
 from bdpo.progress import Progress
@@ -177,7 +177,7 @@ def compare(root: Path, runs: dict[Method, list[str]], confidence: float) -> Com
         ids = list(verdicts)
         every = [[run[benchmark, metric][i] for i in ids] for own in outcomes.values() for run in own]
         known = judged_by_all(every)
-        row = {"benchmark": benchmark, "figure (%)": WORDS[metric]}
+        row = {FIGURE: figure_name(benchmark, metric)}
         values = {
             name: np.array([[float(run[benchmark, metric][i] or 0) for i in ids] for run in own]).T[known]
             for name, own in outcomes.items()
@@ -198,7 +198,7 @@ def compare(root: Path, runs: dict[Method, list[str]], confidence: float) -> Com
         record["p_adjusted"] = p
     for row in table:
         for record in records:
-            if (record["benchmark"], WORDS[record["metric"]]) == (row["benchmark"], row["figure (%)"]):
+            if figure_name(record["benchmark"], record["metric"]) == row[FIGURE]:
                 row[record["model"]] = _shown(record)
     names = list(dict.fromkeys(name for record in records for name in record))
     in_full = [{name: record.get(name) for name in names} for record in records]

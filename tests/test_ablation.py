@@ -58,7 +58,7 @@ def test_methods_over_seeds_by_hand(tmp_path: Path) -> None:
     table, records, not_compared, _ = compare(tmp_path, {"dpo": ["d0", "d1"], "bdpo": ["b0", "b1"]}, 0.95)
     assert not_compared == ["validation pairs"]
     (row,) = table
-    assert list(row) == ["benchmark", "figure (%)", "base", "dpo", "bdpo"]
+    assert list(row) == ["figure (%)", "base", "dpo", "bdpo"]
     assert row["base"] == "0.0 [0.0, 27.8]\n(n = 10)"
     assert row["dpo"].startswith("30.0 [")
     assert row["dpo"].endswith("(n = 10, 2 seeds 20.0 to 40.0)")
@@ -150,7 +150,7 @@ def test_the_whole_on_a_tiny_model_scores_once(tmp_path: Path) -> None:
     assert found.trainings == 6  # two methods by two rates, and a second seed of each method
     assert found.sequences_scored == found.sequences > 0
     assert found.rescored == 0
-    assert {name for row in found.table for name in row} == {"benchmark", "figure (%)", "base", "dpo", "bdpo"}
+    assert {name for row in found.table for name in row} == {"figure (%)", "base", "dpo", "bdpo"}
     assert found.not_compared == ["validation pairs"]
     evaluations = sorted((tmp_path / "artifacts" / "evaluate").glob("*/judgements.parquet"))
     assert len(evaluations) == 4

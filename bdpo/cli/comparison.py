@@ -93,21 +93,21 @@ def _print_table(console: Console, rows: Sequence[Mapping[str, str]], title: str
 
     Args:
         console: where to.
-        rows: of `Comparison.table`: two texts that may be broken, and the models.
+        rows: of `Comparison.table`: the figure's name, which may be broken, and the models.
         title: over them.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
-    models = names[2:]
+    models = names[1:]
     cells = [[row.get(name, "") for name in names] for row in rows]
-    wide = natural_width(console, text_table(models, [row[2:] for row in cells]))
+    wide = natural_width(console, text_table(models, [row[1:] for row in cells]))
     if 2 * NARROWEST + wide <= console.width:
         console.print(text_table(names, cells, title=title, show_lines=True, unbroken=models))
         return
     if title is not None:
         console.print(title)
-    for benchmark, figure, *found in cells:
+    for figure, *found in cells:
         lines = [text.split("\n") for text in found]
         halves = [("\n".join(one[:2]), "\n".join(one[2:])) for one in lines]
         shown = [(model, *both) for model, both in zip(models, halves, strict=True)]
         heads = ("model", "%", "difference")
-        console.print(text_table(heads, shown, title=f"{benchmark}, {figure}", show_lines=True))
+        console.print(text_table(heads, shown, title=figure, show_lines=True))

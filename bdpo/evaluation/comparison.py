@@ -20,8 +20,9 @@ _COUNTS = {"harmful": "refusal", "harmless": "refusal", "attack": "compliance", 
 """Label to the verdict that its metric counts."""
 
 
+FIGURE = "figure (%)"
 _BASE = "base model"
-"""What the base model is called among runs, whose names hold no space."""
+"""What the first column and the base model are called among runs, whose names hold no space."""
 
 
 class RunOutcomes(NamedTuple):
@@ -115,7 +116,7 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
     table, records = [], []
     for figure, ids in figures.items():
         benchmark, metric = figure
-        row = {"benchmark": benchmark, "figure (%)": WORDS[metric]}
+        row = {FIGURE: figure_name(benchmark, metric)}
         models = {_BASE: first.base} | {run.name: run.aligned for run in runs}
         rates = {name: rate([outcomes[figure][i] for i in ids], confidence) for name, outcomes in models.items()}
         for name, found in rates.items():
@@ -133,11 +134,16 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
     names_of_all = list(dict.fromkeys(name for record in records for name in record))
     in_full = [{name: record.get(name) for name in names_of_all} for record in records]
     partly = [
-        f"{len(ids)} of {most} prompts of {benchmark}, {WORDS[metric]}"
-        for (benchmark, metric), ids in figures.items()
-        if (most := max(len(run.aligned[benchmark, metric]) for run in runs)) > len(ids)
+        f"{len(ids)} of {most} prompts of {figure_name(*figure)}"
+        for figure, ids in figures.items()
+        if (most := max(len(run.aligned[figure]) for run in runs)) > len(ids)
     ]
     return Comparison(table, in_full, not_compared(runs, figures), partly)
+
+
+def figure_name(benchmark: str, metric: str) -> str:
+    """A figure, as people call it."""
+    return f"{benchmark}, {WORDS[metric]}"
 
 
 def not_compared(runs: Sequence[RunOutcomes], compared: Collection[tuple[str, str]]) -> list[str]:
@@ -148,7 +154,7 @@ def not_compared(runs: Sequence[RunOutcomes], compared: Collection[tuple[str, st
         compared: (benchmark, metric) of the figures that are.
     """
     names = {
-        (benchmark, metric): f"{benchmark}, {WORDS[metric]}" if (benchmark, metric) in run.aligned else benchmark
+        (benchmark, metric): figure_name(benchmark, metric) if (benchmark, metric) in run.aligned else benchmark
         for run in runs
         for benchmark, metric in run.figures
         if (benchmark, metric) not in compared
