@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -37,8 +37,15 @@ class View:
     name: str
     stage: str
     file: str
-    select: str = "*"
+
+
+class Columns(NamedTuple):
+    """What a view shows of its file."""
+
+    every: str = "*"
     """Select list over the file's columns."""
+    latest: str | None = None
+    """More for the plain view alone: what follows from the settings of the latest run."""
 
 
 VIEWS = (
@@ -96,7 +103,7 @@ def new_run_id(name: str) -> str:
     return f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%S.%fZ')}-{name}"
 
 
-def rebuild_catalogue(root: Path, current: Mapping[Any, str], select: Mapping[str, str]) -> Path:
+def rebuild_catalogue(root: Path, current: Mapping[Any, str], select: Mapping[str, Columns]) -> Path:
     """Build the catalogue from what lies below `root` and rename it into place.
 
     A file that is damaged is left out, for one of them would make a view fail for all; the stage that needs
@@ -106,7 +113,7 @@ def rebuild_catalogue(root: Path, current: Mapping[Any, str], select: Mapping[st
         root: the folder of artifacts.
         current: stage to the fingerprint that the plain views show (`scored_pairs`); the views `all_*`
             show every whole artifact, with its fingerprint in a column `artifact`.
-        select: view to the select list that it needs instead of `*`.
+        select: view to the columns that it shows instead of all.
 
     Returns:
         The catalogue's path.
@@ -117,7 +124,7 @@ def rebuild_catalogue(root: Path, current: Mapping[Any, str], select: Mapping[st
         return _rebuild(root, current, select)
 
 
-def _rebuild(root: Path, current: Mapping[Any, str], select: Mapping[str, str]) -> Path:
+def _rebuild(root: Path, current: Mapping[Any, str], select: Mapping[str, Columns]) -> Path:
     path = root / CATALOGUE
     temporary = root / f".{CATALOGUE}.tmp"
     _discard(temporary)  # what a killed run left
@@ -144,13 +151,14 @@ store that was copied or moved since, `query_catalogue` makes them anew."""
 
 
 def _create_views(
-    connection: duckdb.DuckDBPyConnection, root: Path, current: Mapping[Any, str], select: Mapping[str, str]
+    connection: duckdb.DuckDBPyConnection, root: Path, current: Mapping[Any, str], select: Mapping[str, Columns]
 ) -> None:
     """The views over what lies below `root`; arguments as `rebuild_catalogue`."""
     # Files are tried on a connection of their own, for an error there would end the transaction.
     with connection.cursor() as reader:
         for view in VIEWS:
-            columns = select.get(view.name, view.select)
+            every, latest = select.get(view.name, Columns())
+            columns = every if latest is None else f"{every}, {latest}"
             whole = sorted(p.parent for p in (root / view.stage).glob(f"*/{MANIFEST}") if p.parent.suffix == "")
             candidates = [folder / view.file for folder in whole if (folder / view.file).is_file()]
             files = [file for file in candidates if _is_readable(reader, file, columns)]
@@ -161,15 +169,9 @@ def _create_views(
                 if view.name == "scored_pairs":
                     connection.execute(_MI_SUMMARY.format(view="mi_summary", scored=view.name, artifact=""))
             if files:
-                if columns == "*":
-                    source = f"read_parquet({_exact(files)}, union_by_name = true, filename = true)"
-                    every = f"select parse_path(filename)[-2] as artifact, * exclude (filename) from {source}"
-                else:
-                    # One by one, for a mean over all rows is over those of one artifact.
-                    every = " union all by name ".join(
-                        f"select {literal(file.parent.name)} as artifact, {columns} from read_parquet({_exact([file])})"
-                        for file in files
-                    )
+                source = f"read_parquet({_exact(files)}, union_by_name = true, filename = true)"
+                own = "* exclude (filename)" if every == "*" else every
+                every = f"select parse_path(filename)[-2] as artifact, {own} from {source}"
                 connection.execute(f"create view all_{view.name} as {every}")
                 if view.name == "scored_pairs":
                     connection.execute(
@@ -287,8 +289,9 @@ def _where_it_is(stored: duckdb.DuckDBPyConnection, root: Path) -> Iterator[duck
     if built is None or built[0] == str(root.resolve()):  # an older bdpo wrote down no root
         yield stored
         return
+    select = {view: Columns(*columns) for view, columns in json.loads(built[2]).items()}
     with connect(_IN_MEMORY) as connection:
-        _create_views(connection, root, json.loads(built[1]), json.loads(built[2]))
+        _create_views(connection, root, json.loads(built[1]), select)
         yield connection
 
 
