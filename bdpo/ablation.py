@@ -86,7 +86,7 @@ def ablate(config: Config, *, checks: Checks, progress: Progress) -> Ablation:
     }
     comparison = compare(config.artifacts, runs, config.evaluate.confidence)
     scored = runner.scored or [0]
-    table, records, left_out, _ = comparison  # of one config: every run is asked the same prompts
+    table, records, left_out, *_ = comparison  # of one config: every run is asked the same prompts
     return Ablation(trials, table, records, left_out, len(runner.trained), runner.sequences, scored[0], sum(scored[1:]))
 
 

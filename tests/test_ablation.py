@@ -55,7 +55,7 @@ def test_methods_over_seeds_by_hand(tmp_path: Path) -> None:
     evaluated(tmp_path, "d1", [True] * 4 + [False] * 6)
     evaluated(tmp_path, "b0", [True] * 8 + [False] * 2)
     evaluated(tmp_path, "b1", [True] * 8 + [False] * 2)
-    table, records, not_compared, _ = compare(tmp_path, {"dpo": ["d0", "d1"], "bdpo": ["b0", "b1"]}, 0.95)
+    table, records, not_compared, *_ = compare(tmp_path, {"dpo": ["d0", "d1"], "bdpo": ["b0", "b1"]}, 0.95)
     assert not_compared == ["validation pairs"]
     (row,) = table
     assert list(row) == ["figure (%)", "base", "dpo", "bdpo"]

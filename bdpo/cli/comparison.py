@@ -32,7 +32,7 @@ def compare(
     console.print(
         f"In per cent, with {100 * confidence:g}% intervals. With each its difference in points from {runs[0]}; p by "
         f"McNemar's exact test, corrected by Holm for all of them.{_only_shared(comparison.partly)}"
-        f"{_left_out(comparison.not_compared)}",
+        f"{_left_out(comparison.not_compared)}{_SINGLE if comparison.trainings > 1 else ''}",
         soft_wrap=True,
     )
     if output is not None:
@@ -76,6 +76,12 @@ def ablate(
     console.print(
         f"{result.trainings} trainings {shared if result.sequences else without}; figures in {target}", soft_wrap=True
     )
+
+
+_SINGLE = (
+    " Each run is one training: intervals and p say nothing of other seeds; for that, `bdpo ablate` trains each method "
+    "with several."
+)
 
 
 def _only_shared(figures: Sequence[str]) -> str:

@@ -37,6 +37,8 @@ class RunOutcomes(NamedTuple):
     aligned: Outcomes
     judged_by: dict[str, str]
     """What of the evaluation's settings and code decides a verdict."""
+    trained: str | None
+    """Fingerprint of the training."""
     figures: list[tuple[str, str]]
     """(benchmark, metric) of all that was evaluated; those of `lm-eval` and of held-out pairs have no `Outcomes`."""
 
@@ -52,6 +54,8 @@ class Comparison(NamedTuple):
     """Figures that are in the runs' own reports alone, as people call them."""
     partly: Sequence[str] = ()
     """Figures of which some run was asked more prompts than all were, as `50 of 100 prompts of xstest, ...`."""
+    trainings: int = 1
+    """How many the runs are."""
 
 
 def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Comparison:
@@ -138,7 +142,7 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
         for figure, ids in figures.items()
         if (most := max(len(run.aligned[figure]) for run in runs)) > len(ids)
     ]
-    return Comparison(table, in_full, not_compared(runs, figures), partly)
+    return Comparison(table, in_full, not_compared(runs, figures), partly, len({run.trained for run in runs}))
 
 
 def figure_name(benchmark: str, metric: str) -> str:
@@ -169,11 +173,12 @@ def load_run(root: Path, name: str) -> RunOutcomes:
         UserError: there is none, or it is damaged.
     """
     records = [record for record in run_records(root) if record.get("evaluate")]
-    folders = [root / "evaluate" / record["evaluate"] for record in records if record["name"] == name]
-    if not folders:
+    own = [record for record in records if record["name"] == name]
+    if not own:
         known = ", ".join(sorted({record["name"] for record in records})) or "none"
         raise UserError(f"compare: there is no evaluated run {name!r} in {root}; evaluated runs: {known}.")
-    folder = folders[-1]  # an earlier one was made from something else
+    latest = own[-1]  # an earlier one was made from something else
+    folder = root / "evaluate" / latest["evaluate"]
     manifest = read_manifest(folder)
     if manifest is None or find_damage(folder, manifest) is not None:
         raise UserError(f"compare: {folder}, the evaluation of run {name!r}, is gone or damaged; run it again.")
@@ -189,7 +194,8 @@ def load_run(root: Path, name: str) -> RunOutcomes:
     aligned = [row for row in rows if row["model"] == "aligned"]
     summary = pq.read_table(folder / "eval_summary.parquet", columns=["benchmark", "metric"]).to_pylist()
     figures = list(dict.fromkeys((row["benchmark"], row["metric"]) for row in summary))
-    return RunOutcomes(name, keys, held_against, _outcomes(base), _outcomes(aligned), judged_by, figures)
+    trained = latest.get("train")
+    return RunOutcomes(name, keys, held_against, _outcomes(base), _outcomes(aligned), judged_by, trained, figures)
 
 
 def _first_difference(

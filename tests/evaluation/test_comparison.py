@@ -49,6 +49,7 @@ def evaluated(
     benchmark: str = "b",
     label: Label = "harmful",
     held_against: str | None = None,
+    train: str | None = None,
     elsewhere: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """A run whose aligned model has these prompts count (None: has no verdict), the base model none.
@@ -81,7 +82,7 @@ def evaluated(
         summary={}, versions={}, machine={}, finished="", seconds=0.0,
     )  # fmt: skip
     (folder / MANIFEST).write_text(manifest.model_dump_json())
-    note_run(root, f"2026-{when}-{name}", {"name": name, "evaluate": folder.name})
+    note_run(root, f"2026-{when}-{name}", {"name": name, "train": train or folder.name, "evaluate": folder.name})
 
 
 def test_rates_differences_and_corrected_p_by_hand(tmp_path: Path) -> None:
@@ -231,6 +232,15 @@ def test_figures_of_many_runs_are_whole_on_a_narrow_terminal(
     assert "┃ figure (%) " in capsys.readouterr().out, "one table where it fits"
 
 
+def test_runs_of_one_training_are_not_said_to_be_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluated(tmp_path, "a", [True] * 4, train="t")
+    evaluated(tmp_path, "more", [True] * 8, train="t")
+    compare(["a", "more"], tmp_path)
+    said = capsys.readouterr().out
+    shared = "Only the prompts that all runs were asked count: 4 of 8 prompts of b, refusal of harmful prompts."
+    assert said.endswith(f" all of them. {shared}\n")
+
+
 def test_a_run_may_be_called_benchmark(tmp_path: Path) -> None:
     evaluated(tmp_path, "a", [True] * 8)
     evaluated(tmp_path, "benchmark", [False] * 8)
@@ -255,6 +265,9 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "refusal of harmful" in done.stdout
     assert "With each its difference in points from a" in done.stdout
-    assert " Not compared here, but in the runs' own reports: validation pairs.\n" in done.stdout
+    assert " Not compared here, but in the runs' own reports: validation pairs." in done.stdout
+    assert (
+        "Each run is one training: intervals and p say nothing of other seeds; for that, `bdpo ablate`" in done.stdout
+    )
     assert [row.values["model"] for row in read_rows(tmp_path / "c.jsonl")] == ["base model", "a", "b"]
     assert json.loads((tmp_path / "c.jsonl").read_text().splitlines()[2])["difference"] == 0.5
