@@ -38,6 +38,14 @@ class Benchmark(NamedTuple):
         used = sum(prompt.label == label for prompt in self.prompts)
         return self.available[label] if used < self.available[label] else None
 
+    def independent(self) -> int:
+        """How many of its prompts are independent at most: those that share a text, also by way of others, are one."""
+        groups: list[set[str]] = []
+        for own in [set(prompt.parts) for prompt in self.prompts if prompt.parts]:
+            apart = [group for group in groups if not group & own]
+            groups = [*apart, own.union(*(group for group in groups if group & own))]
+        return len(groups) + sum(not prompt.parts for prompt in self.prompts)
+
 
 def load_benchmark(
     path: Path, *, name: str | None = None, format_name: BenchmarkFormat | None = None, limit: int | None = None

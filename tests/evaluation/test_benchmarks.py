@@ -224,6 +224,17 @@ ADVGLUE = {
 """GLUE's labels: 1 is positive and a duplicate; 0 is entailment, 1 neutral (or none of it in two), 2 contradiction."""
 
 
+def test_items_that_share_a_sentence_or_a_prompt_are_independent_as_one(tmp_path: Path) -> None:
+    """1 and 3 share no text, but each shares one with 2."""
+    rows = [("a", "b"), ("a", "c"), ("d", "c"), ("e", "f")]
+    document = {"qqp": [{"question1": x, "question2": y, "label": 0, "idx": i} for i, (x, y) in enumerate(rows)]}
+    assert load_benchmark(write(tmp_path / "dev.json", json.dumps(document))).independent() == 2
+    items = [{"input": text, "target_scores": {"good": 1, str(i): 0}} for i, text in enumerate("qqr")]
+    assert load_benchmark(write(tmp_path / "hhh.json", json.dumps({"examples": items}))).independent() == 2
+    assert load_benchmark(write(tmp_path / "x.csv", XSTEST)).independent() == 3
+    assert load_benchmark(shared_data("advglue/dev.json")).independent() == 573
+
+
 @pytest.mark.parametrize("task", ADVGLUE)
 def test_the_labels_of_advglue_by_hand(tmp_path: Path, task: str) -> None:
     question, words = ADVGLUE[task]
