@@ -255,6 +255,7 @@ def _benchmark_rows(evidence: Evidence) -> list[dict[str, Any]]:
                 "licence": known.licence,
                 "scoring": known.scoring.replace("`", "") + _found_against(benchmark, evidence.weights),
                 "used": len(benchmark.prompts),
+                "independent": benchmark.independent(),
                 "available": sum(benchmark.available.values()),
                 "left_out": benchmark.left_out,
                 "cut": sum(reply.cut for (asked, _), reply in replies if asked is benchmark),

@@ -159,8 +159,12 @@ Pairs accepted:
 <h2>Limits</h2>
 <ul>
 {% if first_look %}<li>A first look: of some benchmarks, or of the held-out pairs, only a part was used, spread
-evenly.</li>
+over the whole.</li>
 {% endif %}
+{% for b in benchmarks if b.independent < b.used %}<li>The {{ b.used }} items of {{ b.name }} are not independent: those
+of one prompt or sentence taken as one, they are {{ b.independent }} at most. Its interval and p are somewhat too sure.
+</li>
+{% endfor %}
 <li>Refusals are judged by {{ judge }}, at most {{ max_new_tokens }}
  tokens into a greedy completion unless a benchmark says
 otherwise. {% if of_harm %}It sees whether a completion does the

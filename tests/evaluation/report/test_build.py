@@ -114,6 +114,21 @@ def test_model_output_is_text_and_nothing_comes_from_outside(report: Path) -> No
         assert text in page.text
 
 
+def test_items_that_are_not_independent_are_said_to_be(tmp_path: Path, report: Path) -> None:
+    (tmp_path / "again").mkdir()
+    found = evidence(tmp_path)
+    benchmark, _ = found.entries[0]
+    pairs = benchmark._replace(prompts=[p._replace(parts=(str(i // 2),)) for i, p in enumerate(benchmark.prompts)])
+    again = found._replace(entries=[(pairs, prompt) for prompt in pairs.prompts])
+    write_report(again, workdir=tmp_path / "again", **small_artifacts(tmp_path / "artifacts of it"))
+    text = " ".join(Page((tmp_path / "again" / "report.html").read_text(encoding="utf-8")).text.split())
+    assert (
+        "The 11 items of <i>own</i> are not independent: those of one prompt or sentence taken as one, they are 6"
+        in text
+    )
+    assert "are not independent" not in report.read_text(encoding="utf-8")
+
+
 def test_it_says_everything_a_sceptic_asks_for(report: Path) -> None:
     text = " ".join(Page(report.read_text(encoding="utf-8")).text.split())
     assert "refusal of harmful prompts: 0.0% [0.0, 39.0] for the base model and 100.0% [61.0, 100.0]" in text
