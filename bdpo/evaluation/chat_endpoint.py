@@ -12,6 +12,7 @@ from typing import Any
 
 from bdpo.config.evaluate import require_http_address
 from bdpo.errors import UserError
+from bdpo.evaluation.chat_errors import Meaning, meaning_of, told_by
 
 _TRIES = 5
 _FIRST_PAUSE_S = 1.0
@@ -20,19 +21,6 @@ _SHOWN = 200
 """Characters of what an endpoint says of an error."""
 _LARGEST = 16 << 20
 """Bytes of an answer; a chat model's has thousands."""
-_RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-# What HTTP 400 says of one exchange, not of the settings: others may well be answered.
-_FILTERED = frozenset(
-    {
-        "content_filter",  # Azure
-        "ResponsibleAIPolicyViolation",  # Azure, within
-        "content_policy_violation",
-        "invalid_prompt",  # OpenAI: flagged by its usage policy
-    }
-)
-_TOO_LONG = frozenset({"context_length_exceeded", "exceed_context_size_error"})  # the second is llama.cpp's
-_TOO_LONG_IN_WORDS = "context length"
-"""What vLLM, SGLang and Together say in words alone; no answer's length is asked for, so it is the exchange's."""
 
 
 class TooLong(Exception):  # noqa: N818 (named for what the exchange is)
@@ -116,17 +104,17 @@ class ChatEndpoint:
                 with _OPENER.open(request, timeout=self._timeout_s) as response:
                     return self._content(json.loads(self._body(response)))
             except urllib.error.HTTPError as error:
-                told = _told(error)
-                names = _names(told)
-                if error.code == 400 and names & _FILTERED:
+                told = told_by(error)
+                meaning = meaning_of(error.code, told)
+                if meaning is Meaning.FILTERED:
                     return ""
-                if error.code == 400 and (names & _TOO_LONG or _TOO_LONG_IN_WORDS in str(told.get("message"))):
+                if meaning is Meaning.TOO_LONG:
                     raise TooLong from None
                 reason = f"HTTP {error.code} {error.reason}{self._said(told)}"
-                if error.code == 400 and told.get("param") == "temperature" and self._takes_temperature:
+                if meaning is Meaning.NO_TEMPERATURE and self._takes_temperature:
                     self._takes_temperature, pause_s = False, 0.0
                     continue
-                if error.code not in _RETRIED:
+                if meaning is not Meaning.PASSING:
                     raise UserError(
                         f"The {self._role} at {self.url} refuses the request: {reason}.{self._remedy(error.code)}"
                     ) from None
@@ -210,23 +198,6 @@ def require_url(url: str, role: str) -> None:
         require_http_address(url)
     except ValueError as error:
         raise UserError(f"{role} URL: {error}.") from None
-
-
-def _told(error: urllib.error.HTTPError) -> Mapping[str, Any]:
-    """The object `error` of an error's body, or the body where it is one itself; empty where there is none."""
-    try:
-        body = json.loads(error.read(_LARGEST))
-        told = body if body.get("object") == "error" else body["error"]  # as vLLM's was
-    except (OSError, http.client.HTTPException, ValueError, AttributeError, KeyError, TypeError, RecursionError):
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
-def _names(told: Mapping[str, Any]) -> set[str]:
-    """What an error calls itself."""
-    inner = told.get("innererror")
-    names = [told.get("code"), told.get("type"), inner.get("code") if isinstance(inner, dict) else None]
-    return {name for name in names if isinstance(name, str)}
 
 
 def _asked_pause_s(error: urllib.error.HTTPError) -> float:
