@@ -19,6 +19,8 @@ class ChatServer(ThreadingHTTPServer):
         self.headers: dict[str, str] = {}
         """Sent with every answer."""
         self.requests: list[tuple[float, dict[str, Any], str | None]] = []
+        self.agents: list[str | None] = []
+        """Who says to have asked."""
 
     @property
     def url(self) -> str:
@@ -32,6 +34,7 @@ class _Handler(BaseHTTPRequestHandler):
         assert self.path == "/v1/chat/completions"
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append((time.monotonic(), body, self.headers.get("Authorization")))
+        self.server.agents.append(self.headers.get("User-Agent"))
         reply = self.server.replies[min(len(self.server.requests), len(self.server.replies)) - 1]
         status, text = (200, reply) if isinstance(reply, bytes) else (reply[0], reply[1].encode())
         if status == 200 and not isinstance(reply, bytes):

@@ -13,6 +13,7 @@ from typing import Any
 from bdpo.config.evaluate import require_http_address
 from bdpo.errors import UserError
 from bdpo.evaluation.chat_errors import Meaning, meaning_of, told_by
+from bdpo.evaluation.web import USER_AGENT
 
 _TRIES = 5
 _FIRST_PAUSE_S = 1.0
@@ -129,7 +130,9 @@ class ChatEndpoint:
         body: dict[str, Any] = {"model": self.model, "messages": list(messages)}
         if self._takes_temperature:
             body["temperature"] = temperature
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
+        headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
         return urllib.request.Request(  # noqa: S310 - the scheme was checked
             self.url, json.dumps(body).encode(), headers, method="POST"
         )

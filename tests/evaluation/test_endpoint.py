@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bdpo import __version__
 from bdpo.errors import UserError
 from bdpo.evaluation.chat_endpoint import ChatEndpoint
 from bdpo.evaluation.endpoint import EndpointJudge, Rating, parse_rating
@@ -77,6 +78,7 @@ def test_it_asks_with_the_rubric_once_and_keeps_the_answer(
     assert judge(server, tmp_path).rate("Do {it}", "Sure") == Rating(False, 0.75)
     ((_, body, key),) = server.requests
     assert (body["model"], body["temperature"], key) == ("judge", 0, "Bearer k")
+    assert server.agents == [f"bdpo/{__version__}"], "services refuse the name of `urllib`"
     system, asked = body["messages"]
     assert (system["role"], asked["role"]) == ("system", "user")
     assert asked["content"].startswith(
