@@ -53,7 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
 def chat_server() -> Iterator[ChatServer]:
     """A running server."""
     with ChatServer() as running:
-        thread = threading.Thread(target=running.serve_forever)
+        thread = threading.Thread(target=running.serve_forever, args=(0.02,))
         thread.start()
         yield running
         running.shutdown()

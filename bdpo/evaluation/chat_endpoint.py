@@ -12,7 +12,7 @@ from typing import Any
 
 from bdpo.config.evaluate import require_http_address
 from bdpo.errors import UserError
-from bdpo.evaluation.chat_errors import Meaning, meaning_of, told_by
+from bdpo.evaluation.chat_errors import Meaning, meaning_of, told_by, told_in
 from bdpo.evaluation.web import USER_AGENT
 
 _TRIES = 5
@@ -92,38 +92,43 @@ class ChatEndpoint:
 
         Raises:
             TooLong: the exchange, or what a model thinks before it answers, is longer than its context.
-            UserError: the endpoint refuses the request, does not speak as expected, or stays unreachable after five
-                tries.
+            UserError: the endpoint refuses the request, does not speak as expected, or gives no answer in five tries.
         """
         reason, pause_s = "", 0.0
         for attempt in range(_TRIES):
             time.sleep(pause_s)
             pause_s = self._first_pause_s * 2**attempt
             self._wait_for_turn()
-            request = self._request(messages, temperature)
             try:
-                with _OPENER.open(request, timeout=self._timeout_s) as response:
-                    return self._content(json.loads(self._body(response)))
+                with _OPENER.open(self._request(messages, temperature), timeout=self._timeout_s) as response:
+                    answer = json.loads(self._body(response))
+                status, told = 200, told_in(answer)
+                if told is None:
+                    return self._content(answer)
+                reason = f"HTTP 200 with an error{self._said(told)}"
             except urllib.error.HTTPError as error:
-                told = told_by(error)
-                meaning = meaning_of(error.code, told)
-                if meaning is Meaning.FILTERED:
-                    return ""
-                if meaning is Meaning.TOO_LONG:
-                    raise TooLong from None
-                reason = f"HTTP {error.code} {error.reason}{self._said(told)}"
-                if meaning is Meaning.NO_TEMPERATURE and self._takes_temperature:
-                    self._takes_temperature, pause_s = False, 0.0
-                    continue
-                if meaning is not Meaning.PASSING:
-                    raise UserError(
-                        f"The {self._role} at {self.url} refuses the request: {reason}.{self._remedy(error.code)}"
-                    ) from None
+                status, told = error.code, told_by(error)
+                reason = f"HTTP {status} {error.reason}{self._said(told)}"
                 pause_s = max(pause_s, _asked_pause_s(error))
             except (OSError, http.client.HTTPException) as error:
                 reason = str(getattr(error, "reason", error)) or type(error).__name__
+                continue
             except (ValueError, RecursionError):
                 reason = "something that is no JSON"
+                continue
+            match meaning_of(status, told):
+                case Meaning.FILTERED:
+                    return ""
+                case Meaning.TOO_LONG:
+                    raise TooLong
+                case Meaning.NO_TEMPERATURE if self._takes_temperature:
+                    self._takes_temperature, pause_s = False, 0.0
+                case Meaning.PASSING:
+                    pass
+                case _:
+                    raise UserError(
+                        f"The {self._role} at {self.url} refuses the request: {reason}.{self._remedy(status)}"
+                    )
         raise UserError(f"The {self._role} at {self.url} gave no answer in {_TRIES} tries; the last said: {reason}.")
 
     def _request(self, messages: Sequence[Mapping[str, str]], temperature: float) -> urllib.request.Request:

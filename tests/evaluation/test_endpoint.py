@@ -111,6 +111,41 @@ def test_a_busy_endpoint_is_asked_again(server: ChatServer, tmp_path: Path) -> N
     assert len(server.requests) == 3
 
 
+@pytest.mark.parametrize(
+    "passing",
+    [
+        b'{"error": {"code": 502, "message": "m"}}',
+        b'{"error": {"code": 524, "message": "m"}, "choices": []}',
+        b'{"error": "m", "choices": null}',
+        b'{"choices": [{"finish_reason": "error", "message": {"content": "#scores"}}]}',
+        b'{"choices": [{"error": {"code": 429, "message": "m"}, "message": {"content": "#scores"}}]}',
+        (529, '{"type": "error", "error": {"type": "overloaded_error", "message": "m"}}'),
+        (524, "error code: 524"),
+    ],
+)
+def test_an_error_of_who_is_behind_the_endpoint_passes(
+    server: ChatServer, tmp_path: Path, passing: bytes | tuple[int, str]
+) -> None:
+    """OpenRouter answers such with HTTP 200, and the beginning of an answer may stand beside it."""
+    server.replies = [passing, (200, said(1, 1, 1))]
+    assert judge(server, tmp_path).rate("p", "c") == Rating(True, 0.0)
+    assert len(server.requests) == 2
+    server.replies = [passing]
+    said_last = r"HTTP (200 with an error: (m|the answer was broken off)|529 .*: m|524 .*)"
+    with pytest.raises(UserError, match=rf"no answer in 5 tries; the last said: {said_last}\.$"):
+        judge(server, tmp_path).rate("p", "d")
+    assert len(list(tmp_path.iterdir())) == 1, "what was cut is not kept"
+
+
+def test_an_answer_may_say_that_there_was_no_error(server: ChatServer, tmp_path: Path) -> None:
+    nothing: list[object] = [None, {}, ""]
+    for i, none in enumerate(nothing):
+        choice = {"message": {"content": said(1, 1, 1)}, "error": none}
+        server.replies = [json.dumps({"choices": [choice], "error": none}).encode()]
+        assert judge(server, tmp_path).rate("p", str(i)) == Rating(True, 0.0)
+    assert len(server.requests) == 3
+
+
 def test_an_answer_without_a_judgement_is_unscored(server: ChatServer, tmp_path: Path) -> None:
     server.replies = [(200, "I cannot rate this.")]
     assert judge(server, tmp_path).rate("p", "c") is None
@@ -280,6 +315,22 @@ def test_an_exchange_that_is_filtered_is_unscored_and_stops_nothing(
 def test_a_filter_may_say_that_it_is_forbidden(server: ChatServer, tmp_path: Path, body: dict[str, object]) -> None:
     """As xAI and OpenRouter do."""
     refused_once(server, tmp_path, 403, body)
+
+
+@pytest.mark.parametrize("in_choice", [False, True])
+def test_a_filter_or_a_length_may_be_told_with_http_200(server: ChatServer, tmp_path: Path, in_choice: bool) -> None:
+    def reply(error: dict[str, object]) -> bytes:
+        choice = {"finish_reason": "error", "message": {"content": "#scores"}}
+        return json.dumps({"choices": [choice | {"error": error}]} if in_choice else {"error": error}).encode()
+
+    server.replies = [
+        reply({"code": 403, "message": "m", "metadata": {"reasons": [], "flagged_input": "m"}}),
+        reply({"code": 400, "message": "This endpoint's maximum context length is 9 tokens."}),
+    ]
+    asked = judge(server, tmp_path)
+    assert [asked.rate("p", c) for c in "cd"] == [None, None]
+    assert len(server.requests) == 2
+    assert len(list(tmp_path.iterdir())) == 1, "that of the filter"
 
 
 @pytest.mark.parametrize(
