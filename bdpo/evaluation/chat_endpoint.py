@@ -13,9 +13,13 @@ from typing import Any
 from bdpo.config.evaluate import require_http_address
 from bdpo.errors import UserError
 from bdpo.evaluation.chat_errors import Meaning, meaning_of, told_by, told_in
-from bdpo.evaluation.web import USER_AGENT
+from bdpo.evaluation.web import OPENER, USER_AGENT
 
 _TRIES = 5
+_SILENT_TRIES = 2
+"""Of these, those that may end without an answer in time: each may be billed."""
+_ANSWER_S = 600.0
+"""As OpenAI's own client has it: an answer comes as a whole, when a reasoning model has thought."""
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _SHOWN = 200
@@ -26,16 +30,6 @@ _LARGEST = 16 << 20
 
 class TooLong(Exception):  # noqa: N818 (named for what the exchange is)
     """An exchange that is longer than the model's context, which who serves it can change."""
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect is an error: followed, it would take the key and the prompts to an address that nobody named."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
-
-
-_OPENER = urllib.request.build_opener(_NoRedirects)
 
 
 class ChatEndpoint:
@@ -49,7 +43,7 @@ class ChatEndpoint:
         role: str = "judge",
         key_variable: str = "OPENAI_API_KEY",
         requests_per_minute: float = 60.0,
-        timeout_s: float = 60.0,
+        timeout_s: float = _ANSWER_S,
         first_pause_s: float = _FIRST_PAUSE_S,
     ) -> None:
         """Take the endpoint.
@@ -60,7 +54,7 @@ class ChatEndpoint:
             role: what it is here, for messages.
             key_variable: environment variable that holds the key; none is sent where it is not set.
             requests_per_minute: most requests, retries included.
-            timeout_s: of one request.
+            timeout_s: how long an answer may take; that the host is there is known within half a minute.
             first_pause_s: before the first retry; doubled for each further one.
 
         Raises:
@@ -92,15 +86,16 @@ class ChatEndpoint:
 
         Raises:
             TooLong: the exchange, or what a model thinks before it answers, is longer than its context.
-            UserError: the endpoint refuses the request, does not speak as expected, or gives no answer in five tries.
+            UserError: the endpoint refuses the request, does not speak as expected, or gives no answer in five tries,
+                of which two may last as long as an answer may take.
         """
-        reason, pause_s = "", 0.0
+        reason, pause_s, num_silent = "", 0.0, 0
         for attempt in range(_TRIES):
             time.sleep(pause_s)
             pause_s = self._first_pause_s * 2**attempt
             self._wait_for_turn()
             try:
-                with _OPENER.open(self._request(messages, temperature), timeout=self._timeout_s) as response:
+                with OPENER.open(self._request(messages, temperature), timeout=self._timeout_s) as response:
                     answer = json.loads(self._body(response))
                 status, told = 200, told_in(answer)
                 if told is None:
@@ -110,6 +105,12 @@ class ChatEndpoint:
                 status, told = error.code, told_by(error)
                 reason = f"HTTP {status} {error.reason}{self._said(told)}"
                 pause_s = max(pause_s, _asked_pause_s(error))
+            except TimeoutError:
+                reason = f"nothing within {self._timeout_s:g} seconds"
+                num_silent += 1
+                if num_silent == _SILENT_TRIES:
+                    break
+                continue
             except (OSError, http.client.HTTPException) as error:
                 reason = str(getattr(error, "reason", error)) or type(error).__name__
                 continue
@@ -129,7 +130,9 @@ class ChatEndpoint:
                     raise UserError(
                         f"The {self._role} at {self.url} refuses the request: {reason}.{self._remedy(status)}"
                     )
-        raise UserError(f"The {self._role} at {self.url} gave no answer in {_TRIES} tries; the last said: {reason}.")
+        raise UserError(
+            f"The {self._role} at {self.url} gave no answer in {attempt + 1} tries; the last said: {reason}."
+        )
 
     def _request(self, messages: Sequence[Mapping[str, str]], temperature: float) -> urllib.request.Request:
         body: dict[str, Any] = {"model": self.model, "messages": list(messages)}

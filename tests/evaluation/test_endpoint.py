@@ -2,9 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -449,6 +452,36 @@ def test_a_key_that_is_missing_or_wrong_is_named_and_never_shown(
         match=r"Incorrect key \*\*\*\. It does not take the key in the environment variable OPENAI_API_KEY\.$",
     ):
         judge(server, tmp_path).rate("p", "c")
+
+
+def test_an_answer_has_ten_minutes_and_two_tries_at_most(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reasoning judge may think for minutes, and each try may be billed."""
+    assert signature(ChatEndpoint).parameters["timeout_s"].default == 600
+    server.wait_s = 60
+    chat = ChatEndpoint(server.url, "judge", requests_per_minute=60_000, timeout_s=0.2, first_pause_s=0.01)
+    with pytest.raises(UserError, match=r"no answer in 2 tries; the last said: nothing within 0\.2 seconds\.$"):
+        EndpointJudge(chat, tmp_path).rate("p", "c")
+    assert len(server.requests) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_command_that_waits_for_an_answer_ends_by_an_interrupt(server: ChatServer, tmp_path: Path) -> None:
+    server.wait_s = 120
+    write_rows(tmp_path / "in.csv", [{"prompt": "p", "completion": "c"}])
+    options = ["--judge", "endpoint", "--url", server.url, "--model", "judge", "--output", "out.csv"]
+    command = [sys.executable, "-m", "bdpo.cli", "judge", "in.csv", *options]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        while not server.requests and running.poll() is None:
+            time.sleep(0.05)
+        began = time.monotonic()
+        running.send_signal(signal.SIGINT)
+        _, stderr = running.communicate(timeout=60)
+    assert running.returncode == 130, stderr
+    assert time.monotonic() - began < 20, "sooner than the limit of such a command ends it"
+    assert "Interrupted." in stderr
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
