@@ -64,7 +64,7 @@ def meaning_of(status: int, told: Mapping[str, Any]) -> Meaning:
     if status in (200, 400):
         if names & _TOO_LONG or _TOO_LONG_IN_WORDS in words:
             return Meaning.TOO_LONG
-        if told.get("param") == "temperature":
+        if told.get("param") == "temperature" or "temperature" in words.lower():  # OpenAI; Claude, LiteLLM
             return Meaning.NO_TEMPERATURE
     return Meaning.PASSING if status in _RETRIED or status == 200 or status >= 500 else Meaning.REFUSED
 

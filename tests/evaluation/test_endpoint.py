@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -397,8 +398,24 @@ def test_what_is_refused_for_another_reason_stops(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_that_takes_no_temperature_is_asked_without_one(server: ChatServer, tmp_path: Path) -> None:
-    no = {"message": "Only the default (1) value is supported.", "param": "temperature", "code": "unsupported_value"}
+@pytest.mark.parametrize(
+    "no",
+    [
+        {"message": "Only the default (1) value is supported.", "param": "temperature", "code": "unsupported_value"},
+        {"message": "`temperature` is deprecated for this model.", "type": "invalid_request_error"},
+        {
+            "message": "litellm.UnsupportedParamsError: o-series models don't support temperature=0.0. Only "
+            "temperature=1 is supported.",
+            "type": None,
+            "param": None,
+            "code": "400",
+        },
+    ],
+)
+def test_a_model_that_takes_no_temperature_is_asked_without_one(
+    server: ChatServer, tmp_path: Path, no: dict[str, object]
+) -> None:
+    """As OpenAI, Claude and LiteLLM say it."""
     server.replies = [(400, json.dumps({"error": no})), (200, said(1, 1, 1))]
     asked = judge(server, tmp_path)
     assert [asked.rate("p", c) for c in "cd"] == [Rating(True, 0.0)] * 2
@@ -406,7 +423,7 @@ def test_a_model_that_takes_no_temperature_is_asked_without_one(server: ChatServ
     assert first == second | {"temperature": 0.0}
     assert "temperature" not in second | third  # nor asked with one again
     server.replies = [(400, json.dumps({"error": no}))]
-    with pytest.raises(UserError, match=r"HTTP 400 Bad Request: Only the default \(1\) value is supported\.$"):
+    with pytest.raises(UserError, match=rf"HTTP 400 Bad Request: {re.escape(str(no['message']))}$"):
         asked.rate("p", "e")
     assert len(server.requests) == 4
 
