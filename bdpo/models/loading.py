@@ -162,7 +162,7 @@ def load_for_inference(
         attention=attention,
         trust_remote_code=trust_remote_code,
         quantization=source.quantization,
-        device_map=_devices(source, dtype) if torch.cuda.is_available() else None,
+        device_map=devices_for(source, dtype) if torch.cuda.is_available() else None,
     )
     if look_again(source).weights_digest != source.weights_digest:
         raise UserError(
@@ -172,10 +172,14 @@ def load_for_inference(
     return model
 
 
-def _devices(source: ModelSource, dtype: str) -> str | dict[str, str]:
+def devices_for(source: ModelSource, dtype: str) -> str | dict[str, str]:
     """Where the parts of a model go: `auto` would spread every model over all GPUs, which then work one after another.
 
     On the first alone if its weights take less than half of what is free there, for activations want room too.
+
+    Args:
+        source: the model's files.
+        dtype: that they will be loaded in.
     """
     files = sum(file.stat().st_size for file in weight_files(source.folder))
     most = files * (2 if dtype == "float32" else 1)  # the files may be bfloat16
