@@ -33,7 +33,7 @@ from bdpo.packages import require_package
 from bdpo.progress import Progress
 from bdpo.training.checkpoints import drop_damaged, latest_checkpoint
 from bdpo.training.deepspeed_config import read_deepspeed_config
-from bdpo.training.devices import have_devices, training_devices
+from bdpo.training.devices import CPU, have_devices, training_devices
 from bdpo.training.event_file import EventFile
 from bdpo.training.launch import launch
 from bdpo.training.machines import read_hostfile
@@ -124,6 +124,8 @@ def train(
         max_prompt_length=model.max_prompt_length,
         needs_safety_labels=facts.needs_safety_labels,
     )
+    on = "the CPU" if devices == [CPU] else f"{len(devices)} of this machine's GPUs"
+    progress.say(f"train: on {on}")
     if not facts.needs_reference:
         progress.say(f"train: the method {settings.method} has no reference model, so no scores are read")
     if left_out:
