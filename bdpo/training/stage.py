@@ -126,6 +126,11 @@ def train(
     )
     on = "the CPU" if devices == [CPU] else f"{len(devices)} of this machine's GPUs"
     progress.say(f"train: on {on}")
+    if settings.lora is not None and "learning_rate" not in settings.model_fields_set:
+        progress.say(
+            f"train: the learning rate is {settings.learning_rate:g}, the default, which is for all weights; adapters "
+            "(train.lora) want some ten times as much: 5e-6 to 2e-5 in train.learning_rate"
+        )
     if not facts.needs_reference:
         progress.say(f"train: the method {settings.method} has no reference model, so no scores are read")
     if left_out:
