@@ -111,7 +111,7 @@ def train(
         )
     scored = scores / "scored_pairs.parquet" if facts.needs_reference and scores is not None else None
     assert scored is not None or not facts.needs_reference, "a method with a reference is given its scores"
-    left_out = prepare(
+    left_out, cuts = prepare(
         pairs / "pairs.parquet",
         scored,
         scratch / PREPARED_FILE,
@@ -133,6 +133,9 @@ def train(
         )
     if not facts.needs_reference:
         progress.say(f"train: the method {settings.method} has no reference model, so no scores are read")
+        said = cuts.shown(max_length=model.max_length, max_prompt_length=model.max_prompt_length)
+        if said is not None:  # where there are scores, their stage has said it
+            progress.say(f"train: {said}")
     if left_out:
         progress.say(f"train: {left_out} pairs with two unsafe responses are left out, as safedpo asks")
     most_slots = max(slots.values(), default=0)
@@ -215,6 +218,8 @@ def train(
         "forms": forms._asdict(),
         "pairs": num_pairs,
         "pairs_left_out": left_out,
+        "prompts_cut": cuts.prompts,
+        "responses_cut": cuts.responses,
         "processes": world,
         "steps": steps,
         "policy_of_step": kept,
