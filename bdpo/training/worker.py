@@ -32,7 +32,9 @@ def main() -> None:
         os.environ[VISIBLE_GPUS] = job.visible_gpus
     import torch
 
-    if torch.cuda.is_available():
+    from bdpo.models.gpus import count_gpus
+
+    if count_gpus():
         # Before the model is loaded, for 4-bit weights are quantised on the current GPU.
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     from bdpo.training.engine import rank_and_world

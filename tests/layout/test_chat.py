@@ -378,7 +378,7 @@ def test_several_responses_are_each_what_they_are_in_a_pair_and_may_be_the_same(
     long: list[Message] = [{"role": "user", "content": "Hi" * 20}]
     whole, found = tokenize_responses(tiny_tokenizer(), long, texts[:2], **lengths)
     assert len(whole) > 16
-    assert (whole[-16:], *found) == tokenize_pair(tiny_tokenizer(), long, texts[0], texts[1], **lengths)
+    assert (whole[-16:], *found) == tokenize_pair(tiny_tokenizer(), long, texts[0], texts[1], **lengths)[:3]
     with pytest.raises(Untokenizable, match=r"the 2\. response has no token of its own"):
         tokenize_responses(tiny_tokenizer(), USER, ["Yes", ""], **lengths)
 

@@ -39,6 +39,7 @@ def test_a_worker_has_its_gpu_before_the_model_is_loaded(tmp_path: Path, monkeyp
     monkeypatch.setattr(reproducible, "make_reproducible", lambda *_, **__: None)
     monkeypatch.setattr(trainer, "Trainer", begin)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", seen.append)
     for name, value in (("PATH", os.environ["PATH"]), ("RANK", "3"), ("LOCAL_RANK", "3"), ("WORLD_SIZE", "4")):

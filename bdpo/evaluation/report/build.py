@@ -142,6 +142,8 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
         scored=scores is not None,
         trained_pairs=trained_pairs(training),
         all_pairs=training.summary["pairs"],
+        # Trainings of before they were counted have none.
+        cuts={name: training.summary.get(name, 0) for name in ("prompts_cut", "responses_cut")},
         held_out=held_out,
         chosen_by_held_out=held_out and "train.early_stopping.metric" in training.reads,
         notes=training.summary.get("notes", []),

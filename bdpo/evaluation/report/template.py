@@ -140,6 +140,10 @@ begins with an apostrophe.</p>
 Pairs accepted:
 {% for split, n in splits.items() %}{{ n }} for {{ "training" if split == "train" else split }}
 {{- ", " if not loop.last }}{% endfor %}.
+{% if cuts.prompts_cut or cuts.responses_cut %}Too long for <code>model.max_prompt_length</code> and
+<code>model.max_length</code>: the prompts of {{ cuts.prompts_cut }} pairs lost their beginning,
+{{ cuts.responses_cut }} responses their end.
+{% endif %}
 {% if quarantined %}Rows refused, each kept in the quarantine with its reason:{% else %}No row was refused.
 {% endif %}</p>
 {% if quarantined %}<div class="wide"><table><thead><tr><th>rule</th><th>rows</th></tr></thead><tbody>

@@ -183,6 +183,15 @@ def test_a_method_without_weights_says_so(tmp_path: Path) -> None:
     assert "The method has no balance weights." in (tmp_path / "work" / "report.html").read_text()
 
 
+@pytest.mark.parametrize("cut", [True, False])
+def test_what_the_pairs_lost_for_their_length_is_said(tmp_path: Path, cut: bool) -> None:
+    (tmp_path / "work").mkdir()
+    write_report(evidence(tmp_path), workdir=tmp_path / "work", **small_artifacts(tmp_path / "artifacts", cut=cut))
+    text = " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
+    assert ("the prompts of 3 pairs lost their beginning, 5 responses their end. Rows refused" in text) is cut
+    assert ("lost their" in text) is cut
+
+
 def test_a_policy_of_an_early_step_was_not_trained_on_all_pairs(tmp_path: Path) -> None:
     """Two steps of two pairs, of six."""
     (tmp_path / "work").mkdir()
