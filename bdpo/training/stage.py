@@ -123,8 +123,9 @@ def train(
         max_prompt_length=model.max_prompt_length,
         needs_safety_labels=facts.needs_safety_labels,
     )
-    on = "the CPU" if devices == [CPU] else f"{len(devices)} of this machine's GPUs"
-    progress.say(f"train: on {on}")
+    if settings.hostfile is None:
+        on = "the CPU" if devices == [CPU] else f"{len(devices)} of this machine's GPUs"
+        progress.say(f"train: on {on}")
     if settings.lora is not None and "learning_rate" not in settings.model_fields_set:
         progress.say(
             f"train: the learning rate is {settings.learning_rate:g}, the default, which is for all weights; adapters "
