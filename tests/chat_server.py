@@ -60,7 +60,9 @@ def chat_server() -> Iterator[ChatServer]:
     with ChatServer() as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.02,))
         thread.start()
-        yield running
-        running.ended.set()
-        running.shutdown()
-        thread.join()
+        try:
+            yield running
+        finally:
+            running.ended.set()
+            running.shutdown()
+            thread.join()
