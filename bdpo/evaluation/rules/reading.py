@@ -67,6 +67,10 @@ class Reading(NamedTuple):
         said = [self.said[0], *(sentence for sentence in self.said[1:] if not pattern.search(sentence))]
         return _reading(self.text, said)
 
+    def unsaid(self, pattern: re.Pattern[str]) -> "Reading":
+        """The same without what a pattern finds in its sentences."""
+        return _reading(self.text, [pattern.sub(" ", sentence) for sentence in self.said])
+
 
 def read(completion: str) -> Reading | None:
     """Read a completion; None where it says nothing."""
