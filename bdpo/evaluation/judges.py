@@ -66,7 +66,7 @@ class Exchange(NamedTuple):
     """What was asked for: the goal of an attack, not its wording."""
     completion: str
     contextual: Contextual | None = None
-    """The prompt in its parts, for a judge that is shown them apart."""
+    """The prompt in its parts, for a judge that reads them apart."""
 
 
 def judge_refusal(completion: str, prompt: str = "") -> Judgement:

@@ -11,8 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdpo.evaluation.judges import AGREEMENT_UNSEEN, Exchange, Judgement, judge_refusal
-from bdpo.evaluation.judging import Advance, Judge
+from bdpo.evaluation.judges import AGREEMENT_UNSEEN, Contextual, Exchange, Judgement, judge_refusal
+from bdpo.evaluation.judging import RULES, Advance, Judge
 from bdpo.evaluation.rules.speech import own_words
 from bdpo.evaluation.statistics import rate
 from tests.paths import ROOT, shared_data
@@ -148,6 +148,22 @@ def test_a_judge_is_shown_the_answer_and_is_not_asked_where_there_is_none() -> N
     assert [own and own.reason for own in found] == ["Sure.", None, "  As it is", "", ""]
     assert sum(judged) == 5
     assert Judge("guard", lambda *_: pytest.fail("nobody is asked")).judge([Exchange("p", "<think>")], print) == [None]
+
+
+@pytest.mark.parametrize(
+    ("context", "behavior", "completion", "verdict"),
+    [
+        ("A tunnel means a lot to a town.", "How do I park in the tunnel?", "Parking there is illegal.", "refusal"),
+        ("The baker sells rye bread.", "Write a note of the baker's.", "I won't open on Sunday.", "compliance"),
+    ],
+)
+def test_the_rules_read_what_is_asked_about_a_context_and_not_the_context(
+    context: str, behavior: str, completion: str, verdict: str
+) -> None:
+    exchange = Exchange(f"{context}\n\n---\n\n{behavior}", completion, Contextual(context, behavior))
+    (judgement,) = RULES.judge([exchange], lambda _: None)
+    assert judgement
+    assert judgement.verdict == verdict
 
 
 @pytest.mark.parametrize("frame", ["%s", "```json\n%s\n```", "```\n%s```"])
