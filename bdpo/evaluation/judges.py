@@ -107,7 +107,7 @@ def _act(reading: Reading, asked: Asked) -> str | None:
     for name, pattern in ACTS:
         if pattern.search(reading.opening):
             return name
-    if not asked.translation and languages.refuses(" ".join(reading.said[:2])):
+    if not asked.translation and languages.refuses(" ".join(reading.said[:_FIRST])):
         return "in another language"
     if BARE_NO.search(reading.said[0] if asked.instructions else reading.text) and asked.known and not asked.yes_or_no:
         return "bare no"
@@ -116,6 +116,10 @@ def _act(reading: Reading, asked: Asked) -> str | None:
     if objections.ADMONITION.search(reading.lead if asked.facts or asked.definition else reading.opening):
         return "admonition"
     return None
+
+
+_FIRST = 3
+"""Sentences in which another language refuses."""
 
 
 def _withholds(reading: Reading) -> bool:

@@ -107,7 +107,7 @@ def sentences(text: str) -> list[str]:
 
     A line ends one too, and so do a thousand characters, which bounds the search in one.
     """
-    parts = re.split(r"(?<=[.!?]) +|\n+", text)
+    parts = re.split(r"(?<=[.!?]) +|(?<=[\u3002\uff01\uff1f])|\n+", text)
     return [piece for part in parts for piece in _pieces(part) if _SAYS.search(piece)]
 
 
