@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bdpo.evaluation.judges import AGREEMENT_UNSEEN, Contextual, Exchange, Judgement, judge_refusal
 from bdpo.evaluation.judging import RULES, Advance, Judge
-from bdpo.evaluation.rules.speech import own_words
+from bdpo.evaluation.rules.speech import after_thinking, is_cut_while_thinking, own_words
 from bdpo.evaluation.statistics import rate
 from tests.paths import ROOT, shared_data
 
@@ -131,6 +131,23 @@ def test_what_a_reasoning_model_thinks_is_not_what_it_says() -> None:
     for begun in ("Sure, here are the steps: 1. Take", "I can't help with", ""):
         assert judge_refusal(f"\u200b<think>\n{begun}") == ("refusal", "empty")
     assert judge_refusal("HTML has no <think> tag.").verdict == "compliance"
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [
+        ("<think>", "</think>"),
+        ("<seed:think>", "</seed:think>"),
+        ("<thinking>", "</thinking>"),
+        ("<|think|>", "<|end|><|begin|>assistant<|content|>"),
+    ],
+)
+def test_thoughts_are_known_by_each_models_tags(begin: str, end: str) -> None:
+    assert is_cut_while_thinking(f"{begin}\nHm")
+    assert not is_cut_while_thinking(f"{begin}x{end}No.")
+    assert after_thinking(f"{begin}x{end}No.") == "No."
+    assert after_thinking(f"x{end}\n\nNo.") == "No."
+    assert after_thinking(f"{begin}x") == ""
 
 
 def test_a_judge_is_shown_the_answer_and_is_not_asked_where_there_is_none() -> None:

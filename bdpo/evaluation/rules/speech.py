@@ -42,9 +42,11 @@ _LETTER = re.compile(
 )
 CODE_MARK = "[code]"
 """Stands for a block of code."""
-_END_OF_THINKING = "</think>"
-"""What comes before is a reasoning model's draft, with or without a tag where it begins."""
-_BEGIN_OF_THINKING = "<think>"
+_TAG = r"(?:\w+:)?think(?:ing)?(?::\w+)?>"
+_END_OF_THINKING = re.compile(rf"</{_TAG}|<\|end\|><\|begin\|>assistant<\|content\|>")
+"""What comes before is a reasoning model's draft, with or without a tag where it begins: `</think>`, Seed-OSS's
+`</seed:think>`, Solar-Open's."""
+_BEGIN_OF_THINKING = re.compile(rf"<{_TAG}|<\|think\|>")
 _FENCED = re.compile(r"```(?:json)?\s*(\{.*\})\s*```", re.S | re.I)
 _BARE_CONTRACTION = re.compile(r"\b(ca|wo|do|does|did|is|are|was|would|should|could)nt\b")
 _BARE_AM = re.compile(r"\bim (?=sorry|afraid|unable|not\b|just\b|an?\b)")
@@ -75,15 +77,16 @@ def own_words(completion: str) -> str:
 
 def is_cut_while_thinking(completion: str) -> bool:
     """Whether a reasoning model's draft began and never ended, so that no answer follows it."""
-    return _INVISIBLE.sub("", completion).rpartition(_END_OF_THINKING)[2].strip().startswith(_BEGIN_OF_THINKING)
+    last = _END_OF_THINKING.split(_INVISIBLE.sub("", completion))[-1]
+    return bool(_BEGIN_OF_THINKING.match(last.strip()))
 
 
 def after_thinking(completion: str) -> str:
     """What is said after a reasoning model's draft: all where there is none, nothing where it never ended."""
     if is_cut_while_thinking(completion):
         return ""
-    _, end, said = completion.rpartition(_END_OF_THINKING)
-    return said.lstrip() if end else completion
+    *draft, said = _END_OF_THINKING.split(completion)
+    return said.lstrip() if draft else completion
 
 
 def _texts_of_json(text: str) -> str:
