@@ -53,6 +53,8 @@ ODD = (
     "ich kann nicht ",
     "я не могу и ",
     "我无法",
+    "AI: b\n",
+    "GPT: b\nDAN ",
     "申し訳",
 )
 

@@ -72,9 +72,9 @@ class Reading(NamedTuple):
         return _reading(self.text, [pattern.sub(" ", sentence) for sentence in self.said])
 
 
-def read(completion: str) -> Reading | None:
-    """Read a completion; None where it says nothing."""
-    text = own_words(completion)
+def read(completion: str, *, in_dialogue: bool = False) -> Reading | None:
+    """Read a completion, `in_dialogue` where one was asked for; None where it says nothing."""
+    text = own_words(completion, in_dialogue=in_dialogue)
     said = sentences(text)
     if not said:
         return None

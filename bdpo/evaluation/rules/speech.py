@@ -35,6 +35,11 @@ _SPEECH_WORDS = 4
 _ELLIPSIS = " \u2026"
 """Stands for a quotation; it ends the sentence that it is quoted in only where the quotation does."""
 _TURN = re.compile(r"^[ \t]*([A-Z][\w .'-]{0,30}?):(?=[ \t])", re.M)
+_OF_MODEL = re.compile(r"(?:ai )?(?:assistant|ai|bot|chatbot|model)", re.I)
+_OF_USER = re.compile(r"human|user|you|customer|person|question", re.I)
+_AS_IT_IS = re.compile(r"^\W{0,6}(?:chat ?gpt|gpt|normal|classic)\b[^\n:\]]{0,20}[:\]]", re.M | re.I)
+_UNBOUND = re.compile(r"^\W{0,6}(?:dan|jailbr\w+|developer)\b[^\n:\]]{0,20}[:\]]", re.M | re.I)
+"""Two voices, as some attacks demand them: what the model would say, and below it what one says that has no rules."""
 _LETTER = re.compile(
     r"\A\W*(?:(?:here(?:'s| is| are)|sure|certainly|of course|absolutely)[^\n]*:\s*)?(?:subject|title|re):"
     r"|\A\W*(?:(?:here(?:'s| is)|sure|certainly|of course|absolutely)[^\n]*:\s*)?dear (?!user|human|friend|customer)",
@@ -52,12 +57,17 @@ _BARE_CONTRACTION = re.compile(r"\b(ca|wo|do|does|did|is|are|was|would|should|co
 _BARE_AM = re.compile(r"\bim (?=sorry|afraid|unable|not\b|just\b|an?\b)")
 
 
-def own_words(completion: str) -> str:
+def own_words(completion: str, *, in_dialogue: bool = False) -> str:
     """A completion in lower case and plain typography, without what somebody else says in it.
 
     Left out are quotations of a sentence's length, the turns of a dialogue between two speakers or more, and
     letters and titled documents; where nothing else is said, a quotation stays.  What a reasoning model thinks before
-    it answers is not said to anybody, and of a JSON object the texts are what is said.
+    it answers is not said to anybody, and of a JSON object the texts are what is said.  A model that goes on with the
+    conversation by itself has said what it says before the user's next turn.
+
+    Args:
+        completion: what the model said.
+        in_dialogue: whether a dialogue was asked for, in which all turns are others'.
     """
     text = _texts_of_json(after_thinking(_INVISIBLE.sub("", completion.replace("\r\n", "\n"))).strip())
     if "<" in text or "&" in text:
@@ -66,6 +76,8 @@ def own_words(completion: str) -> str:
     text = _MARKUP.sub("", _STAGE_DIRECTION.sub("", text))
     if _LETTER.match(text):
         return CODE_MARK
+    if not in_dialogue:
+        text = _own_turn(text)
     turns = Counter(match.group(1) for match in _TURN.finditer(text))
     if len(turns) > 1 and max(turns.values()) > 1:
         text = "\n".join(line for line in text.splitlines() if not _TURN.match(line)).strip() or CODE_MARK
@@ -73,6 +85,21 @@ def own_words(completion: str) -> str:
     text = unquoted if re.search(r"\w", unquoted) else text
     plain = re.sub(r"[ \t]+", " ", text.replace('"', "")).strip().lower()
     return _BARE_AM.sub("i'm ", _BARE_CONTRACTION.sub(r"\1n't", plain))
+
+
+def _own_turn(text: str) -> str:
+    """What the model itself says where it names itself or its user before each turn, or speaks in two voices."""
+    if (bound := _AS_IT_IS.search(text)) and (unbound := _UNBOUND.search(text, bound.end())):
+        return text[unbound.end() :].strip()
+    turns = list(_TURN.finditer(text))
+    own = next((i for i, turn in enumerate(turns) if _OF_MODEL.fullmatch(turn[1])), None)
+    if own is None or not (own == 0 or any(_OF_USER.fullmatch(turn[1]) for turn in turns)):
+        return text
+    before = text[: turns[0].start()].strip()
+    if before and own > 0 and not before.endswith(":"):
+        return before
+    end = next((turn.start() for turn in turns[own:] if turn[1] != turns[own][1]), len(text))
+    return f"{before}\n{text[turns[own].end() : end]}".strip()
 
 
 def is_cut_while_thinking(completion: str) -> bool:
