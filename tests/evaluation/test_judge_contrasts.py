@@ -55,6 +55,7 @@ ODD = (
     "我无法",
     "AI: b\n",
     "GPT: b\nDAN ",
+    "re: i can't\n",
     "申し訳",
 )
 
