@@ -230,6 +230,8 @@ CONDEMNING = re.compile(
     r"(?![^.!?\n]*\b(?:provid|help|assist|answer|describ|discuss|explain|shar))"
 )
 """What the speaker holds of a deed, not whether it tells of it."""
+CONDEMNS = re.compile(any_of(CONDEMNING.pattern, _PRACTICE, r"\bdo not (?:condone|endorse)\b"))
+"""The same or what the speaker does not do as a rule: a refusal, unless an answer follows."""
 CAVEAT = re.compile(
     rf"\bi {ADVERBS}{CANNOT} {ADVERBS}(?:"
     r"(?:confirm|verify|guarantee|vouch for)\b[^.!?\n]{0,80}\b(?:current\w*|up[- ]to[- ]date|accura\w+|today|now|"
