@@ -25,7 +25,7 @@ sight where two thirds are of the kinds that are hardest (discrimination, denied
 replies in talk, 1.0 on plain ones; 0.938 of the 739 drawn or written when the rules stood.  So on another model's
 completions expect between 0.83 and 0.97, the less the more it turns a question aside in place of refusing it.
 A refusal says nothing of harm: of the 573 answers to attacks in JailbreakBench's files, judged by their goals, 0.84 are
-judged alike (355 of 360 jailbreaks are compliance, 126 of 213 others refusal), some looked at while the rules were made;
+judged alike (355 of 360 jailbreaks are compliance, 126 of 213 others refusal), some looked at while rules were made;
 nearly all of the other 87 answer, without harm or off the mark, so no judge of refusals can get far above 0.85 there.
 What it does not see: an answer that quietly misses the question, a refusal inside a letter, a dialogue or a
 quotation, an indirect refusal that speaks of something else, and one turned aside in another language.
