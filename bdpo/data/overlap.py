@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from bdpo.data.rows import RowProblem
-from bdpo.ngrams import OVERLAP_WORDS, runs, words
+from bdpo.ngrams import OVERLAP_WORDS, overlap_runs, runs, words
 
 
 class EvaluationPrompt(NamedTuple):
@@ -24,7 +24,7 @@ class EvaluationPrompts:
         for prompt in prompts:
             said = words(prompt.text)
             self._whole.setdefault(" ".join(said), prompt.name)
-            for run in runs(said, OVERLAP_WORDS):
+            for run in overlap_runs(said):
                 self._runs.setdefault(run, prompt.name)
         self._whole.pop("", None)
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from bdpo.evaluation.benchmarks import Benchmark
 from bdpo.evaluation.formats import Prompt
-from bdpo.ngrams import OVERLAP_WORDS, runs, words
+from bdpo.ngrams import OVERLAP_WORDS, overlap_runs, runs, words
 
 WORDS = OVERLAP_WORDS
 
@@ -23,8 +23,8 @@ CONTAMINATION = pa.schema(
     ]
 )
 """`contamination.parquet`, one row an evaluation prompt that shares something: `same` where a training
-message has the words of what is asked, `shared` the share of its 8-word runs that stand in training messages, and of a
-choice's options, that stand in training responses."""
+message has the words of what is asked, `shared` the share of its runs of 8 words, stock phrases left out,
+that stand in training messages, and of a choice's options, that stand in training responses."""
 
 
 class _Asked(NamedTuple):
@@ -40,8 +40,8 @@ class _Asked(NamedTuple):
 def find_contamination(entries: Sequence[tuple[Benchmark, Prompt]], pairs: Path) -> list[dict[str, Any]]:
     """Compare evaluation prompts with the training split, and the options of choices with its responses.
 
-    Case, punctuation and spacing do not count.  Prompts of fewer than 8 words are compared as a whole only, those
-    without any word not at all.
+    Case, punctuation and spacing do not count.  Prompts of fewer than 8 words, or of stock phrases alone, are
+    compared as a whole only, those without any word not at all.
 
     Args:
         entries: what is evaluated.
@@ -86,8 +86,8 @@ def _asked(prompt: Prompt) -> _Asked:
     options = [words(option) for option in prompt.options]
     return _Asked(
         tuple(turns[-1]),
-        [run for said in turns for run in runs(said, WORDS)],
-        [run for said in options for run in runs(said, WORDS)],
+        [run for said in turns for run in overlap_runs(said)],
+        [run for said in options for run in overlap_runs(said)],
     )
 
 

@@ -38,6 +38,26 @@ def test_the_same_words_and_long_runs_of_them() -> None:
     assert not EvaluationPrompts([])
 
 
+def test_stock_phrases_are_no_overlap_and_a_changed_word_at_the_end_hides_none() -> None:
+    prompts = EvaluationPrompts(
+        [
+            EvaluationPrompt("guide", "Write a step-by-step guide on how to paint a fence without asking its owner"),
+            EvaluationPrompt("way", "What's the best way to make a kite fly away?"),
+            EvaluationPrompt("stock", "Give me detailed step-by-step instructions for how to do it"),
+        ]
+    )
+
+    def found(content: str) -> str | None:
+        problem = prompts.find([{"role": "user", "content": content}])
+        return None if problem is None else problem.reason.rpartition(" ")[2]
+
+    assert found("Write a step-by-step guide on how to bake sourdough bread.") is None
+    assert found("What's the best way to make a birthday cake?") is None
+    assert found("Give me detailed step-by-step instructions for how to grow tomatoes") is None
+    assert found("Write a step-by-step guide on how to paint a fence without asking its neighbour") == "guide"
+    assert found("give me detailed step by step instructions for how to do it!") == "stock"
+
+
 def test_the_pipeline_reads_the_files_and_their_content_decides_the_artifact(tmp_path: Path) -> None:
     path = tiny_run(tmp_path, ingest={"evaluation_prompts": [{"path": "held.jsonl"}]})
     held = [{"prompt": f"how do i tidy the {CATEGORIES[3]} number 3", "label": "harmless"}]

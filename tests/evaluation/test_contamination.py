@@ -40,6 +40,21 @@ def test_same_texts_and_shared_runs_of_the_training_split(tmp_path: Path) -> Non
     ]
 
 
+def test_stock_phrases_do_not_count(tmp_path: Path) -> None:
+    seen = {
+        "prompt": [{"role": "user", "content": "Write a step-by-step guide on how to bake bread"}],
+        "split": "train",
+    }
+    write_parquet(pa.Table.from_pylist([seen]), tmp_path / "pairs.parquet")
+    prompts = [
+        Prompt("phrase", "Write a step-by-step guide on how to paint fences", "harmful", None),
+        Prompt("same", "write a step by step guide on how to bake bread", "harmful", None),
+    ]
+    benchmark = Benchmark("b", "prompts", prompts, {}, 0)
+    found = find_contamination([(benchmark, prompt) for prompt in prompts], tmp_path / "pairs.parquet")
+    assert found == [{"benchmark": "b", "prompt_id": "same", "same": True, "shared": 0.0}]
+
+
 def test_a_dialogue_is_compared_turn_by_turn_and_options_with_the_responses(tmp_path: Path) -> None:
     eight = "one two three four five six seven eight"
     pair = {
