@@ -155,8 +155,8 @@ class IngestSettings(Section):
     Burmese three.  They are named here for their own sake, so that a benchmark added to the evaluation alone does not
     train the model anew."""
     near_duplicates: float | None = Field(None, ge=0.5, le=1.0)
-    """Quarantine a pair whose last turn, prompt and responses each resemble an earlier pair's by this much, as the
-    Jaccard similarity of their runs of three words; 0.8 is usual.  Off by default: what is exactly alike is always
+    """Quarantine a pair whose last turn, prompt and two responses each resemble an earlier pair's by this much, as
+    the Jaccard similarity of their runs of three words; 0.8 is usual.  Off by default: what is exactly alike is always
     refused, what is merely similar may be wanted (a question asked in two ways), and the search takes longer than
     all other checks.  It finds 99 of 100 at least, but for pairs made by one pattern, of which many are half alike."""
     min_pairs: int = Field(1, ge=1)
