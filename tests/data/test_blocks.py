@@ -137,6 +137,40 @@ def test_a_batch_that_is_the_whole_file_is_no_block(tmp_path: Path) -> None:
     assert max(map(len, collect_columns(tmp_path, "x", wide.to_batches()))) <= 32
 
 
+_VIEWS = pa.list_(pa.struct([("role", pa.string_view()), ("content", pa.binary_view())]))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.string_view(),
+        pa.binary_view(),
+        pa.dictionary(pa.int32(), pa.string()),
+        pa.list_(pa.string_view(), 1),
+        pa.large_list(pa.string_view()),
+        pa.map_(pa.string(), pa.string_view()),
+        _VIEWS,
+    ],
+    ids=str,
+)
+def test_what_shares_its_texts_goes_to_other_processes_once(tmp_path: Path, kind: pa.DataType) -> None:
+    texts = [f"{i} " + "x" * 200 for i in range(20_000)]
+    values: dict[str, list[Any]] = {
+        "string_view": texts,
+        "dictionary<values=string, indices=int32, ordered=0>": texts,
+        "binary_view": [text.encode() for text in texts],
+        "map<string, string_view>": [[("key", text)] for text in texts],
+        str(_VIEWS): [[{"role": "user", "content": text.encode()}] for text in texts],
+    }
+    said = [value if i % 7 else None for i, value in enumerate(values.get(str(kind), [[text] for text in texts]))]
+    batch = pa.record_batch({"said": pa.array(said, kind)})
+    blocks = list(collect_columns(tmp_path, "x", [batch]))
+    assert len(blocks) == 3
+    assert sum(len(pickle.dumps(block, pickle.HIGHEST_PROTOCOL)) for block in blocks) < 2 * batch.nbytes
+    rows = [row for block in blocks for piece in block.batches for row in piece.to_pylist()]
+    assert rows == [{"said": value} for value in batch["said"].to_pylist()]
+
+
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
 def test_a_row_that_no_array_would_hold_is_refused_and_its_beginning_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
