@@ -1,7 +1,8 @@
 """Runs of words, by which texts are compared: case, punctuation, spacing and how accents are coded do not count."""
 
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from unicodedata import normalize
 
 import regex
@@ -72,6 +73,33 @@ def overlap_runs(said: Sequence[str]) -> list[str]:
         for run in runs(said, OVERLAP_WORDS)
         if sum(word not in _STOCK_WORDS for word in run.split(" ")) >= _TELLING_WORDS
     ]
+
+
+class WholePrompts:
+    """Finds prompts whose words are those of messages: of one, and of a dialogue's turns as many in a row."""
+
+    def __init__(self, prompts: Iterable[Sequence[Sequence[str]]]) -> None:
+        """Prepare to find them.
+
+        Args:
+            prompts: the words of each one's turns; one without any word is never found.
+        """
+        self._by_first: defaultdict[str, list[tuple[int, list[str]]]] = defaultdict(list)
+        for number, turns in enumerate(prompts):
+            if any(turns):
+                joined = [" ".join(said) for said in turns]
+                self._by_first[joined[0]].append((number, joined))
+
+    def __bool__(self) -> bool:
+        return bool(self._by_first)
+
+    def find(self, messages: Sequence[Sequence[str]]) -> Iterator[int]:
+        """The numbers of those that stand in the messages of a conversation, given in words; some perhaps twice."""
+        joined = [" ".join(said) for said in messages]
+        for i, first in enumerate(joined):
+            for number, turns in self._by_first.get(first, ()):
+                if joined[i : i + len(turns)] == turns:
+                    yield number
 
 
 def _size(word: str) -> int:
