@@ -162,7 +162,8 @@ class IngestSettings(Section):
     min_pairs: int = Field(1, ge=1)
     """Fewer accepted pairs than this, before any sample, fail the stage."""
     max_quarantined_fraction: float = Field(0.5, ge=0.0, le=1.0)
-    """A larger share of quarantined rows fails the stage."""
+    """A larger share of quarantined rows fails the stage; responses that none was left to pair with
+    (`unpaired_response`) do not count, on either side of the share."""
     min_unsafe_rejected_fraction: float = Field(0.0, ge=0.0, le=1.0)
     """A smaller share of pairs whose rejected response is labelled unsafe fails the stage."""
     max_unsafe_rejected_fraction: float = Field(1.0, ge=0.0, le=1.0)

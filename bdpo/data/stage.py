@@ -18,6 +18,7 @@ from bdpo.data.blocks import Block, collect
 from bdpo.data.candidates import Candidates, Resolved
 from bdpo.data.card import SplitFiles, write_card
 from bdpo.data.files import DataFile, data_files
+from bdpo.data.formats.beavertails import UNPAIRED
 from bdpo.data.hub import hub_rows
 from bdpo.data.overlap import EvaluationPrompt, EvaluationPrompts
 from bdpo.data.preparation import Preparation, Rows
@@ -107,10 +108,9 @@ def ingest(
             note_progress(workdir, len(settings.sources), len(settings.sources), "sources")
             refused = quarantine.by_rule.total()
             kept = resolved.figures()
+            bad = refused - quarantine.by_rule[UNPAIRED]
             failures = checks.pair_set(
-                PairSetFigures(
-                    kept.pairs, kept.rows + refused, refused, kept.unsafe_rejected, kept.median_response_chars
-                ),
+                PairSetFigures(kept.pairs, kept.rows + bad, bad, kept.unsafe_rejected, kept.median_response_chars),
                 PairSetLimits(**{name: getattr(settings, name) for name in PairSetLimits.__dataclass_fields__}),
             )
             if settings.sample is not None and not failures:

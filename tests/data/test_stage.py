@@ -185,8 +185,23 @@ def test_single_responses_are_counted_two_a_pair(tmp_path: Path) -> None:
         (5, "control_character"),
         (6, "blank_response"),
     ]
-    with pytest.raises(UserError, match=r"share of quarantined rows is 0\.667 \(4 of 6\)"):
+    with pytest.raises(UserError, match=r"share of quarantined rows is 0\.600 \(3 of 5\)"):
         run(tmp_path / "x.jsonl", tmp_path / "other", max_quarantined_fraction=0.5)
+
+
+def test_responses_that_have_no_other_to_pair_with_are_no_sign_of_bad_rows(tmp_path: Path) -> None:
+    """Of 30 prompts with three responses each 20 have one that is unsafe: 50 of 90 rows have none left to pair with."""
+    rows = [
+        {"prompt": f"Q{i}", "response": f"{name} {i}", "is_safe": name != "bad" or i < 10, "category": {}}
+        for i in range(30)
+        for name in ("good", "fine", "bad")
+    ]
+    write_jsonl(tmp_path / "x.jsonl", rows)
+    limit = IngestSettings.model_fields["max_quarantined_fraction"].default
+    summary = run(tmp_path / "x.jsonl", tmp_path / "out", max_quarantined_fraction=limit)
+    assert (summary["rows"], summary["pairs"], summary["paired_rows"], summary["quarantined"]) == (90, 20, 40, 50)
+    assert summary["by_rule"] == {"unpaired_response": 50}
+    assert len(refusals(tmp_path / "out")) == 50
 
 
 def test_pku_without_safety_labels_is_found_and_its_blank_responses_refused(tmp_path: Path) -> None:
