@@ -27,8 +27,7 @@ def data_files(path: Path) -> list[DataFile]:
 
     Args:
         path: a file; a folder, which stands for all files in it but hidden ones, or, where `Dataset.save_to_disk`
-            wrote it, for those of its rows; or a glob such as
-            `data/*.jsonl` or `data/**/*.parquet`.
+            wrote it, for those of its rows; or a glob such as `data/*.jsonl` or `data/**/*.parquet`.
 
     Raises:
         UserError: there is none, or one of them is of a kind that cannot be read.

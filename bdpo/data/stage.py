@@ -28,7 +28,7 @@ from bdpo.data.readers import read_blocks
 from bdpo.data.responses import pair_blocks
 from bdpo.data.rows import RowProblem
 from bdpo.data.sampling import Kind, draw_prompts
-from bdpo.data.sources import find_shape
+from bdpo.data.sources import find_shape, require_seen
 from bdpo.errors import UserError
 from bdpo.layout.rendering import require_answers_follow
 from bdpo.progress import Progress
@@ -91,14 +91,18 @@ def ingest(
         files = [None if source.path is None else data_files(source.path) for source in settings.sources]
         for source, own, prefix in zip(settings.sources, files, _prefixes(settings.sources, files), strict=True):
             before = rows
+            seen: set[str] = set()
             for prepared in preparation.run(_tasks(source, own, prefix, settings.seed, scratch)):
                 rows += prepared.num_rows
                 left_out["weight"] += prepared.left_out
+                seen |= prepared.seen
                 quarantine.add(prepared.refused)
                 candidates.add(prepared)
                 judge.add(prepared)
             if rows == before:
                 raise UserError(f"{source.hub or source.path}: there are no rows in it.")
+            if source.columns is not None:
+                require_seen(str(source.hub or source.path), source.columns.model_dump(), seen)
             progress.advance(1, rows=rows)
         judge.finish()
         with candidates.resolve(settings.near_duplicates) as resolved:

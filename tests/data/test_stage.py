@@ -233,6 +233,17 @@ def test_columns_of_any_name_are_mapped(tmp_path: Path) -> None:
     assert (pair["prompt"][0]["content"], pair["chosen"], pair["rejected"], pair["meta"]) == ("Q", "a", "b", '{"n": 1}')
 
 
+def test_a_column_that_only_late_rows_have_is_read_and_one_that_none_has_is_named(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Q{i}", "chosen": "a", "rejected": "b"} for i in range(120)]
+    rows[110]["harm"] = "theft"
+    write_jsonl(tmp_path / "x.jsonl", rows)
+    path = tmp_path / "x.jsonl"
+    summary = run(tmp_path, tmp_path / "out", sources=[{"path": path, "columns": {"category": "harm"}}])
+    assert (summary["pairs"], summary["num_categories"]) == (120, 1)
+    with pytest.raises(UserError, match=r"x\.jsonl: `columns\.category` is 'harn', which none of its rows has"):
+        run(tmp_path, tmp_path / "other", sources=[{"path": path, "columns": {"category": "harn"}}])
+
+
 def test_duplicates_are_found_across_chunks_and_sources(tmp_path: Path) -> None:
     """More rows than are held at a time: the pairs come out sorted, and the first of equals stays."""
     num = BATCH_ROWS + 500
