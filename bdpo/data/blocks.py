@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -169,12 +169,15 @@ def collect(rows: Iterable[RawRow]) -> Iterator[RowBlock]:
 
 def _over_long(row: RawRow) -> RawRow:
     """A row as it is, or its beginning and why it is refused."""
-    if len(row.raw) <= _MOST_BYTES:
-        return row
+    return row if len(row.raw) <= _MOST_BYTES else _cut(row, len(row.raw))
+
+
+def _cut(row: RawRow, size: int) -> RawRow:
+    """The beginning of a row of so many bytes, and why it is refused."""
     problem = RowProblem("over_long", f"a row may have {_MOST_BYTES} bytes")
     if isinstance(row.value, RowProblem):  # such as a quotation mark that is not closed
         problem = row.value
-    reason = f"{problem.reason}; of the {len(row.raw)} bytes of this one the first {_KEPT_BYTES} are kept"
+    reason = f"{problem.reason}; of the {size} bytes of this one the first {_KEPT_BYTES} are kept"
     return row._replace(raw=row.raw[:_KEPT_BYTES], value=RowProblem(problem.rule, reason))
 
 
@@ -229,8 +232,8 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def collect_lines(name: str, read: Callable[[int], bytes]) -> Iterator[LineBlock]:
-    """A file's bytes to blocks of whole lines.
+def collect_lines(name: str, read: Callable[[int], bytes]) -> Iterator[LineBlock | RowBlock]:
+    """A file's bytes to blocks of whole lines; of one that is far too long only the beginning is held.
 
     Args:
         name: of the file.
@@ -238,17 +241,31 @@ def collect_lines(name: str, read: Callable[[int], bytes]) -> Iterator[LineBlock
     """
     start = 1
     begun: list[bytes] = []
+    size = 0
+    """Of the line that is begun."""
     while data := read(BLOCK_BYTES):
+        if size > _MOST_BYTES:
+            end, newline, data = data.partition(b"\n")
+            size += len(end)
+            if not newline:
+                continue
+            yield RowBlock([_cut(RawRow(name, start, b"".join(begun), {}), size)])
+            start, begun, size = start + 1, [], 0
         whole, newline, rest = data.rpartition(b"\n")
         if not newline:
             begun.append(data)
+            size += len(data)
+            if size > _MOST_BYTES:
+                begun = [bytes(islice(chain.from_iterable(begun), _KEPT_BYTES))]
             continue
         block = LineBlock(name, start, b"".join([*begun, whole]))
         yield block
         start += block.data.count(b"\n") + 1
-        begun = [rest]
-    if last := b"".join(begun):
-        yield LineBlock(name, start, last)
+        begun, size = [rest], len(rest)
+    if size > _MOST_BYTES:
+        yield RowBlock([_cut(RawRow(name, start, b"".join(begun), {}), size)])
+    elif size:
+        yield LineBlock(name, start, b"".join(begun))
 
 
 def parse_line(raw: bytes) -> dict[str, Any] | RowProblem:

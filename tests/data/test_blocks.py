@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,26 @@ def test_a_row_that_no_array_would_hold_is_refused_and_its_beginning_kept(
     assert (long.value.rule, len(long.raw), long.line - first.line) == ("over_long", 10, 1)
     assert long.value.reason.startswith("a row may have 1000 bytes; of the 15")
     assert long.value.reason.endswith("bytes of this one the first 10 are kept")
+
+
+@pytest.mark.parametrize("rest", ["", '\n{"prompt": "R"}', "\n"])
+def test_a_line_without_an_end_is_not_gathered(monkeypatch: pytest.MonkeyPatch, rest: str) -> None:
+    monkeypatch.setattr("bdpo.data.blocks.BLOCK_BYTES", 2**16)
+    monkeypatch.setattr("bdpo.data.blocks._MOST_BYTES", 2**17)
+    monkeypatch.setattr("bdpo.data.blocks._KEPT_BYTES", 10)
+    file = io.BytesIO(b'{"prompt": "Q"}\n' + b"[1, 2, 3" * 2**20 + rest.encode())
+    tracemalloc.start()
+    try:
+        first, long, *last = (row for block in collect_lines("x", file.read) for row in block.rows())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20
+    assert (first.line, first.value) == (1, {"prompt": "Q"})
+    assert isinstance(long.value, RowProblem)
+    assert (long.line, long.raw, long.value.rule) == (2, b"[1, 2, 3[1", "over_long")
+    assert long.value.reason == f"a row may have {2**17} bytes; of the {2**23} bytes of this one the first 10 are kept"
+    assert [(row.line, row.value) for row in last] == ([(3, {"prompt": "R"})] if "R" in rest else [])
 
 
 def test_why_an_over_long_row_is_none_is_still_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
