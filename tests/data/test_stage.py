@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,24 @@ def test_a_column_that_only_late_rows_have_is_read_and_one_that_none_has_is_name
     assert (summary["pairs"], summary["num_categories"]) == (120, 1)
     with pytest.raises(UserError, match=r"x\.jsonl: `columns\.category` is 'harn', which none of its rows has"):
         run(tmp_path, tmp_path / "other", sources=[{"path": path, "columns": {"category": "harn"}}])
+
+
+def test_numbers_of_a_database_are_numbers(tmp_path: Path) -> None:
+    """A Parquet file's DECIMAL columns."""
+    said = [[{"role": "user", "content": "Q"}, {"role": "assistant", "content": side}] for side in ("good", "bad")]
+    row: dict[str, Any] = {
+        "chosen": said[0],
+        "rejected": said[1],
+        "chosen_safe": Decimal(1),
+        "rejected_safe": Decimal(0),
+    }
+    table = pa.Table.from_pylist([row | {"score_chosen": Decimal("8.50"), "score_rejected": Decimal("7.25")}])
+    pq.write_table(table, tmp_path / "x.parquet")
+    assert table.schema.field("score_chosen").type == pa.decimal128(3, 2)
+    run(tmp_path / "x.parquet", tmp_path / "out")
+    (pair,) = pq.read_table(tmp_path / "out" / "pairs.parquet").to_pylist()
+    assert (pair["chosen"], pair["chosen_safe"], pair["rejected_safe"]) == ("good", True, False)
+    assert json.loads(pair["meta"]) == {"score_chosen": "8.50", "score_rejected": "7.25"}
 
 
 def test_duplicates_are_found_across_chunks_and_sources(tmp_path: Path) -> None:
