@@ -153,7 +153,7 @@ Pairs accepted:
 <h3>Did training see the questions?</h3>
 <div class="wide"><table class="cards"><thead><tr><th>benchmark</th><th>prompts</th><th>same as a training message
 </th>
-<th>share {{ run_words }} words in a row with one</th></tr></thead><tbody>
+<th>share {{ run_words }} words in a row with one, stock phrases apart</th></tr></thead><tbody>
 {% for b in benchmarks %}<tr><td data-name="benchmark">{{ b.name }}</td><td data-name="prompts">{{ b.used }}</td>
 <td data-name="same as a training message" {% if b.same %}class="worse"{% endif %}>{{ b.same }}</td>
 <td data-name="share {{ run_words }} words in a row" {% if b.shared %}class="worse"{% endif %}>{{ b.shared }}</td>
