@@ -16,10 +16,10 @@ from bdpo.config import Config
 from bdpo.config.methods import Method
 from bdpo.config.train import ValidationMetric
 from bdpo.errors import UserError
-from bdpo.evaluation.comparison import Comparison, Outcomes, load_run, not_compared
+from bdpo.evaluation.comparison import FIGURE, Comparison, Outcomes, figure_name, load_run, not_compared
 from bdpo.evaluation.seeds import judged_by_all, seeded_difference, seeded_rate
 from bdpo.evaluation.statistics import holm
-from bdpo.evaluation.summary import WORDS
+from bdpo.evaluation.summary import shown_p
 from bdpo.fingerprints import STAGES, Stage
 from bdpo.pipeline import Pipeline, StageResult
 from bdpo.progress import Progress
@@ -48,7 +48,7 @@ class Ablation(NamedTuple):
     """Figures that are in the runs' own reports alone, as people call them."""
     trainings: int
     sequences: int
-    """That the trainings share."""
+    """That the trainings share; 0 where no method has a reference model, and nothing is scored."""
     sequences_scored: int
     """Scored in this call: none where an earlier one has done so."""
     rescored: int
@@ -85,8 +85,9 @@ def ablate(config: Config, *, checks: Checks, progress: Progress) -> Ablation:
         if trial.chosen
     }
     comparison = compare(config.artifacts, runs, config.evaluate.confidence)
-    first, *later = runner.scored
-    return Ablation(trials, *comparison, len(runner.trained), runner.sequences, first, sum(later))
+    scored = runner.scored or [0]
+    table, records, left_out, *_ = comparison  # of one config: every run is asked the same prompts
+    return Ablation(trials, table, records, left_out, len(runner.trained), runner.sequences, scored[0], sum(scored[1:]))
 
 
 class _Runner:
@@ -99,17 +100,17 @@ class _Runner:
         self.trained: set[Path] = set()
         self.sequences = 0
         self.scored: list[int] = []
-        """Sequences that each run had to score."""
+        """Sequences that each run with a reference model had to score."""
 
     def train(self, method: Method, learning_rate: float, seed: int) -> tuple[Path, int]:
         """The artifact of a training, and the step whose weights its policy has."""
-        result = self._stages(self._variant(method, learning_rate, seed), "ingest", "score", "train")
+        result = self._stages(self._variant(method, learning_rate, seed), "train")
         return result.artifact, result.summary["policy_of_step"]
 
     def evaluate(self, method: Method, learning_rate: float, seed: int) -> str:
         """Name of the run of an evaluated training."""
         variant = self._variant(method, learning_rate, seed)
-        self._stages(variant, "ingest", "score", "train", "evaluate")
+        self._stages(variant, "evaluate")
         return variant.name
 
     def _variant(self, method: Method, learning_rate: float, seed: int) -> Config:
@@ -117,11 +118,11 @@ class _Runner:
         train = self._config.trained_by(method, learning_rate=learning_rate, seed=seed)
         return self._config.model_copy(update={"name": name, "train": train})
 
-    def _stages(self, config: Config, *stages: Stage) -> StageResult:
-        """Run them; what came of the last."""
+    def _stages(self, config: Config, last: Stage) -> StageResult:
+        """Run the stages that this method has, up to `last`; what came of that one."""
         self._progress.say(f"ablation: {config.name}")
         pipeline = Pipeline(config, checks=self._checks)
-        for stage in stages:
+        for stage in pipeline.stages[: pipeline.stages.index(last) + 1]:
             result = pipeline.run_stage(stage, progress=self._progress)
             if stage == "score":
                 self.sequences = result.summary["sequences"]
@@ -176,7 +177,7 @@ def compare(root: Path, runs: dict[Method, list[str]], confidence: float) -> Com
         ids = list(verdicts)
         every = [[run[benchmark, metric][i] for i in ids] for own in outcomes.values() for run in own]
         known = judged_by_all(every)
-        row = {"benchmark": benchmark, "figure (%)": WORDS[metric]}
+        row = {FIGURE: figure_name(benchmark, metric)}
         values = {
             name: np.array([[float(run[benchmark, metric][i] or 0) for i in ids] for run in own]).T[known]
             for name, own in outcomes.items()
@@ -197,7 +198,7 @@ def compare(root: Path, runs: dict[Method, list[str]], confidence: float) -> Com
         record["p_adjusted"] = p
     for row in table:
         for record in records:
-            if (record["benchmark"], WORDS[record["metric"]]) == (row["benchmark"], row["figure (%)"]):
+            if figure_name(record["benchmark"], record["metric"]) == row[FIGURE]:
                 row[record["model"]] = _shown(record)
     names = list(dict.fromkeys(name for record in records for name in record))
     in_full = [{name: record.get(name) for name in names} for record in records]
@@ -214,5 +215,5 @@ def _shown(record: dict[str, Any]) -> str:
     text += f"\n(n = {record['n']}{unscored}{seeds if record['seeds'] > 1 else ''})"
     if "p_adjusted" in record:
         low, high = 100 * record["difference_low"], 100 * record["difference_high"]
-        text += f"\n{100 * record['difference']:+.1f} [{low:+.1f}, {high:+.1f}]\np = {record['p_adjusted']:.2g}"
+        text += f"\n{100 * record['difference']:+.1f} [{low:+.1f}, {high:+.1f}]\n{shown_p(record['p_adjusted'])}"
     return text

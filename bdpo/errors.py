@@ -6,15 +6,20 @@ from collections.abc import Sequence
 _COLUMN = re.compile(r"[\w.-]*( [\w.-]+){0,3}")
 _LONGEST_COLUMN = 40
 _MOST_COLUMNS = 12
+_USER = re.compile(r"(?<=://)[^/?#\s]+@")
 
 
 class UserError(Exception):
     """A mistake in the user's input, settings or surroundings.
 
     Its message is one sentence that names the file, the field, the value and
-    what would be right.  Entry points print it without a traceback and exit
-    non-zero; any other exception is a bug and keeps its traceback.
+    what would be right, and holds no password.  Entry points print it without
+    a traceback and exit non-zero; any other exception is a bug and keeps its traceback.
     """
+
+    def __init__(self, message: str) -> None:
+        """Take the message; what it quotes may hold an address with a password, such as a tracker's."""
+        super().__init__(without_users(message))
 
 
 def shown_columns(names: Sequence[object]) -> str:
@@ -28,5 +33,10 @@ def shown_columns(names: Sequence[object]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says; its type where it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of what an error says, without passwords; its type where it says nothing."""
+    return without_users((str(error).strip() or type(error).__name__).splitlines()[0])
+
+
+def without_users(text: str) -> str:
+    """A text in whose addresses `***` stands in place of user and password."""
+    return _USER.sub("***@", text)

@@ -4,6 +4,7 @@ import ctypes
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,16 @@ _PERIOD_S = 0.5
 _PATIENCE_S = 30.0
 _PR_SET_PDEATHSIG = 1
 """From Linux's <sys/prctl.h>."""
+_OFFSPRING = "offspring-of"
+
+
+def pid_place() -> str:
+    """Where the process numbers that this process sees hold: in its container of this machine since that was booted.
+
+    Two machines may have one host name, as may two containers.
+    """
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
 
 
 def start_ticks(pid: int) -> int:
@@ -150,8 +161,43 @@ def guarded(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "bdpo.lifetime", str(own), str(start_ticks(own)), *command]
 
 
+@contextmanager
+def no_orphans() -> Iterator[None]:
+    """End what this process starts within the block, and what that starts, as soon as this process is gone.
+
+    For processes that a library starts by itself, so that no guard stands before them.
+    """
+    own = os.getpid()
+    command = [sys.executable, "-m", "bdpo.lifetime", _OFFSPRING, str(own), str(start_ticks(own))]
+    watcher = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        yield
+    finally:
+        watcher.kill()
+        watcher.wait()
+
+
+def _end_offspring_of(pid: int, started: int) -> None:
+    """Wait until a process is gone, and kill what descended from it."""
+    offspring: dict[int, int] = {}
+    while _is_alive(pid, started):
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(pid).children(recursive=True):
+                if child.pid != os.getpid():
+                    with suppress(FileNotFoundError, ProcessLookupError):
+                        offspring[child.pid] = start_ticks(child.pid)
+        time.sleep(_PERIOD_S)
+    for child_pid, child_started in offspring.items():
+        if _is_alive(child_pid, child_started):
+            with suppress(ProcessLookupError):
+                os.kill(child_pid, signal.SIGKILL)
+
+
 def main() -> None:
-    """Guard a command: `python -m bdpo.lifetime PID START_TICKS COMMAND...`."""
+    """Guard a command: `python -m bdpo.lifetime PID START_TICKS COMMAND...`; or see to `no_orphans`."""
+    if sys.argv[1] == _OFFSPRING:
+        _end_offspring_of(int(sys.argv[2]), int(sys.argv[3]))
+        return
     _when_gone(int(sys.argv[1]), int(sys.argv[2]), lambda: os.killpg(os.getpgrp(), signal.SIGKILL))
     code = subprocess.call(sys.argv[3:])
     if code < 0:

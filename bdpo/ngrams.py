@@ -1,13 +1,24 @@
 """Runs of words, by which texts are compared: case, punctuation, spacing and how accents are coded do not count."""
 
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from unicodedata import normalize
 
 import regex
 
 OVERLAP_WORDS = 8
-"""Length of a run of words that two prompts are unlikely to share by chance."""
+"""Length of a run of words that two prompts are unlikely to share by chance, where it is no stock phrase."""
+_TELLING_WORDS = 3
+"""So many words of such a run at least are no stock words; "a step-by-step guide on how to" has none."""
+_STOCK = """
+a an and are as at be but by can could d do for from how i if in is it ll m me my of on or our re s should so t that the
+this to ve was we were what which will with would you your
+best better create describe detailed develop examples explain explaining generate give guide help instructions list make
+making need please provide sorry step steps tell tips tutorial use using want way ways write writing
+"""
+"""Words of grammar, and those by which help of any kind is asked for."""
+_STOCK_WORDS = frozenset(_STOCK.split())
 _WORD = re.compile(r"\w+")
 _OTHER = re.compile("[\u0300-\u1fff\u20d0-\u20ff\u2c00-\U0010ffff]")
 """All but Latin letters that hold their accents, typographic marks and symbols: of those `_WORD` finds the same."""
@@ -53,6 +64,42 @@ def runs(said: Sequence[str], length: int) -> list[str]:
         found.append(" ".join(said[start:end]))
         size -= first
     return found
+
+
+def overlap_runs(said: Sequence[str]) -> list[str]:
+    """The runs of OVERLAP_WORDS by which a text is known again: stock phrases are left out."""
+    return [
+        run
+        for run in runs(said, OVERLAP_WORDS)
+        if sum(word not in _STOCK_WORDS for word in run.split(" ")) >= _TELLING_WORDS
+    ]
+
+
+class WholePrompts:
+    """Finds prompts whose words are those of messages: of one, and of a dialogue's turns as many in a row."""
+
+    def __init__(self, prompts: Iterable[Sequence[Sequence[str]]]) -> None:
+        """Prepare to find them.
+
+        Args:
+            prompts: the words of each one's turns; one without any word is never found.
+        """
+        self._by_first: defaultdict[str, list[tuple[int, list[str]]]] = defaultdict(list)
+        for number, turns in enumerate(prompts):
+            if any(turns):
+                joined = [" ".join(said) for said in turns]
+                self._by_first[joined[0]].append((number, joined))
+
+    def __bool__(self) -> bool:
+        return bool(self._by_first)
+
+    def find(self, messages: Sequence[Sequence[str]]) -> Iterator[int]:
+        """The numbers of those that stand in the messages of a conversation, given in words; some perhaps twice."""
+        joined = [" ".join(said) for said in messages]
+        for i, first in enumerate(joined):
+            for number, turns in self._by_first.get(first, ()):
+                if joined[i : i + len(turns)] == turns:
+                    yield number
 
 
 def _size(word: str) -> int:

@@ -119,8 +119,9 @@ class PairSetFigures:
 
     pairs: int
     rows: int
-    """Refused rows and those that pairs were made of."""
+    """Quarantined rows, as below, and those that pairs were made of."""
     quarantined: int
+    """Refused rows, but for single responses that none is left to pair with."""
     unsafe_rejected: int
     """Pairs whose rejected response is labelled unsafe; a pair without a label is not."""
     median_response_chars: float

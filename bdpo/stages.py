@@ -70,7 +70,9 @@ def compute(stage: Stage, context: StageContext) -> dict[str, Any]:
                 checks=context.checks,
                 progress=context.progress,
                 evaluation_prompts=[
-                    EvaluationPrompt(f"{prompt.prompt_id} of {benchmark.name}", prompt.text)
+                    EvaluationPrompt(
+                        f"{prompt.prompt_id} of {benchmark.name}", [message["content"] for message in prompt.messages]
+                    )
                     for benchmark in benchmarks
                     for prompt in benchmark.prompts
                 ],

@@ -1,7 +1,8 @@
-"""Progress on a terminal: bars with rate and time left; a line a task elsewhere."""
+"""What people see on a terminal: tables of others' texts, and bars with rate and time left; a line a task elsewhere."""
 
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Task as RichTask
+from rich.table import Table
 from rich.text import Text
 
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -37,6 +39,40 @@ class _Plain(Console):
 def plain_console() -> Console:
     """A console that prints what it is given: a name may look like rich's own markup, a completion like commands."""
     return _Plain(markup=False, emoji=False, highlight=False)
+
+
+NARROWEST = 12
+"""Characters that a column of texts has at least, its frame included: a table of narrower ones cannot be read."""
+
+
+def text_table(
+    names: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    title: str | None = None,
+    show_lines: bool = False,
+    unbroken: Collection[str] = (),
+) -> Table:
+    """A table of which no text is cut off on a narrow terminal.
+
+    Args:
+        names: of the columns.
+        rows: a text a column.
+        title: over it.
+        show_lines: between the rows.
+        unbroken: columns whose lines stay whole; the table has to be known to fit.
+    """
+    table = Table(title=title, show_lines=show_lines)
+    for name in names:
+        table.add_column(name, overflow="fold", no_wrap=name in unbroken)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def natural_width(console: Console, table: Table) -> int:
+    """Characters that a table wants, so that no line in it is broken."""
+    return console.measure(table, options=console.options.update(max_width=sys.maxsize)).maximum
 
 
 class _Rate(TextColumn):

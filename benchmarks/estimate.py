@@ -31,7 +31,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Shape:
-    """A Llama-like model with an output layer of its own."""
+    """A Llama-like model."""
 
     name: str
     layers: int
@@ -40,23 +40,26 @@ class Shape:
     kv_share: float
     """Key and value heads over query heads."""
     vocabulary: int
+    tied: bool = False
+    """Whether its output layer is the embeddings."""
 
     @property
     def weights(self) -> int:
         """Number of weights."""
         attention = int((2 + 2 * self.kv_share) * self.hidden**2)
         norms = (2 * self.layers + 1) * self.hidden
-        return (
-            self.layers * (attention + 3 * self.hidden * self.intermediate) + 2 * self.vocabulary * self.hidden + norms
-        )
+        words = (1 if self.tied else 2) * self.vocabulary * self.hidden
+        return self.layers * (attention + 3 * self.hidden * self.intermediate) + words + norms
 
 
 SHAPES = (
     Shape("1B", 22, 2048, 5632, 1 / 8, 32_000),
+    Shape("1.5B", 28, 1536, 8960, 1 / 6, 151_936, tied=True),
+    Shape("3B", 36, 2048, 11008, 1 / 8, 151_936, tied=True),
     Shape("7B", 32, 4096, 11008, 1.0, 32_000),
     Shape("70B", 80, 8192, 28672, 1 / 8, 32_000),
 )
-"""TinyLlama 1.1B, Llama 2 7B and 70B, by their published configs."""
+"""TinyLlama 1.1B, Qwen2.5 1.5B and 3B without their few biases, Llama 2 7B and 70B, by their published configs."""
 
 
 def state_bytes(weights: int, *, stage: int, world: int) -> float:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bdpo.artifacts.catalogue import CATALOGUE, rebuild_catalogue
+from bdpo.artifacts.catalogue import CATALOGUE, Columns, rebuild_catalogue
 from bdpo.artifacts.digest import digest_file
 from bdpo.artifacts.duck import connect
 from bdpo.artifacts.manifest import MANIFEST
@@ -90,7 +90,7 @@ def measure(root: Path, num_pairs: int, shard_sequences: int) -> dict[str, float
     clock.lap("write_parquet_s")
     columns = ", ".join(name for name in scored.column_names if not name.endswith("_key"))
     (folder / MANIFEST).write_text("{}")
-    rebuild_catalogue(root, {"score": folder.name}, {"scored_pairs": f"{columns}, {weights}"})
+    rebuild_catalogue(root, {"score": folder.name}, {"scored_pairs": Columns(columns, weights)})
     clock.lap("catalogue_built_s")
     for name, path in (("aggregate", store), ("catalogue", root / CATALOGUE)):
         with connect(path, read_only=True) as connection:

@@ -19,6 +19,8 @@ from prefect.settings import (
 )
 from pydantic_core import PydanticSerializationError
 
+from bdpo.errors import without_users
+
 T = TypeVar("T")
 
 UNREACHABLE = (httpx.TransportError, PrefectHTTPStatusError)
@@ -71,7 +73,7 @@ def what_ended(error: BaseException) -> BaseException:
 def server_address() -> str:
     """What messages call the server."""
     url = PREFECT_API_URL.value()
-    return f"the Prefect server at {url}" if url else "Prefect's temporary server"
+    return f"the Prefect server at {without_users(url)}" if url else "Prefect's temporary server"
 
 
 @contextmanager
@@ -127,5 +129,5 @@ class Delivery:
 
 
 def reason(error: BaseException) -> str:
-    """An error in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """An error in one line, without passwords."""
+    return without_users(" ".join(str(error).split())) or type(error).__name__

@@ -7,7 +7,6 @@ vain for minutes; and a run that is killed leaves it behind.
 
 import atexit
 import subprocess
-from functools import partial
 from typing import Any
 
 from prefect.server.api.server import SubprocessASGIServer
@@ -15,7 +14,7 @@ from prefect.settings import PREFECT_HOME
 
 from bdpo.errors import UserError
 from bdpo.lifetime import end_with_parent
-from flows.up import wait_until_healthy
+from flows.up import own_pages_alone, wait_until_healthy
 
 _STARTS = 3
 
@@ -46,8 +45,13 @@ class _Apart(SubprocessASGIServer):
         )
 
     def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
-        plain = subprocess.Popen
-        subprocess.Popen = partial(plain, process_group=0, preexec_fn=end_with_parent)  # type: ignore[assignment,misc]
+        plain, port = subprocess.Popen, self.port
+        assert port is not None, "it is chosen before"
+
+        def start(args: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
+            return plain(args, env=env | own_pages_alone(port), process_group=0, preexec_fn=end_with_parent)
+
+        subprocess.Popen = start  # type: ignore[assignment,misc]
         try:
             return super()._run_uvicorn_command()
         finally:

@@ -61,6 +61,7 @@ def serve(port: int, project: Path) -> None:
         # By itself the worker would look for requested runs every ten seconds.
         "PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS", "2"),
         "PREFECT_API_URL": url,
+        **own_pages_alone(port),
         "PWD": str(project),
         "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),
         **by_this_process(),
@@ -94,6 +95,15 @@ def serve(port: int, project: Path) -> None:
         )
     finally:
         _end(children)
+
+
+def own_pages_alone(port: int) -> dict[str, str]:
+    """What to add to a server's environment, so that no other page in a browser here can use its API.
+
+    Prefect lets every page do so unless told otherwise, and whoever may create runs may run code.
+    """
+    name = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
+    return {name: os.environ.get(name, f"http://{_HOST}:{port},http://localhost:{port}")}
 
 
 def start_in_group(command: list[str], environment: dict[str, str], project: Path) -> subprocess.Popen[bytes]:

@@ -18,7 +18,12 @@ class ChatServer(ThreadingHTTPServer):
         """Status and what is said, or a body as it is."""
         self.headers: dict[str, str] = {}
         """Sent with every answer."""
+        self.wait_s = 0.0
+        """Before every answer."""
+        self.ended = threading.Event()
         self.requests: list[tuple[float, dict[str, Any], str | None]] = []
+        self.agents: list[str | None] = []
+        """Who says to have asked."""
 
     @property
     def url(self) -> str:
@@ -32,6 +37,9 @@ class _Handler(BaseHTTPRequestHandler):
         assert self.path == "/v1/chat/completions"
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append((time.monotonic(), body, self.headers.get("Authorization")))
+        self.server.agents.append(self.headers.get("User-Agent"))
+        if self.server.ended.wait(self.server.wait_s):
+            return
         reply = self.server.replies[min(len(self.server.requests), len(self.server.replies)) - 1]
         status, text = (200, reply) if isinstance(reply, bytes) else (reply[0], reply[1].encode())
         if status == 200 and not isinstance(reply, bytes):
@@ -50,8 +58,11 @@ class _Handler(BaseHTTPRequestHandler):
 def chat_server() -> Iterator[ChatServer]:
     """A running server."""
     with ChatServer() as running:
-        thread = threading.Thread(target=running.serve_forever)
+        thread = threading.Thread(target=running.serve_forever, args=(0.02,))
         thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
+        try:
+            yield running
+        finally:
+            running.ended.set()
+            running.shutdown()
+            thread.join()

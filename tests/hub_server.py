@@ -1,7 +1,8 @@
-"""A real HTTP server that answers `datasets` as the hub does, for datasets whose files it holds."""
+"""A real HTTP server that answers as the hub does, for data sets and models whose files it holds."""
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ Files = Mapping[str, bytes]
 
 
 class HubServer(ThreadingHTTPServer):
-    """Datasets by name: their files by path, or None for one whose terms were not accepted."""
+    """Data sets or models by name: their files by path, or None for one whose terms were not accepted."""
 
     def __init__(self, repos: Mapping[str, Files | None]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -43,7 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, asked: list[str]) -> None:
         path = unquote(urlsplit(self.path).path)
         is_api = path.startswith("/api")
-        owner, name, *rest = path.removeprefix("/api").removeprefix("/datasets/").split("/")
+        owner, name, *rest = re.sub(r"^(/api)?/(datasets/|models/)?", "", path).split("/")
         repo = f"{owner}/{name}"
         kind, revision, place = [*rest, "", ""][0], [*rest, "", "main"][1] or "main", "/".join(rest[2:])
         if repo not in self.server.repos:
@@ -114,6 +115,8 @@ def hub_server(repos: Mapping[str, Files | None]) -> Iterator[HubServer]:
     with HubServer(repos) as running:
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
+        try:
+            yield running
+        finally:
+            running.shutdown()
+            thread.join()

@@ -14,8 +14,12 @@ import yaml
 
 from bdpo.ablation import ablate, compare, validation_of
 from bdpo.artifacts.parquet import write_parquet
+from bdpo.cli.comparison import ablate as ablate_command
 from bdpo.config import load_config
 from bdpo.errors import UserError
+from bdpo.evaluation.comparison import Comparison
+from bdpo.fingerprints import Stage
+from bdpo.pipeline import Pipeline, StageResult
 from bdpo.progress import Silent
 from data_checks import GreatExpectationsChecks
 from tests.evaluation.test_comparison import evaluated
@@ -51,10 +55,10 @@ def test_methods_over_seeds_by_hand(tmp_path: Path) -> None:
     evaluated(tmp_path, "d1", [True] * 4 + [False] * 6)
     evaluated(tmp_path, "b0", [True] * 8 + [False] * 2)
     evaluated(tmp_path, "b1", [True] * 8 + [False] * 2)
-    table, records, not_compared = compare(tmp_path, {"dpo": ["d0", "d1"], "bdpo": ["b0", "b1"]}, 0.95)
+    table, records, not_compared, *_ = compare(tmp_path, {"dpo": ["d0", "d1"], "bdpo": ["b0", "b1"]}, 0.95)
     assert not_compared == ["validation pairs"]
     (row,) = table
-    assert list(row) == ["benchmark", "figure (%)", "base", "dpo", "bdpo"]
+    assert list(row) == ["figure (%)", "base", "dpo", "bdpo"]
     assert row["base"] == "0.0 [0.0, 27.8]\n(n = 10)"
     assert row["dpo"].startswith("30.0 [")
     assert row["dpo"].endswith("(n = 10, 2 seeds 20.0 to 40.0)")
@@ -146,7 +150,7 @@ def test_the_whole_on_a_tiny_model_scores_once(tmp_path: Path) -> None:
     assert found.trainings == 6  # two methods by two rates, and a second seed of each method
     assert found.sequences_scored == found.sequences > 0
     assert found.rescored == 0
-    assert {name for row in found.table for name in row} == {"benchmark", "figure (%)", "base", "dpo", "bdpo"}
+    assert {name for row in found.table for name in row} == {"figure (%)", "base", "dpo", "bdpo"}
     assert found.not_compared == ["validation pairs"]
     evaluations = sorted((tmp_path / "artifacts" / "evaluate").glob("*/judgements.parquet"))
     assert len(evaluations) == 4
@@ -154,6 +158,41 @@ def test_the_whole_on_a_tiny_model_scores_once(tmp_path: Path) -> None:
     assert all(keys == base[0] for keys in base)
     again = ablate(config, checks=GreatExpectationsChecks(), progress=Silent())
     assert (again.table, again.sequences_scored, again.rescored) == (found.table, 0, 0)
+
+
+def test_methods_without_a_reference_model_score_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the stages only which of them run is looked at."""
+    ran: list[tuple[str, Stage]] = []
+
+    def run_stage(pipeline: Pipeline, stage: Stage, **_: object) -> StageResult:
+        done = (pipeline.config.train.method, stage)
+        ran.append(done)
+        summary = {"sequences": 4, "sequences_scored": 4, "policy_of_step": 2}
+        return StageResult(stage, tmp_path / pipeline.config.name, ran.count(done) > 1, [], summary, 0.0)
+
+    monkeypatch.setattr(Pipeline, "run_stage", run_stage)
+    monkeypatch.setattr("bdpo.ablation.validation_of", lambda *_: 0.5)
+    monkeypatch.setattr("bdpo.ablation.compare", lambda *_: Comparison([], [], []))
+    (tmp_path / "artifacts").mkdir()
+    said = {
+        ("simpo", "cpo"): "\n2 trainings have no reference model, so nothing was scored; figures in ",
+        ("simpo", "dpo"): "\n2 trainings share 4 scored sequences: 4 were scored now, 0 again; figures in ",
+    }
+    for methods, sentence in said.items():
+        ran.clear()
+        grid = {"methods": {method: {} for method in methods}, "learning_rates": [1e-3], "seeds": [0]}
+        ablate_command(config_with(tmp_path, grid), [])
+        assert sentence in capsys.readouterr().out
+        assert {method for method, stage in ran if stage == "score"} == set(methods) & {"dpo"}
+        assert [stage for method, stage in ran if method == "simpo"] == [
+            "ingest",
+            "train",
+            "ingest",
+            "train",
+            "evaluate",
+        ]
 
 
 def config_with(folder: Path, grid: dict[str, Any]) -> Path:

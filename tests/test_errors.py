@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bdpo.errors import UserError, shown_columns
+from bdpo.errors import UserError, first_line, shown_columns
 from bdpo.evaluation.benchmarks import load_benchmark
 from bdpo.evaluation.judge_file import judge_file
 from bdpo.evaluation.judging import RULES
@@ -50,3 +50,11 @@ def test_a_file_without_a_header_line_puts_no_prompt_into_a_message(
     with pytest.raises(UserError, match=r"a name of 57 characters.* \(is the header line missing\?\)") as caught:
         read(tmp_path / "in.csv")
     assert "rye" not in str(caught.value)
+
+
+def test_passwords_in_addresses_are_not_repeated() -> None:
+    """As mlflow quotes the address of a tracking server that does not answer."""
+    error = RuntimeError("API request to https://me:ge@heim@mlflow.example/api?x=a@b failed with http://t0ken@proxy:1/")
+    kept = "API request to https://***@mlflow.example/api?x=a@b failed with http://***@proxy:1/"
+    assert first_line(error) == str(UserError(str(error))) == kept
+    assert str(UserError("hub://a/b, me@example.org, https://h/@x")) == "hub://a/b, me@example.org, https://h/@x"

@@ -153,6 +153,53 @@ def test_a_guarded_child_that_watches_nothing_ends_with_its_killed_parent() -> N
     assert len(gone) == 3, alive
 
 
+_STARTS_BY_ITSELF = """
+import subprocess, sys, time
+from types import SimpleNamespace
+from pathlib import Path
+
+class Engine:
+    def __init__(self, **_):
+        command = [sys.executable, "-c", "import subprocess; subprocess.run(['sleep', '60'])"]
+        self.core = subprocess.Popen(command)  # as vLLM's engine is, which outlives who started it
+
+    def generate(self, *_, **__):
+        print(self.core.pid, flush=True)
+        time.sleep(float(sys.argv[1]))
+        self.core.kill(), self.core.wait()
+        return [SimpleNamespace(outputs=[SimpleNamespace(text="a", token_ids=[1])])]
+
+sys.modules["vllm"] = SimpleNamespace(LLM=Engine, SamplingParams=dict)
+from bdpo.evaluation.vllm_engine import vllm_completions
+done = vllm_completions(Path("m"), {"k": (3,)}, dtype="bfloat16", ends=(2,), max_new_tokens=4, batch_size=2)
+print(list(done), flush=True)
+import psutil
+print(psutil.Process().children(), flush=True)
+"""
+
+
+def test_what_a_library_starts_ends_with_its_killed_user() -> None:
+    command = [sys.executable, "-c", _STARTS_BY_ITSELF, "60"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as user:
+        assert user.stdout is not None
+        core = psutil.Process(int(user.stdout.readline()))
+        deadline = time.monotonic() + 60
+        while not (below := core.children()) or len(psutil.Process(user.pid).children()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(2)  # as a watcher needs to have seen them; it begins before the library does
+        watcher = [child for child in psutil.Process(user.pid).children() if child.pid != core.pid]
+        user.kill()
+    gone, alive = psutil.wait_procs([core, *below, *watcher], timeout=20)
+    assert len(gone) == 3, alive
+
+
+def test_a_watcher_ends_with_the_block() -> None:
+    command = [sys.executable, "-c", _STARTS_BY_ITSELF, "0"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout
+
+
 @pytest.mark.parametrize(("script", "code"), [("exit 3", 3), ("exit 0", 0), ("kill -9 $$", -9), ("kill -15 $$", -15)])
 def test_a_guard_ends_as_what_it_guards(script: str, code: int) -> None:
     assert subprocess.run(guarded(["/bin/sh", "-c", script]), cwd=ROOT, check=False).returncode == code

@@ -25,6 +25,11 @@ EMPTY_THOUGHTS = ALWAYS_THINKING.replace(
     "{{ message['role'] }}\n{% if message['role'] == 'assistant' %}<think>\n\n</think>\n\n{% endif %}",
 )
 """As Qwen3-Thinking-2507 has it: the thoughts of an answer that is there are empty."""
+BUDGETED = "{% if not thinking_budget is defined %}{% set thinking_budget = -1 %}{% endif %}" + CHATML.replace(
+    "assistant\n{% endif %}",
+    "assistant\n{% if thinking_budget == 0 %}<seed:think>\n</seed:think>{% endif %}{% endif %}",
+)
+"""As Seed-OSS has it: told not to think, it begins an answer to come with empty thoughts, one that is there not."""
 CHANNELS = (
     CHATML.replace("{{ message['role'] }}\n", "{{ message['role'] }}{{ channel }}")
     .replace("<|im_start|>assistant\n", "<|im_start|>assistant")

@@ -7,11 +7,12 @@ catalogue costs nothing.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -36,8 +37,15 @@ class View:
     name: str
     stage: str
     file: str
-    select: str = "*"
+
+
+class Columns(NamedTuple):
+    """What a view shows of its file."""
+
+    every: str = "*"
     """Select list over the file's columns."""
+    latest: str | None = None
+    """More for the plain view alone: what follows from the settings of the latest run."""
 
 
 VIEWS = (
@@ -95,7 +103,7 @@ def new_run_id(name: str) -> str:
     return f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%S.%fZ')}-{name}"
 
 
-def rebuild_catalogue(root: Path, current: Mapping[Any, str], select: Mapping[str, str]) -> Path:
+def rebuild_catalogue(root: Path, current: Mapping[Any, str], select: Mapping[str, Columns]) -> Path:
     """Build the catalogue from what lies below `root` and rename it into place.
 
     A file that is damaged is left out, for one of them would make a view fail for all; the stage that needs
@@ -105,7 +113,7 @@ def rebuild_catalogue(root: Path, current: Mapping[Any, str], select: Mapping[st
         root: the folder of artifacts.
         current: stage to the fingerprint that the plain views show (`scored_pairs`); the views `all_*`
             show every whole artifact, with its fingerprint in a column `artifact`.
-        select: view to the select list that it needs instead of `*`.
+        select: view to the columns that it shows instead of all.
 
     Returns:
         The catalogue's path.
@@ -116,57 +124,74 @@ def rebuild_catalogue(root: Path, current: Mapping[Any, str], select: Mapping[st
         return _rebuild(root, current, select)
 
 
-def _rebuild(root: Path, current: Mapping[Any, str], select: Mapping[str, str]) -> Path:
+def _rebuild(root: Path, current: Mapping[Any, str], select: Mapping[str, Columns]) -> Path:
     path = root / CATALOGUE
     temporary = root / f".{CATALOGUE}.tmp"
     _discard(temporary)  # what a killed run left
     try:
-        # Files are tried on a connection of their own, for an error there would end the transaction.
-        with connect(temporary, readable_since=_READABLE_SINCE) as connection, connection.cursor() as reader:
+        with connect(temporary, readable_since=_READABLE_SINCE) as connection:
             connection.begin()  # as one, or the disk would be waited for after each view
-            for view in VIEWS:
-                columns = select.get(view.name, view.select)
-                whole = sorted(p.parent for p in (root / view.stage).glob(f"*/{MANIFEST}") if p.parent.suffix == "")
-                candidates = [folder / view.file for folder in whole if (folder / view.file).is_file()]
-                files = [file for file in candidates if _is_readable(reader, file, columns)]
-                shown = root / view.stage / current.get(view.stage, "-") / view.file
-                if shown in files:
-                    source = f"read_parquet({_exact([shown])})"
-                    connection.execute(f"create view {view.name} as select {columns} from {source}")
-                    if view.name == "scored_pairs":
-                        connection.execute(_MI_SUMMARY.format(view="mi_summary", scored=view.name, artifact=""))
-                if files:
-                    if columns == "*":
-                        source = f"read_parquet({_exact(files)}, union_by_name = true, filename = true)"
-                        every = f"select parse_path(filename)[-2] as artifact, * exclude (filename) from {source}"
-                    else:
-                        # One by one, for a mean over all rows is over those of one artifact.
-                        every = " union all by name ".join(
-                            f"select {literal(file.parent.name)} as artifact, {columns} "
-                            f"from read_parquet({_exact([file])})"
-                            for file in files
-                        )
-                    connection.execute(f"create view all_{view.name} as {every}")
-                    if view.name == "scored_pairs":
-                        connection.execute(
-                            _MI_SUMMARY.format(view="all_mi_summary", scored="all_scored_pairs", artifact="artifact,")
-                        )
-            runs = [path for path in sorted((root / _RUNS).glob("*.json")) if _record(path) is not None]
-            if runs:
-                columns = ", ".join(f"{name}: '{kind}'" for name, kind in _RUN_COLUMNS.items())
-                source = f"read_json({_exact(runs)}, columns = {{{columns}}})"
-                connection.execute(f"create view runs as select * from {source} order by run_id desc")
+            _create_views(connection, root, current, select)
+            known = (str(root.resolve()), json.dumps(current), json.dumps(select))
+            columns = ", ".join(f"{literal(text)} as {name}" for name, text in zip(_BUILT, known, strict=True))
+            connection.execute(f"create view {_BUILT_FROM} as select {columns}")
             connection.commit()
+        # What a user's session that was killed had yet to write into the old one, and belongs to that alone.
+        _log_of(path).unlink(missing_ok=True)
         temporary.replace(path)
     finally:
         _discard(temporary)
     return path
 
 
+_BUILT_FROM = "catalogue_root"
+_BUILT = ("root", "current_artifacts", "select_lists")
+"""What the views were made from.  Their paths are absolute, so that DuckDB alone finds the files from any folder; for a
+store that was copied or moved since, `query_catalogue` makes them anew."""
+
+
+def _create_views(
+    connection: duckdb.DuckDBPyConnection, root: Path, current: Mapping[Any, str], select: Mapping[str, Columns]
+) -> None:
+    """The views over what lies below `root`; arguments as `rebuild_catalogue`."""
+    # Files are tried on a connection of their own, for an error there would end the transaction.
+    with connection.cursor() as reader:
+        for view in VIEWS:
+            every, latest = select.get(view.name, Columns())
+            columns = every if latest is None else f"{every}, {latest}"
+            whole = sorted(p.parent for p in (root / view.stage).glob(f"*/{MANIFEST}") if p.parent.suffix == "")
+            candidates = [folder / view.file for folder in whole if (folder / view.file).is_file()]
+            files = [file for file in candidates if _is_readable(reader, file, columns)]
+            shown = root / view.stage / current.get(view.stage, "-") / view.file
+            if shown in files:
+                source = f"read_parquet({_exact([shown])})"
+                connection.execute(f"create view {view.name} as select {columns} from {source}")
+                if view.name == "scored_pairs":
+                    connection.execute(_MI_SUMMARY.format(view="mi_summary", scored=view.name, artifact=""))
+            if files:
+                source = f"read_parquet({_exact(files)}, union_by_name = true, filename = true)"
+                own = "* exclude (filename)" if every == "*" else every
+                every = f"select parse_path(filename)[-2] as artifact, {own} from {source}"
+                connection.execute(f"create view all_{view.name} as {every}")
+                if view.name == "scored_pairs":
+                    connection.execute(
+                        _MI_SUMMARY.format(view="all_mi_summary", scored="all_scored_pairs", artifact="artifact,")
+                    )
+    runs = [path for path in sorted((root / _RUNS).glob("*.json")) if _record(path) is not None]
+    if runs:
+        columns = ", ".join(f"{name}: '{kind}'" for name, kind in _RUN_COLUMNS.items())
+        source = f"read_json({_exact(runs)}, columns = {{{columns}}})"
+        connection.execute(f"create view runs as select * from {source} order by run_id desc")
+
+
 def _discard(database: Path) -> None:
     """Delete a DuckDB file and its log, if there are any."""
-    for path in (database, database.with_name(f"{database.name}.wal")):
+    for path in (database, _log_of(database)):
         path.unlink(missing_ok=True)
+
+
+def _log_of(database: Path) -> Path:
+    return database.with_name(f"{database.name}.wal")
 
 
 _RUN_COLUMNS = {
@@ -222,7 +247,7 @@ def query_catalogue(root: Path, sql: str) -> tuple[list[str], list[tuple[Any, ..
     path = root / CATALOGUE
     if not path.is_file():
         raise UserError(f"{path}: there is no catalogue; run `bdpo run CONFIG` first, or name its folder: --artifacts.")
-    with connect(path, read_only=True, timeout_s=_PATIENCE_S) as connection:
+    with connect(path, read_only=True, timeout_s=_PATIENCE_S) as stored, _where_it_is(stored, root) as connection:
         try:
             statements = connection.extract_statements(sql)
             if not statements:
@@ -234,14 +259,15 @@ def query_catalogue(root: Path, sql: str) -> tuple[list[str], list[tuple[Any, ..
             return [column[0] for column in result.description or ()], result.fetchall()
         except duckdb.Error as error:
             views = connection.execute(
-                "select view_name, sql from duckdb_views() where not internal order by 1"
+                "select view_name, sql from duckdb_views() where not internal and view_name <> ? order by 1",
+                [_BUILT_FROM],
             ).fetchall()
             reason = " ".join(str(error).split("\n\n")[0].split())
             gone = re.search(r'No files found that match the pattern "(.+)"', reason)
             if gone and any(literal(gone[1]) in sql for _, sql in views):
                 raise UserError(
-                    f"{path}: this catalogue shows {file_of(gone[1])}, which is not there any more; if the artifacts "
-                    "were moved or some were deleted, `bdpo run CONFIG` with this folder as `artifacts` builds it anew."
+                    f"{path}: this catalogue shows {file_of(gone[1])}, which is not there any more; if artifacts were "
+                    "deleted, `bdpo run CONFIG` with this folder as `artifacts` builds it anew."
                 ) from None
             names = [name for name, _ in views]
             absent = re.search(r"Table with name (\w+) does not exist", reason)
@@ -250,3 +276,23 @@ def query_catalogue(root: Path, sql: str) -> tuple[list[str], list[tuple[Any, ..
                 earlier = f"all_{absent[1].lower()}"
                 reason += f"; {earlier} shows those of other runs" if earlier in names else ""
             raise UserError(f"query: {reason} (views: {', '.join(names)})") from None
+
+
+@contextmanager
+def _where_it_is(stored: duckdb.DuckDBPyConnection, root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The catalogue; of a store that was copied or moved one in memory, over what lies there now.
+
+    Nothing is written: the copy may lie on a disk that is read-only.
+    """
+    made = stored.execute("select 1 from duckdb_views() where view_name = ?", [_BUILT_FROM]).fetchall()
+    [built] = stored.execute(f"select {', '.join(_BUILT)} from {_BUILT_FROM}").fetchall() if made else [None]
+    if built is None or built[0] == str(root.resolve()):  # an older bdpo wrote down no root
+        yield stored
+        return
+    select = {view: Columns(*columns) for view, columns in json.loads(built[2]).items()}
+    with connect(_IN_MEMORY) as connection:
+        _create_views(connection, root, json.loads(built[1]), select)
+        yield connection
+
+
+_IN_MEMORY = Path(":memory:")

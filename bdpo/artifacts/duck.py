@@ -17,6 +17,10 @@ _THREAD_MIB = 128
 """What a thread may want at a time: DuckDB's guide asks for at least 125 MB."""
 
 
+_BUSY = "Could not set lock on file"
+"""What DuckDB says of a file that another process has open."""
+
+
 @contextmanager
 def connect(
     path: Path, *, read_only: bool = False, timeout_s: float = 10.0, readable_since: str | None = None
@@ -58,7 +62,7 @@ def _open(path: Path, read_only: bool, config: dict[str, Any], timeout_s: float)
             return duckdb.connect(str(path), read_only=read_only, config=config)
         except duckdb.IOException as error:
             reason = first_line(error)
-            if "lock" not in reason.lower():
+            if _BUSY not in reason:
                 raise UserError(f"{path}: DuckDB cannot open this file: {reason}") from error
             if time.monotonic() >= deadline:
                 seconds = "second" if timeout_s == 1 else "seconds"

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from bdpo.cli.arguments import ArtifactsOption, SetOption
 from bdpo.models.allocator import explained_memory
-from bdpo.terminal import TerminalProgress, plain_console
+from bdpo.terminal import NARROWEST, TerminalProgress, natural_width, plain_console, text_table
 
 
 def compare(
@@ -30,8 +30,9 @@ def compare(
     console = plain_console()
     _print_table(console, comparison.table, None)
     console.print(
-        f"In per cent, with {100 * confidence:g}% intervals. Under each its difference in points from {runs[0]}; p by "
-        f"McNemar's exact test, corrected by Holm for all of them.{_left_out(comparison.not_compared)}",
+        f"In per cent, with {100 * confidence:g}% intervals. With each its difference in points from {runs[0]}; p by "
+        f"McNemar's exact test, corrected by Holm for all of them.{_only_shared(comparison.partly)}"
+        f"{_left_out(comparison.not_compared)}{_SINGLE if comparison.trainings > 1 else ''}",
         soft_wrap=True,
     )
     if output is not None:
@@ -60,19 +61,32 @@ def ablate(
     _print_table(console, result.table, "methods on the same prompts")
     console.print(
         f"In per cent, over prompts, with {100 * settings.evaluate.confidence:g}% intervals: Wilson's for a rate, "
-        "Newcombe's for a difference, both rather too wide where there are several seeds. Under each its difference "
-        f"in points from {result.trials[0].method}; p by exchanging the two methods prompt by prompt, corrected by "
-        "Holm for all of them. The seeds are those of these trainings: the intervals say nothing of others."
+        "Newcombe's for a difference, both rather too wide where there are several seeds. With each its difference "
+        f"in points from {result.trials[0].method}; exact p by exchanging the two methods prompt by prompt, corrected "
+        "by Holm for all of them. The seeds are those of these trainings: intervals and p say nothing of others."
         f"{_left_out(result.not_compared)}",
         soft_wrap=True,
     )
     target = settings.artifacts / f"{settings.name}.csv"
     write_rows(target, result.records)
-    console.print(
-        f"{result.trainings} trainings share {result.sequences} scored sequences: "
-        f"{result.sequences_scored} were scored now, {result.rescored} again; figures in {target}",
-        soft_wrap=True,
+    shared = (
+        f"share {result.sequences} scored sequences: {result.sequences_scored} were scored now, {result.rescored} again"
     )
+    without = "have no reference model, so nothing was scored"
+    console.print(
+        f"{result.trainings} trainings {shared if result.sequences else without}; figures in {target}", soft_wrap=True
+    )
+
+
+_SINGLE = (
+    " Each run is one training: intervals and p say nothing of other seeds; for that, `bdpo ablate` trains each method "
+    "with several."
+)
+
+
+def _only_shared(figures: Sequence[str]) -> str:
+    """A sentence on prompts that not all runs were asked, with a space before it; nothing where all were."""
+    return f" Only the prompts that all runs were asked count: {'; '.join(figures)}." if figures else ""
 
 
 def _left_out(figures: Sequence[str]) -> str:
@@ -81,10 +95,25 @@ def _left_out(figures: Sequence[str]) -> str:
 
 
 def _print_table(console: Console, rows: Sequence[Mapping[str, str]], title: str | None) -> None:
-    table = Table(title=title, show_lines=True)
+    """One table; or a table a figure and a row a model, where numbers and intervals would be broken in this terminal.
+
+    Args:
+        console: where to.
+        rows: of `Comparison.table`: the figure's name, which may be broken, and the models.
+        title: over them.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row))
-    for name in names:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(row.get(name, "") for name in names))
-    console.print(table)
+    models = names[1:]
+    cells = [[row.get(name, "") for name in names] for row in rows]
+    wide = natural_width(console, text_table(models, [row[1:] for row in cells]))
+    if 2 * NARROWEST + wide <= console.width:
+        console.print(text_table(names, cells, title=title, show_lines=True, unbroken=models))
+        return
+    if title is not None:
+        console.print(title)
+    for figure, *found in cells:
+        lines = [text.split("\n") for text in found]
+        halves = [("\n".join(one[:2]), "\n".join(one[2:])) for one in lines]
+        shown = [(model, *both) for model, both in zip(models, halves, strict=True)]
+        heads = ("model", "%", "difference")
+        console.print(text_table(heads, shown, title=figure, show_lines=True))

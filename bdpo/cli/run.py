@@ -63,7 +63,10 @@ def run(
 
 
 def plan(config: ConfigArgument, overrides: SetOption = None) -> None:
-    """Say for each stage whether it is cached, remote, partial, stale or not needed, and why."""
+    """Say for each stage whether it is cached, remote, partial, stale or not needed, and why.
+
+    Content decides that, so a model or judge of the hub and published benchmarks are fetched first, whole.
+    """
     from bdpo.config import load_config
     from bdpo.pipeline import Pipeline
     from data_checks import GreatExpectationsChecks

@@ -53,7 +53,7 @@ class BenchmarkSettings(Section):
     name: str | None = None
     """Name in the results; by default the published one, or the file's."""
     limit: int | None = Field(None, ge=1)
-    """Use only this many prompts of each label, spread evenly over the file."""
+    """Use only this many prompts of each label, spread over the file; those of a smaller limit are among them."""
     max_new_tokens: int | None = Field(None, ge=1)
     """Longest completion here, in tokens, such as 256 for sums; that of the section by default."""
 

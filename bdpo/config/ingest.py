@@ -150,18 +150,20 @@ class IngestSettings(Section):
     """A row whose prompt and longer response exceed this is quarantined as over-long."""
     evaluation_prompts: list[PromptFileSettings] = Field(default_factory=list)
     """Files of evaluation prompts, such as those of `evaluate.benchmarks`: a pair is quarantined where a message of
-    its prompt has the words of one, or eight words in a row with it in common; of Chinese and Japanese two characters
-    count as a word, of Thai, Lao, Khmer and Burmese three.  They are named here for their own sake, so that a benchmark
-    added to the evaluation alone does not train the model anew."""
+    its prompt has the words of one (of a dialogue, messages in a row those of its turns), or eight words in a row with
+    it in common that are no stock phrase such as "a step-by-step guide on how to"; of Chinese and Japanese two
+    characters count as a word, of Thai, Lao, Khmer and Burmese three.  They are named here for their own sake, so that
+    a benchmark added to the evaluation alone does not train the model anew."""
     near_duplicates: float | None = Field(None, ge=0.5, le=1.0)
-    """Quarantine a pair whose last turn, prompt and responses each resemble an earlier pair's by this much, as the
-    Jaccard similarity of their runs of three words; 0.8 is usual.  Off by default: what is exactly alike is always
+    """Quarantine a pair whose last turn, prompt and two responses each resemble an earlier pair's by this much, as
+    the Jaccard similarity of their runs of three words; 0.8 is usual.  Off by default: what is exactly alike is always
     refused, what is merely similar may be wanted (a question asked in two ways), and the search takes longer than
     all other checks.  It finds 99 of 100 at least, but for pairs made by one pattern, of which many are half alike."""
     min_pairs: int = Field(1, ge=1)
     """Fewer accepted pairs than this, before any sample, fail the stage."""
     max_quarantined_fraction: float = Field(0.5, ge=0.0, le=1.0)
-    """A larger share of quarantined rows fails the stage."""
+    """A larger share of quarantined rows fails the stage; responses that none was left to pair with
+    (`unpaired_response`) do not count, on either side of the share."""
     min_unsafe_rejected_fraction: float = Field(0.0, ge=0.0, le=1.0)
     """A smaller share of pairs whose rejected response is labelled unsafe fails the stage."""
     max_unsafe_rejected_fraction: float = Field(1.0, ge=0.0, le=1.0)

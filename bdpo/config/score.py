@@ -10,7 +10,7 @@ class ScoreSettings(Section):
 
     token_budget: int = Field(3072, ge=1)
     """Most tokens, padding included, in one forward pass (a single longer row goes alone).  The default
-    is for CPUs, where more only takes memory and time; a GPU wants several times as many."""
+    is for CPUs, where more only takes memory and time; a GPU wants several times as many, such as 8192."""
     shard_sequences: int = Field(256, ge=1)
     """Sequences written at a time: the most that a killed run loses, of each process."""
     processes: int = Field(1, ge=1)

@@ -14,6 +14,7 @@ ValidationMetric = Literal["eval_loss", "eval_rewards/accuracies", "eval_rewards
 
 _CHOSEN_ELSEWHERE = frozenset(
     {"--include", "-i", "--exclude", "-e", "--num_gpus", "--num_accelerators", "--num_nodes", "--hostfile", "-H"}
+    | {"--no_ssh", "--node_rank"}
 )
 """Arguments of DeepSpeed's launcher that say on which machines and GPUs it starts processes."""
 
@@ -75,7 +76,7 @@ class TrainSettings(Section):
     policy_share: float = Field(0.5, gt=0, le=1)
     """`bounded_dpo`: share of the policy in the mixture that the rejected response is measured with."""
     learning_rate: float = Field(5e-7, gt=0)
-    """Peak learning rate of AdamW."""
+    """Peak learning rate of AdamW.  The default is for all weights of 0.5B to 8B; adapters want 5e-6 to 2e-5."""
     epochs: int = Field(1, ge=1)
     """Passes over the training split."""
     max_steps: int | None = Field(None, ge=1)
@@ -109,7 +110,7 @@ class TrainSettings(Section):
     checkpoint_every: int = Field(50, ge=1)
     """Steps between checkpoints: the most that a killed run repeats."""
     keep_checkpoints: int = Field(1, ge=1)
-    """Latest checkpoints kept while training; the one with the best evaluation is kept besides."""
+    """Latest checkpoints kept while training; with early stopping the one with the best evaluation is kept besides."""
     report_to: list[TrackerName] = Field(default_factory=list)
     """Trackers that get the metrics besides, if installed: `wandb` and `mlflow`, each set up by its own
     environment variables.  TensorBoard's files are always written."""
@@ -137,12 +138,17 @@ class TrainSettings(Section):
     @field_validator("launcher_args")
     @classmethod
     def _places_are_chosen_elsewhere(cls, arguments: list[str]) -> list[str]:
-        for argument in arguments:
-            if argument.partition("=")[0] in _CHOSEN_ELSEWHERE:
+        for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+            name, joined, value = argument.partition("=")
+            if name in _CHOSEN_ELSEWHERE:
                 raise ValueError(
                     f"{argument!r}: machines and processes are chosen by `train.hostfile` and `train.processes`, GPUs "
                     "by CUDA_VISIBLE_DEVICES: remove it"
                 )
+            launcher = value if joined else after
+            if name == "--launcher" and launcher.lower() != "pdsh":
+                # The others start the worker themselves, without the variables that say which of the processes it is.
+                raise ValueError(f"{launcher!r}: of DeepSpeed's launchers a training goes by `pdsh` alone: remove it")
         return arguments
 
     @model_validator(mode="after")

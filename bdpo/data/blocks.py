@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -169,12 +169,15 @@ def collect(rows: Iterable[RawRow]) -> Iterator[RowBlock]:
 
 def _over_long(row: RawRow) -> RawRow:
     """A row as it is, or its beginning and why it is refused."""
-    if len(row.raw) <= _MOST_BYTES:
-        return row
+    return row if len(row.raw) <= _MOST_BYTES else _cut(row, len(row.raw))
+
+
+def _cut(row: RawRow, size: int) -> RawRow:
+    """The beginning of a row of so many bytes, and why it is refused."""
     problem = RowProblem("over_long", f"a row may have {_MOST_BYTES} bytes")
     if isinstance(row.value, RowProblem):  # such as a quotation mark that is not closed
         problem = row.value
-    reason = f"{problem.reason}; of the {len(row.raw)} bytes of this one the first {_KEPT_BYTES} are kept"
+    reason = f"{problem.reason}; of the {size} bytes of this one the first {_KEPT_BYTES} are kept"
     return row._replace(raw=row.raw[:_KEPT_BYTES], value=RowProblem(problem.rule, reason))
 
 
@@ -192,10 +195,14 @@ def collect_columns(path: Path, name: str, batches: Iterable[pa.RecordBatch]) ->
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """A batch in pieces that a block may be made larger by: one of an Arrow file may be all of the file."""
+    if batch.num_rows <= BATCH_ROWS:
+        kinds = [_plain(kind) for kind in batch.schema.types]
+        if kinds != batch.schema.types:
+            batch = batch.cast(pa.schema(zip(batch.schema.names, kinds, strict=True)))
     half = batch.num_rows // 2
     parts = batch.slice(0, half), batch.slice(half)
     is_large = batch.nbytes > BLOCK_BYTES and half > 0
-    # Not where the parts are hardly smaller: they share what lies apart, as the values of a dictionary do.
+    # Not where the parts are hardly smaller: they share what lies apart, as the values of a list view do.
     if batch.num_rows > BATCH_ROWS or (is_large and 2 * sum(part.nbytes for part in parts) < 3 * batch.nbytes):
         for part in parts:
             yield from _pieces(part)
@@ -203,8 +210,30 @@ def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         yield batch
 
 
-def collect_lines(name: str, read: Callable[[int], bytes]) -> Iterator[LineBlock]:
-    """A file's bytes to blocks of whole lines.
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """A column's type without views and dictionaries: a slice of these would take the texts of all its batch along."""
+    in_dictionary = pa.types.is_dictionary(kind)
+    kind = kind.value_type if in_dictionary else kind
+    # In large ones: a dictionary's few texts may be more than an array holds once each row has its own.
+    if pa.types.is_string_view(kind) or (in_dictionary and pa.types.is_string(kind)):
+        return pa.large_string()
+    if pa.types.is_binary_view(kind) or (in_dictionary and pa.types.is_binary(kind)):
+        return pa.large_binary()
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_plain(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_plain(kind.key_type), _plain(kind.item_type))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)), kind.list_size)
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_plain(kind.value_type)))
+    return kind
+
+
+def collect_lines(name: str, read: Callable[[int], bytes]) -> Iterator[LineBlock | RowBlock]:
+    """A file's bytes to blocks of whole lines; of one that is far too long only the beginning is held.
 
     Args:
         name: of the file.
@@ -212,17 +241,31 @@ def collect_lines(name: str, read: Callable[[int], bytes]) -> Iterator[LineBlock
     """
     start = 1
     begun: list[bytes] = []
+    size = 0
+    """Of the line that is begun."""
     while data := read(BLOCK_BYTES):
+        if size > _MOST_BYTES:
+            end, newline, data = data.partition(b"\n")
+            size += len(end)
+            if not newline:
+                continue
+            yield RowBlock([_cut(RawRow(name, start, b"".join(begun), {}), size)])
+            start, begun, size = start + 1, [], 0
         whole, newline, rest = data.rpartition(b"\n")
         if not newline:
             begun.append(data)
+            size += len(data)
+            if size > _MOST_BYTES:
+                begun = [bytes(islice(chain.from_iterable(begun), _KEPT_BYTES))]
             continue
         block = LineBlock(name, start, b"".join([*begun, whole]))
         yield block
         start += block.data.count(b"\n") + 1
-        begun = [rest]
-    if last := b"".join(begun):
-        yield LineBlock(name, start, last)
+        begun, size = [rest], len(rest)
+    if size > _MOST_BYTES:
+        yield RowBlock([_cut(RawRow(name, start, b"".join(begun), {}), size)])
+    elif size:
+        yield LineBlock(name, start, b"".join(begun))
 
 
 def parse_line(raw: bytes) -> dict[str, Any] | RowProblem:

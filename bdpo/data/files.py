@@ -1,5 +1,6 @@
 """Which data files a path stands for, and of what kind each is."""
 
+import json
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -25,8 +26,8 @@ def data_files(path: Path) -> list[DataFile]:
     """The files that a path stands for, sorted by name.
 
     Args:
-        path: a file; a folder, which stands for all files in it but hidden ones; or a glob such as
-            `data/*.jsonl` or `data/**/*.parquet`.
+        path: a file; a folder, which stands for all files in it but hidden ones, or, where `Dataset.save_to_disk`
+            wrote it, for those of its rows; or a glob such as `data/*.jsonl` or `data/**/*.parquet`.
 
     Raises:
         UserError: there is none, or one of them is of a kind that cannot be read.
@@ -73,6 +74,9 @@ def kind_of(path: Path) -> tuple[str, str]:
 
 
 def _folder(path: Path) -> list[DataFile]:
+    saved = _saved_files(path)
+    if saved is not None:
+        return saved
     inside = sorted(entry for entry in path.iterdir() if not _is_hidden(entry.name))
     if not inside:
         raise UserError(f"{path}: the folder is empty; it should hold data files ({READABLE}).")
@@ -91,6 +95,27 @@ def _folder(path: Path) -> list[DataFile]:
                 f"are meant with a pattern such as {path / '*.jsonl'}."
             ) from None
     return [DataFile(entry, entry.name) for entry in inside]
+
+
+def _saved_files(path: Path) -> list[DataFile] | None:
+    """The files of a data set as `datasets` saves one to disk, beside JSON that holds no rows; None: it is none."""
+    state = path / "state.json"
+    if not (state.is_file() and (path / "dataset_info.json").is_file()):
+        return None
+    try:
+        listed = json.loads(state.read_bytes())["_data_files"]
+        names = [str(file["filename"]) for file in listed]
+    except (ValueError, LookupError, TypeError):
+        return None
+    for name in names:
+        if Path(name).name != name or not (path / name).is_file():
+            raise UserError(f"{state}: it names {name!r}, which is no file of the folder; save the data set again.")
+    if not names:
+        raise UserError(f"{state}: it names no files: the data set that was saved is empty.")
+    files = [DataFile(path / name, name) for name in names]
+    for file in files:
+        kind_of(file.path)
+    return files
 
 
 def _require_file(path: Path) -> None:

@@ -93,9 +93,11 @@ def stream_rows(
     from httpx2 import HTTPError
 
     try:
-        rows = datasets.load_dataset(
-            location, name=subset, data_dir=data_dir, revision=commit, split=split, streaming=True
-        )
+        builder = datasets.load_dataset_builder(location, name=subset, data_dir=data_dir, revision=commit)
+        if builder.name == "csv" and builder.config.features is None and builder.config.na_values is None:
+            # As in a file here: an empty cell alone is a gap, and "None", "NA" or "null" an answer.
+            builder.config.keep_default_na, builder.config.na_values = False, [""]
+        rows = builder.as_streaming_dataset(split=split)
         if rows.features is not None:
             # `decode` undoes what `load_dataset` decodes ahead, and turns off JSON with it, which is wanted.
             rows = rows.decode(False).cast(datasets.Features(_undecoded(rows.features)))

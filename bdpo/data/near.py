@@ -1,13 +1,14 @@
 """Pairs that are nearly the same: candidates by MinHash and locality-sensitive hashing, each looked at exactly.
 
-Two pairs are near-duplicates where the last turn, the whole prompt and the responses
-each share so many runs of words, as Jaccard similarity.  A band is made of MinHash
-values of the prompt and of others of the responses, so two such pairs have one in
-common with a chance of at least `_RECALL`, and pairs that share the prompt alone, or
-the responses alone, hardly ever have.
+Two pairs are near-duplicates where the last turn, the whole prompt and each of the two
+responses share so many runs of words, as Jaccard similarity.  A band is made of MinHash
+values of the prompt and of others of both responses together, so two such pairs have
+one in common with a chance of at least `_RECALL` (but for a pair whose two responses,
+nearly the same, were changed in different places), and pairs that share the prompt
+alone, or the responses alone, hardly ever have.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,17 +56,17 @@ def _min_hashes(sets: Sequence[list[str]], num: int, width: int, *, seed: int) -
 
 def similar(one: Mapping[str, Any], other: Mapping[str, Any], threshold: float) -> bool:
     """Whether two rows of PAIRS are near-duplicates, whichever side they prefer."""
-    return all(_jaccard(a, b) >= threshold for a, b in zip(_parts(one), _parts(other), strict=True))
 
+    def alike(some: set[str], others: set[str]) -> bool:
+        return len(some & others) / len(some | others) >= threshold
 
-def _parts(pair: Mapping[str, Any]) -> Iterator[set[str]]:
-    yield _runs(pair["prompt"][-1]["content"])
-    yield _runs(pair["chosen"], pair["rejected"])
-    yield _prompt(pair["prompt"])
-
-
-def _jaccard(one: set[str], other: set[str]) -> float:
-    return len(one & other) / len(one | other)
+    if not alike(_runs(one["prompt"][-1]["content"]), _runs(other["prompt"][-1]["content"])):
+        return False
+    # Side by side: of both together a long response is nearly all, whatever a short one says.
+    mine, theirs = ([_runs(pair["chosen"]), _runs(pair["rejected"])] for pair in (one, other))
+    if not (all(map(alike, mine, theirs)) or all(map(alike, mine, reversed(theirs)))):
+        return False
+    return alike(_prompt(one["prompt"]), _prompt(other["prompt"]))
 
 
 def _prompt(messages: Sequence[Mapping[str, str]]) -> set[str]:

@@ -1,10 +1,10 @@
-"""Pairs of which a message has the words of an evaluation prompt, or a long run of them."""
+"""Pairs whose prompt has the words of an evaluation prompt in it, or a long run of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bdpo.data.rows import RowProblem
-from bdpo.ngrams import OVERLAP_WORDS, runs, words
+from bdpo.ngrams import OVERLAP_WORDS, WholePrompts, overlap_runs, runs, words
 
 
 class EvaluationPrompt(NamedTuple):
@@ -12,32 +12,33 @@ class EvaluationPrompt(NamedTuple):
 
     name: str
     """Where it stands, for the reason of a refusal."""
-    text: str
+    turns: Sequence[str]
+    """Its text, or of a dialogue the turns up to the user's last."""
 
 
 class EvaluationPrompts:
     """Finds the pairs that share too much with any of them."""
 
-    def __init__(self, prompts: Iterable[EvaluationPrompt]) -> None:
-        self._whole: dict[str, str] = {}
+    def __init__(self, prompts: Sequence[EvaluationPrompt]) -> None:
+        self._names = [prompt.name for prompt in prompts]
+        asked = [[words(turn) for turn in prompt.turns] for prompt in prompts]
+        self._whole = WholePrompts(asked)
         self._runs: dict[str, str] = {}
-        for prompt in prompts:
-            said = words(prompt.text)
-            self._whole.setdefault(" ".join(said), prompt.name)
-            for run in runs(said, OVERLAP_WORDS):
-                self._runs.setdefault(run, prompt.name)
-        self._whole.pop("", None)
+        for name, turns in zip(self._names, asked, strict=True):
+            for said in turns:
+                for run in overlap_runs(said):
+                    self._runs.setdefault(run, name)
 
     def __bool__(self) -> bool:
         return bool(self._whole)
 
     def find(self, messages: Sequence[Mapping[str, str]]) -> RowProblem | None:
-        """Why a prompt of these messages is refused: one has the words of an evaluation prompt or a run of them."""
-        for message in messages:
-            said = words(message["content"])
-            name = self._whole.get(" ".join(said))
-            if name is not None:
-                return RowProblem("evaluation_overlap", f"a message has the words of the evaluation prompt {name}")
+        """Why a prompt of these messages is refused: they have the words of an evaluation prompt or a run of them."""
+        contents = [words(message["content"]) for message in messages]
+        for number in self._whole.find(contents):
+            reason = f"a message has the words of the evaluation prompt {self._names[number]}"
+            return RowProblem("evaluation_overlap", reason)
+        for said in contents:
             for run in runs(said, OVERLAP_WORDS):
                 if run in self._runs:
                     name = self._runs[run]

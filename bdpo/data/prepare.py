@@ -71,6 +71,8 @@ class Prepared(NamedTuple):
     num_rows: int
     left_out: int
     """Rows that the source's weight leaves out."""
+    seen: set[str]
+    """Of the shape's optional columns those that some row has."""
     refused: pa.Table
     """QUARANTINE: rows that are no pair."""
     facts: pa.Table
@@ -110,23 +112,26 @@ class Preparer:
 
     def _prepare(self, task: Task, parsed: Iterator[Parsed], finder: RefusalFinder, spool: Spool) -> Prepared:
         num_rows = left_out = start = 0
+        unseen = task.shape.optional_columns
         refused = [refusals([])]  # of a block that holds blank lines alone there is no other
         parts: list[tuple[pa.Table, pa.Table, pa.Table, pa.Table]] = []
         while chunk := list(islice(parsed, BLOCK_ROWS)):
             num_rows += sum(len(rows) for rows, _ in chunk)
             left_out += sum(len(rows) for rows, outcome in chunk if outcome is None)
+            unseen = unseen.difference(*(raw.value for rows, _ in chunk for raw in rows if isinstance(raw.value, dict)))
             refused.append(refusals((rows, outcome) for rows, outcome in chunk if isinstance(outcome, RowProblem)))
             pairs = [(rows, outcome) for rows, outcome in chunk if isinstance(outcome, Candidate)]
             if pairs:
                 parts.append(self._columns(task, start, pairs, finder))
                 start += len(pairs)
+        counted = task.number, num_rows, left_out, task.shape.optional_columns - unseen, pa.concat_tables(refused)
         if not parts:
             nothing = FACTS.empty_table(), MEASURES.empty_table()
-            return Prepared(task.number, num_rows, left_out, pa.concat_tables(refused), *nothing, None)
+            return Prepared(*counted, *nothing, None)
         texts, origins, facts, measures = (pa.concat_tables(tables) for tables in zip(*parts, strict=True))
         order = pc.sort_indices(texts["pair_id"])
         spooled = spool.write(*(table.take(order).combine_chunks().to_batches()[0] for table in (texts, origins)))
-        return Prepared(task.number, num_rows, left_out, pa.concat_tables(refused), facts, measures, spooled)
+        return Prepared(*counted, facts, measures, spooled)
 
     def _columns(
         self, task: Task, start: int, parsed: Sequence[tuple[tuple[RawRow, ...], Candidate]], finder: RefusalFinder

@@ -1,6 +1,7 @@
 """What travels through ingestion: a raw row, a candidate pair, a refusal."""
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, NamedTuple, Self
 from unicodedata import category
 
@@ -59,7 +60,7 @@ def json_kind(value: Any) -> str:
             return "null"
         case bool():
             return "true or false"
-        case int() | float():
+        case int() | float() | Decimal():
             return "a number"
         case str():
             return "a string"

@@ -1,6 +1,6 @@
 """One configured source: the shape that its rows have, and its rows brought into it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -17,6 +17,8 @@ from bdpo.data.sampling import is_kept
 from bdpo.errors import UserError, shown_columns
 
 _LOOKED_AT = 100
+_EARLY = ("prompt", "chosen", "rejected")
+"""Fields that each row has: where the first rows lack one, the rest need not be read."""
 _MORE: Mapping[DataFormat, DataFormat] = {"preference": "ultrafeedback", "pku_better": "pku"}
 """A format that may be found by rows that lack what others of the source have, to the format of these."""
 _OF_SHAPE = ("missing_field", "wrong_type", "malformed_transcript")
@@ -41,6 +43,12 @@ class Shape:
     def is_paired(self) -> bool:
         """Whether each row is a pair, and none a single response."""
         return self.columns is not None or self.format_name != "beavertails"
+
+    @property
+    def optional_columns(self) -> set[str]:
+        """Columns that the user named for fields that a row may lack."""
+        columns = self.columns or {}
+        return {column for field, column in columns.items() if field not in _EARLY and column != field}
 
     def parse(self, rows: Iterable[RawRow]) -> Iterator[Parsed]:
         """Bring rows that are pairs into shape, each on its own, or say why one has none."""
@@ -126,7 +134,8 @@ def find_shape(
         The shape of the rows, and the blocks that are to be read.
 
     Raises:
-        UserError: the rows cannot be read, or their columns are those of no known format.
+        UserError: the rows cannot be read, their columns are those of no known format, or the first have none of the
+            name that `columns` gives for a field that each row has.
     """
     blocks = iter(blocks) if limit is None else _limited(blocks, limit)
     looked_at: list[Block] = []
@@ -155,11 +164,32 @@ def _limited(blocks: Iterable[Block], limit: int) -> Iterator[Block]:
 
 def _require_columns(origin: str, first: list[RawRow], columns: Mapping[str, str]) -> None:
     found = _columns(first)
-    for field, column in columns.items():
-        wanted = field in ("chosen", "rejected") or column != field
+    for field in _EARLY:
+        column = columns[field]
+        wanted = field != "prompt" or column != field
         if first and wanted and column not in found:
             raise UserError(
-                f"{origin}: `columns.{field}` is {column!r}, which no row has; the columns are {shown_columns(found)}."
+                f"{origin}: `columns.{field}` is {column!r}, which none of the first {len(first)} rows has; their "
+                f"columns are {shown_columns(found)}."
+            )
+
+
+def require_seen(origin: str, columns: Mapping[str, str], seen: Set[str]) -> None:
+    """Refuse a source of which no row has a column that the user named for a field that a row may lack.
+
+    Args:
+        origin: what the user calls the source.
+        columns: a preference row's fields to the columns that hold them.
+        seen: those of `Shape.optional_columns` that some row had.
+
+    Raises:
+        UserError: one is not among these.
+    """
+    for field, column in columns.items():
+        if field not in _EARLY and column != field and column not in seen:
+            raise UserError(
+                f"{origin}: `columns.{field}` is {column!r}, which none of its rows has; name a column that some of "
+                "them have, or none."
             )
 
 

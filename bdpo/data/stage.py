@@ -18,6 +18,7 @@ from bdpo.data.blocks import Block, collect
 from bdpo.data.candidates import Candidates, Resolved
 from bdpo.data.card import SplitFiles, write_card
 from bdpo.data.files import DataFile, data_files
+from bdpo.data.formats.beavertails import UNPAIRED
 from bdpo.data.hub import hub_rows
 from bdpo.data.overlap import EvaluationPrompt, EvaluationPrompts
 from bdpo.data.preparation import Preparation, Rows
@@ -27,7 +28,7 @@ from bdpo.data.readers import read_blocks
 from bdpo.data.responses import pair_blocks
 from bdpo.data.rows import RowProblem
 from bdpo.data.sampling import Kind, draw_prompts
-from bdpo.data.sources import find_shape
+from bdpo.data.sources import find_shape, require_seen
 from bdpo.errors import UserError
 from bdpo.layout.rendering import require_answers_follow
 from bdpo.progress import Progress
@@ -90,14 +91,18 @@ def ingest(
         files = [None if source.path is None else data_files(source.path) for source in settings.sources]
         for source, own, prefix in zip(settings.sources, files, _prefixes(settings.sources, files), strict=True):
             before = rows
+            seen: set[str] = set()
             for prepared in preparation.run(_tasks(source, own, prefix, settings.seed, scratch)):
                 rows += prepared.num_rows
                 left_out["weight"] += prepared.left_out
+                seen |= prepared.seen
                 quarantine.add(prepared.refused)
                 candidates.add(prepared)
                 judge.add(prepared)
             if rows == before:
                 raise UserError(f"{source.hub or source.path}: there are no rows in it.")
+            if source.columns is not None:
+                require_seen(str(source.hub or source.path), source.columns.model_dump(), seen)
             progress.advance(1, rows=rows)
         judge.finish()
         with candidates.resolve(settings.near_duplicates) as resolved:
@@ -107,10 +112,9 @@ def ingest(
             note_progress(workdir, len(settings.sources), len(settings.sources), "sources")
             refused = quarantine.by_rule.total()
             kept = resolved.figures()
+            bad = refused - quarantine.by_rule[UNPAIRED]
             failures = checks.pair_set(
-                PairSetFigures(
-                    kept.pairs, kept.rows + refused, refused, kept.unsafe_rejected, kept.median_response_chars
-                ),
+                PairSetFigures(kept.pairs, kept.rows + bad, bad, kept.unsafe_rejected, kept.median_response_chars),
                 PairSetLimits(**{name: getattr(settings, name) for name in PairSetLimits.__dataclass_fields__}),
             )
             if settings.sample is not None and not failures:

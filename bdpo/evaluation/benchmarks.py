@@ -38,6 +38,14 @@ class Benchmark(NamedTuple):
         used = sum(prompt.label == label for prompt in self.prompts)
         return self.available[label] if used < self.available[label] else None
 
+    def independent(self) -> int:
+        """How many of its prompts are independent at most: those that share a text, also by way of others, are one."""
+        groups: list[set[str]] = []
+        for own in [set(prompt.parts) for prompt in self.prompts if prompt.parts]:
+            apart = [group for group in groups if not group & own]
+            groups = [*apart, own.union(*(group for group in groups if group & own))]
+        return len(groups) + sum(not prompt.parts for prompt in self.prompts)
+
 
 def load_benchmark(
     path: Path, *, name: str | None = None, format_name: BenchmarkFormat | None = None, limit: int | None = None
@@ -48,7 +56,7 @@ def load_benchmark(
         path: CSV, JSONL or JSON.
         name: in the results; the file's by default.
         format_name: its shape, found by the columns by default.
-        limit: at most this many prompts of each label, spread evenly over the file.
+        limit: at most this many prompts of each label, spread over the file; a smaller limit's are among them.
 
     Raises:
         UserError: the file cannot be read, or a row is not what the format says.
@@ -92,7 +100,13 @@ def _detect(path: Path, row: Mapping[str, object]) -> BenchmarkFormat:
 
 
 def _spread(prompts: list[Prompt], limit: int | None) -> list[Prompt]:
-    """`limit` prompts, the middle ones of stretches of equal length."""
+    """`limit` prompts, in their order and nearly even: the widest gap is at most twice the narrowest.
+
+    They are the first by their positions' bits read backwards (0, 1/2, 1/4, 3/4, ... of the next power of two), so
+    those of a smaller limit are among those of a larger one: runs with either can be compared, and replies are kept.
+    """
     if limit is None or len(prompts) <= limit:
         return prompts
-    return [prompts[(2 * i + 1) * len(prompts) // (2 * limit)] for i in range(limit)]
+    width = (len(prompts) - 1).bit_length()
+    order = sorted(range(len(prompts)), key=lambda position: int(f"{position:0{width}b}"[::-1], 2))
+    return [prompts[position] for position in sorted(order[:limit])]

@@ -12,41 +12,24 @@ from typing import Any
 
 from bdpo.config.evaluate import require_http_address
 from bdpo.errors import UserError
+from bdpo.evaluation.chat_errors import Meaning, meaning_of, told_by, told_in
+from bdpo.evaluation.web import OPENER, USER_AGENT
 
 _TRIES = 5
+_SILENT_TRIES = 2
+"""Of these, those that may end without an answer in time: each may be billed."""
+_ANSWER_S = 600.0
+"""As OpenAI's own client has it: an answer comes as a whole, when a reasoning model has thought."""
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _SHOWN = 200
 """Characters of what an endpoint says of an error."""
 _LARGEST = 16 << 20
 """Bytes of an answer; a chat model's has thousands."""
-_RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-# What HTTP 400 says of one exchange, not of the settings: others may well be answered.
-_FILTERED = frozenset(
-    {
-        "content_filter",  # Azure
-        "ResponsibleAIPolicyViolation",  # Azure, within
-        "content_policy_violation",
-        "invalid_prompt",  # OpenAI: flagged by its usage policy
-    }
-)
-_TOO_LONG = frozenset({"context_length_exceeded", "exceed_context_size_error"})  # the second is llama.cpp's
-_TOO_LONG_IN_WORDS = "context length"
-"""What vLLM, SGLang and Together say in words alone; no answer's length is asked for, so it is the exchange's."""
 
 
 class TooLong(Exception):  # noqa: N818 (named for what the exchange is)
     """An exchange that is longer than the model's context, which who serves it can change."""
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect is an error: followed, it would take the key and the prompts to an address that nobody named."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
-
-
-_OPENER = urllib.request.build_opener(_NoRedirects)
 
 
 class ChatEndpoint:
@@ -60,7 +43,7 @@ class ChatEndpoint:
         role: str = "judge",
         key_variable: str = "OPENAI_API_KEY",
         requests_per_minute: float = 60.0,
-        timeout_s: float = 60.0,
+        timeout_s: float = _ANSWER_S,
         first_pause_s: float = _FIRST_PAUSE_S,
     ) -> None:
         """Take the endpoint.
@@ -71,7 +54,7 @@ class ChatEndpoint:
             role: what it is here, for messages.
             key_variable: environment variable that holds the key; none is sent where it is not set.
             requests_per_minute: most requests, retries included.
-            timeout_s: of one request.
+            timeout_s: how long an answer may take; that the host is there is known within half a minute.
             first_pause_s: before the first retry; doubled for each further one.
 
         Raises:
@@ -103,45 +86,61 @@ class ChatEndpoint:
 
         Raises:
             TooLong: the exchange, or what a model thinks before it answers, is longer than its context.
-            UserError: the endpoint refuses the request, does not speak as expected, or stays unreachable after five
-                tries.
+            UserError: the endpoint refuses the request, does not speak as expected, or gives no answer in five tries,
+                of which two may last as long as an answer may take.
         """
-        reason, pause_s = "", 0.0
+        reason, pause_s, num_silent = "", 0.0, 0
         for attempt in range(_TRIES):
             time.sleep(pause_s)
             pause_s = self._first_pause_s * 2**attempt
             self._wait_for_turn()
-            request = self._request(messages, temperature)
             try:
-                with _OPENER.open(request, timeout=self._timeout_s) as response:
-                    return self._content(json.loads(self._body(response)))
+                with OPENER.open(self._request(messages, temperature), timeout=self._timeout_s) as response:
+                    answer = json.loads(self._body(response))
+                status, told = 200, told_in(answer)
+                if told is None:
+                    return self._content(answer)
+                reason = f"HTTP 200 with an error{self._said(told)}"
             except urllib.error.HTTPError as error:
-                told = _told(error)
-                names = _names(told)
-                if error.code == 400 and names & _FILTERED:
-                    return ""
-                if error.code == 400 and (names & _TOO_LONG or _TOO_LONG_IN_WORDS in str(told.get("message"))):
-                    raise TooLong from None
-                reason = f"HTTP {error.code} {error.reason}{self._said(told)}"
-                if error.code == 400 and told.get("param") == "temperature" and self._takes_temperature:
-                    self._takes_temperature, pause_s = False, 0.0
-                    continue
-                if error.code not in _RETRIED:
-                    raise UserError(
-                        f"The {self._role} at {self.url} refuses the request: {reason}.{self._remedy(error.code)}"
-                    ) from None
+                status, told = error.code, told_by(error)
+                reason = f"HTTP {status} {error.reason}{self._said(told)}"
                 pause_s = max(pause_s, _asked_pause_s(error))
+            except TimeoutError:
+                reason = f"nothing within {self._timeout_s:g} seconds"
+                num_silent += 1
+                if num_silent == _SILENT_TRIES:
+                    break
+                continue
             except (OSError, http.client.HTTPException) as error:
                 reason = str(getattr(error, "reason", error)) or type(error).__name__
+                continue
             except (ValueError, RecursionError):
                 reason = "something that is no JSON"
-        raise UserError(f"The {self._role} at {self.url} gave no answer in {_TRIES} tries; the last said: {reason}.")
+                continue
+            match meaning_of(status, told):
+                case Meaning.FILTERED:
+                    return ""
+                case Meaning.TOO_LONG:
+                    raise TooLong
+                case Meaning.NO_TEMPERATURE if self._takes_temperature:
+                    self._takes_temperature, pause_s = False, 0.0
+                case Meaning.PASSING:
+                    pass
+                case _:
+                    raise UserError(
+                        f"The {self._role} at {self.url} refuses the request: {reason}.{self._remedy(status)}"
+                    )
+        raise UserError(
+            f"The {self._role} at {self.url} gave no answer in {attempt + 1} tries; the last said: {reason}."
+        )
 
     def _request(self, messages: Sequence[Mapping[str, str]], temperature: float) -> urllib.request.Request:
         body: dict[str, Any] = {"model": self.model, "messages": list(messages)}
         if self._takes_temperature:
             body["temperature"] = temperature
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
+        headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
         return urllib.request.Request(  # noqa: S310 - the scheme was checked
             self.url, json.dumps(body).encode(), headers, method="POST"
         )
@@ -210,23 +209,6 @@ def require_url(url: str, role: str) -> None:
         require_http_address(url)
     except ValueError as error:
         raise UserError(f"{role} URL: {error}.") from None
-
-
-def _told(error: urllib.error.HTTPError) -> Mapping[str, Any]:
-    """The object `error` of an error's body, or the body where it is one itself; empty where there is none."""
-    try:
-        body = json.loads(error.read(_LARGEST))
-        told = body if body.get("object") == "error" else body["error"]  # as vLLM's was
-    except (OSError, http.client.HTTPException, ValueError, AttributeError, KeyError, TypeError, RecursionError):
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
-def _names(told: Mapping[str, Any]) -> set[str]:
-    """What an error calls itself."""
-    inner = told.get("innererror")
-    names = [told.get("code"), told.get("type"), inner.get("code") if isinstance(inner, dict) else None]
-    return {name for name in names if isinstance(name, str)}
 
 
 def _asked_pause_s(error: urllib.error.HTTPError) -> float:

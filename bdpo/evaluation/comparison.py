@@ -20,8 +20,9 @@ _COUNTS = {"harmful": "refusal", "harmless": "refusal", "attack": "compliance", 
 """Label to the verdict that its metric counts."""
 
 
+FIGURE = "figure (%)"
 _BASE = "base model"
-"""What the base model is called among runs, whose names hold no space."""
+"""What the first column and the base model are called among runs, whose names hold no space."""
 
 
 class RunOutcomes(NamedTuple):
@@ -36,6 +37,8 @@ class RunOutcomes(NamedTuple):
     aligned: Outcomes
     judged_by: dict[str, str]
     """What of the evaluation's settings and code decides a verdict."""
+    trained: str | None
+    """Fingerprint of the training."""
     figures: list[tuple[str, str]]
     """(benchmark, metric) of all that was evaluated; those of `lm-eval` and of held-out pairs have no `Outcomes`."""
 
@@ -49,6 +52,10 @@ class Comparison(NamedTuple):
     """The same in full precision, a row a figure and model."""
     not_compared: list[str]
     """Figures that are in the runs' own reports alone, as people call them."""
+    partly: Sequence[str] = ()
+    """Figures of which some run was asked more prompts than all were, as `50 of 100 prompts of xstest, ...`."""
+    trainings: int = 1
+    """How many the runs are."""
 
 
 def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Comparison:
@@ -98,7 +105,10 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
     }
     figures = {figure: ids for figure, ids in figures.items() if ids}
     if not figures:
-        raise UserError(f"compare: runs {', '.join(names)} were evaluated on no common prompt.")
+        raise UserError(
+            f"compare: runs {', '.join(names)} were evaluated on no common prompt: run them again with the same "
+            "`evaluate.benchmarks` under the same names (their limits may differ)."
+        )
     tests = {
         (figure, run.name): paired_difference(
             [first.aligned[figure][i] for i in ids], [run.aligned[figure][i] for i in ids], confidence
@@ -110,7 +120,7 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
     table, records = [], []
     for figure, ids in figures.items():
         benchmark, metric = figure
-        row = {"benchmark": benchmark, "figure (%)": WORDS[metric]}
+        row = {FIGURE: figure_name(benchmark, metric)}
         models = {_BASE: first.base} | {run.name: run.aligned for run in runs}
         rates = {name: rate([outcomes[figure][i] for i in ids], confidence) for name, outcomes in models.items()}
         for name, found in rates.items():
@@ -127,7 +137,17 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
         table.append(row)
     names_of_all = list(dict.fromkeys(name for record in records for name in record))
     in_full = [{name: record.get(name) for name in names_of_all} for record in records]
-    return Comparison(table, in_full, not_compared(runs, figures))
+    partly = [
+        f"{len(ids)} of {most} prompts of {figure_name(*figure)}"
+        for figure, ids in figures.items()
+        if (most := max(len(run.aligned[figure]) for run in runs)) > len(ids)
+    ]
+    return Comparison(table, in_full, not_compared(runs, figures), partly, len({run.trained for run in runs}))
+
+
+def figure_name(benchmark: str, metric: str) -> str:
+    """A figure, as people call it."""
+    return f"{benchmark}, {WORDS[metric]}"
 
 
 def not_compared(runs: Sequence[RunOutcomes], compared: Collection[tuple[str, str]]) -> list[str]:
@@ -138,7 +158,7 @@ def not_compared(runs: Sequence[RunOutcomes], compared: Collection[tuple[str, st
         compared: (benchmark, metric) of the figures that are.
     """
     names = {
-        (benchmark, metric): f"{benchmark}, {WORDS[metric]}" if (benchmark, metric) in run.aligned else benchmark
+        (benchmark, metric): figure_name(benchmark, metric) if (benchmark, metric) in run.aligned else benchmark
         for run in runs
         for benchmark, metric in run.figures
         if (benchmark, metric) not in compared
@@ -153,11 +173,12 @@ def load_run(root: Path, name: str) -> RunOutcomes:
         UserError: there is none, or it is damaged.
     """
     records = [record for record in run_records(root) if record.get("evaluate")]
-    folders = [root / "evaluate" / record["evaluate"] for record in records if record["name"] == name]
-    if not folders:
+    own = [record for record in records if record["name"] == name]
+    if not own:
         known = ", ".join(sorted({record["name"] for record in records})) or "none"
         raise UserError(f"compare: there is no evaluated run {name!r} in {root}; evaluated runs: {known}.")
-    folder = folders[-1]  # an earlier one was made from something else
+    latest = own[-1]  # an earlier one was made from something else
+    folder = root / "evaluate" / latest["evaluate"]
     manifest = read_manifest(folder)
     if manifest is None or find_damage(folder, manifest) is not None:
         raise UserError(f"compare: {folder}, the evaluation of run {name!r}, is gone or damaged; run it again.")
@@ -173,7 +194,8 @@ def load_run(root: Path, name: str) -> RunOutcomes:
     aligned = [row for row in rows if row["model"] == "aligned"]
     summary = pq.read_table(folder / "eval_summary.parquet", columns=["benchmark", "metric"]).to_pylist()
     figures = list(dict.fromkeys((row["benchmark"], row["metric"]) for row in summary))
-    return RunOutcomes(name, keys, held_against, _outcomes(base), _outcomes(aligned), judged_by, figures)
+    trained = latest.get("train")
+    return RunOutcomes(name, keys, held_against, _outcomes(base), _outcomes(aligned), judged_by, trained, figures)
 
 
 def _first_difference(

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from bdpo.evaluation.benchmarks import Benchmark
 from bdpo.evaluation.formats import Prompt
-from bdpo.ngrams import OVERLAP_WORDS, runs, words
+from bdpo.ngrams import OVERLAP_WORDS, WholePrompts, overlap_runs, runs, words
 
 WORDS = OVERLAP_WORDS
 
@@ -23,15 +23,15 @@ CONTAMINATION = pa.schema(
     ]
 )
 """`contamination.parquet`, one row an evaluation prompt that shares something: `same` where a training
-message has the words of what is asked, `shared` the share of its 8-word runs that stand in training messages, and of a
-choice's options, that stand in training responses."""
+message has the words of what is asked, or messages in a row those of a dialogue's turns, `shared` the share of its
+runs of 8 words, stock phrases left out, that stand in training messages, and of a choice's options, that stand in
+training responses."""
 
 
 class _Asked(NamedTuple):
     """An evaluation prompt, in words."""
 
-    said: tuple[str, ...]
-    """Of the user's last turn."""
+    turns: list[list[str]]
     runs: list[str]
     """Of all its turns."""
     option_runs: list[str]
@@ -40,8 +40,8 @@ class _Asked(NamedTuple):
 def find_contamination(entries: Sequence[tuple[Benchmark, Prompt]], pairs: Path) -> list[dict[str, Any]]:
     """Compare evaluation prompts with the training split, and the options of choices with its responses.
 
-    Case, punctuation and spacing do not count.  Prompts of fewer than 8 words are compared as a whole only, those
-    without any word not at all.
+    Case, punctuation and spacing do not count.  Prompts of fewer than 8 words, or of stock phrases alone, are
+    compared as a whole only, those without any word not at all.
 
     Args:
         entries: what is evaluated.
@@ -52,29 +52,29 @@ def find_contamination(entries: Sequence[tuple[Benchmark, Prompt]], pairs: Path)
     """
     asked = [_asked(prompt) for _, prompt in entries]
     # What is asked is small; the training messages may be millions, so they are only passed through.
-    texts = {own.said for own in asked if own.said}
+    whole = WholePrompts(own.turns for own in asked)
     wanted = {run for own in asked for run in own.runs}
     wanted_options = {run for own in asked for run in own.option_runs}
-    same: set[tuple[str, ...]] = set()
+    same: set[int] = set()
     seen: set[str] = set()
     seen_options: set[str] = set()
     for messages, responses in _training_texts(pairs, with_responses=bool(wanted_options)):
-        for message in messages:
-            said = tuple(words(message))
-            same.update({said} & texts)
+        contents = [words(message) for message in messages]
+        same.update(whole.find(contents))
+        for said in contents:
             seen.update(wanted.intersection(runs(said, WORDS)))
         for response in responses:
             seen_options.update(wanted_options.intersection(runs(words(response), WORDS)))
     found = []
-    for (benchmark, prompt), own in zip(entries, asked, strict=True):
+    for i, ((benchmark, prompt), own) in enumerate(zip(entries, asked, strict=True)):
         number = len(own.runs) + len(own.option_runs)
         in_both = sum(run in seen for run in own.runs) + sum(run in seen_options for run in own.option_runs)
-        if own.said in same or in_both:
+        if i in same or in_both:
             found.append(
                 {
                     "benchmark": benchmark.name,
                     "prompt_id": prompt.prompt_id,
-                    "same": own.said in same,
+                    "same": i in same,
                     "shared": in_both / number if number else 0.0,
                 }
             )
@@ -85,9 +85,9 @@ def _asked(prompt: Prompt) -> _Asked:
     turns = [words(message["content"]) for message in prompt.messages]
     options = [words(option) for option in prompt.options]
     return _Asked(
-        tuple(turns[-1]),
-        [run for said in turns for run in runs(said, WORDS)],
-        [run for said in options for run in runs(said, WORDS)],
+        turns,
+        [run for said in turns for run in overlap_runs(said)],
+        [run for said in options for run in overlap_runs(said)],
     )
 
 

@@ -40,6 +40,8 @@ class Prompt(NamedTuple):
     """Whether a text under copyright is asked for, which a judge of harm has not learned to tell from others."""
     transcript: bool = False
     """Whether the text holds several turns, written as HH-RLHF's are; the first is the user's, without its name."""
+    parts: tuple[str, ...] = ()
+    """Texts that other items of the benchmark may share, with which it is then not independent."""
 
     @property
     def messages(self) -> list[dict[str, str]]:
@@ -202,7 +204,9 @@ def _advglue(item: Item) -> Prompt:
         raise item.error(f"`label` is {label!r:.60}, but 0 to {len(words) - 1} is expected")
     fields = {field: item.text(field) for field in re.findall(r"\{(\w+)\}", template)}
     text = f"{template.format(**fields)}\n\nAnswer with one word: {', '.join(words)}."
-    return Prompt(f"{task}-{item.perhaps('idx') or item.number}", text, "choice", task, words[label], words)
+    number = item.perhaps("idx") or item.number
+    parts = tuple(fields.values())  # of several versions of two sentences often one is left as it was
+    return Prompt(f"{task}-{number}", text, "choice", task, words[label], words, parts=parts)
 
 
 def _hhh(item: Item) -> Prompt:
@@ -226,6 +230,7 @@ def _hhh(item: Item) -> Prompt:
         right[0],
         tuple(scores),
         transcript=is_transcript(text),
+        parts=(text,),
     )
 
 

@@ -52,7 +52,8 @@ CUT_WHILE_THINKING = "cut while the model still thinks: there is no answer"
 def _by_rules(exchanges: Sequence[Exchange], advance: Advance) -> list[Judgement | None]:
     judged: list[Judgement | None] = []
     for exchange in exchanges:
-        judged.append(judge_refusal(exchange.completion, exchange.prompt))
+        asked = exchange.contextual.behavior if exchange.contextual else exchange.prompt
+        judged.append(judge_refusal(exchange.completion, asked))
         advance(1)
     return judged
 

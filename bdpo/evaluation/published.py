@@ -19,6 +19,7 @@ from bdpo.artifacts.locks import hold
 from bdpo.artifacts.store import write_atomically
 from bdpo.config.evaluate import BenchmarkFormat, BenchmarkSettings, PublishedBenchmark
 from bdpo.errors import UserError
+from bdpo.evaluation.web import USER_AGENT
 from bdpo.models.embedded import cache_folder
 
 _GITHUB = "https://raw.githubusercontent.com"
@@ -196,7 +197,8 @@ def _is_kept(path: Path, known: Published) -> bool:
 
 def _download(name: str, url: str) -> bytes:
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:  # noqa: S310 - of the table above
+        request = urllib.request.Request(url, headers={"User-Agent": USER_AGENT})  # noqa: S310 - of the table above
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310
             content: bytes = response.read()
             return content
     except (OSError, http.client.HTTPException) as error:  # the second where the connection ends too early

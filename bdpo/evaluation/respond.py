@@ -20,6 +20,7 @@ from bdpo.layout.chat import tokenize_prompt
 from bdpo.layout.rendering import Untokenizable
 from bdpo.layout.rows import Layout
 from bdpo.logprobs.proof import choose_layout
+from bdpo.models.gpus import shown_device
 from bdpo.models.loading import load_reference, load_tokenizer
 from bdpo.models.source import ModelSource
 from bdpo.progress import Progress
@@ -113,7 +114,9 @@ class Respondent:
 
     @cached_property
     def _model(self) -> PreTrainedModel:
-        return load_reference(self._source, self._settings)
+        model = load_reference(self._source, self._settings)
+        self._progress.say(f"evaluate: the {self._role} model is on {shown_device(model)}")
+        return model
 
     @cached_property
     def _layout(self) -> Layout:

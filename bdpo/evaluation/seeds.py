@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 
 from bdpo.evaluation.statistics import newcombe_interval, wilson_interval
 
-_RESAMPLES = 10_000
-_SEED = 0
-
 
 class SeededRate(NamedTuple):
     """A share over prompts and seeds."""
@@ -43,7 +40,7 @@ class SeededDifference(NamedTuple):
     taken off, so with several it is rather too wide, and may hold 0 where p is small.  (By the correlation of the
     prompts' means it could be too narrow: they vary less than Wilson's intervals take them to.)"""
     p_value: float
-    """Two-sided, by exchanging the methods prompt by prompt at random."""
+    """Two-sided and exact, by exchanging the methods prompt by prompt; with one seed it is McNemar's."""
 
 
 def seeded_rate(outcomes: NDArray[np.float64], confidence: float) -> SeededRate:
@@ -63,9 +60,8 @@ def seeded_rate(outcomes: NDArray[np.float64], confidence: float) -> SeededRate:
 def seeded_difference(first: NDArray[np.float64], second: NDArray[np.float64], confidence: float) -> SeededDifference:
     """Compare two methods prompt by prompt.
 
-    If the methods were alike, either mean of a prompt could be either's: the signs of the differences are
-    drawn anew 10,000 times (seed 0), and p is the share of draws at least as far from 0, the data's own
-    counted with them.
+    If the methods were alike, either mean of a prompt could be either's: p is the share, of all 2^n ways to give the
+    differences signs, of those whose sum is at least as far from 0 as the data's own.
 
     Args:
         first: (prompts, seeds) of the first method.
@@ -79,10 +75,26 @@ def seeded_difference(first: NDArray[np.float64], second: NDArray[np.float64], c
     value = float(differences.mean())
     both = float(before @ after)  # of a prompt's pairs of seeds, both verdicts are True in this share
     low, high = newcombe_interval(float(before.sum()), float(after.sum()), both, len(differences), confidence)
-    signs = np.random.default_rng(_SEED).choice([-1.0, 1.0], size=(_RESAMPLES, len(differences)))
-    drawn = np.abs(signs @ differences) / len(differences)
-    at_least = int((drawn >= abs(value) - 1e-12).sum())
-    return SeededDifference(value, low, high, (at_least + 1) / (_RESAMPLES + 1))
+    # In whole numbers: means of s and of t seeds differ by multiples of 1 / (s * t).
+    whole = second.sum(1) * first.shape[1] - first.sum(1) * second.shape[1]
+    return SeededDifference(value, low, high, _exchanged(whole.round().astype(np.int64)))
+
+
+def _exchanged(differences: NDArray[np.int64]) -> float:
+    """The share of all signs of n differences whose sum is at least as far from 0 as theirs, (n,).
+
+    Where those with a plus sum to t, all sum to 2t - total; the chance of each t is built up difference by difference.
+    """
+    sizes = np.abs(differences)
+    total, own = int(sizes.sum()), abs(int(differences.sum()))
+    if own == 0:
+        return 1.0
+    chances = np.zeros(total + 1)
+    chances[0] = 1.0
+    for size in sizes[sizes > 0]:
+        chances /= 2
+        chances[size:] += chances[:-size].copy()
+    return min(1.0, 2 * float(chances[(total + own) // 2 :].sum()))
 
 
 def judged_by_all(verdicts: Sequence[Sequence[bool | None]]) -> NDArray[np.bool_]:

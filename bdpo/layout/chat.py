@@ -39,6 +39,10 @@ class TokenizedPair(NamedTuple):
     prompt_ids: tuple[int, ...]
     chosen_ids: tuple[int, ...]
     rejected_ids: tuple[int, ...]
+    prompt_is_cut: bool = False
+    """Whether the prompt has lost its beginning."""
+    cut_responses: int = 0
+    """How many of the two responses have lost their end."""
 
 
 def tokenize_pair(
@@ -143,7 +147,17 @@ def _cut(
     whole = [_Whole("chosen", contents[0], chosen), _Whole("rejected", contents[1], rejected)]
     chosen_ids, rejected_ids = _cut_responses(tokenizer, messages, prompt, whole, max_length, max_prompt_length)
     require_different(chosen_ids, rejected_ids)
-    return TokenizedPair(prompt[-max_prompt_length:], chosen_ids, rejected_ids)
+    end = end_of_turn(tokenizer, str(tokenizer.chat_template))
+    cut = [_lacks_end(ids, full[len(prompt) :], end) for ids, full in ((chosen_ids, chosen), (rejected_ids, rejected))]
+    return TokenizedPair(
+        prompt[-max_prompt_length:], chosen_ids, rejected_ids, len(prompt) > max_prompt_length, sum(cut)
+    )
+
+
+def _lacks_end(response: tuple[int, ...], whole: tuple[int, ...], end: int | None) -> bool:
+    """Whether of `whole`, a response and what the template writes behind its end, `response` has less than that."""
+    rest = whole[len(response) :]
+    return end in rest if end in whole else bool(rest)
 
 
 def _cut_responses(

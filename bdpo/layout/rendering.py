@@ -4,6 +4,7 @@ A model is trained and asked without thoughts and on one fixed day: what a templ
 model or to the calendar is decided here, once for all stages.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
@@ -24,11 +25,12 @@ _SAME_DAY = (
 )
 """Before a template that writes today's date (Llama 3.2's, SmolLM3's): it writes that of Llama 3.2's own default, for a
 pair has the same tokens every day.  Its line break is not written: the template begins a line, as it does alone."""
-_SWITCH = "enable_thinking"
-_NO_THINKING = f"{{%- set {_SWITCH} = false %}}\n"
-"""Before the template of a model that can think (Qwen3's, Qwen3.5's, SmolLM3's).  By default it asks for thoughts, and
-shows an answer that has none with empty ones: the model would be trained without and asked with them."""
-_THINKING, _END_OF_THINKING = "<think>", "</think>"
+_NO_THINKING = {"enable_thinking": "false", "thinking_budget": "0"}
+"""What the template of a model that can think is told before it begins, by the first of these switches that it has
+(Qwen3's, Qwen3.5's and SmolLM3's; Seed-OSS's).  By default it asks for thoughts, and shows an answer that has none with
+empty ones: the model would be trained without and asked with them."""
+_OPEN_THOUGHTS = re.compile(r"<(?:\w+:)?think>\s*\Z")
+_END_OF_THINKING = re.compile(r"</(?:\w+:)?think>")
 _FINAL_CHANNEL = "<|channel|>final<|message|>"
 _NO_ANALYSIS = f"{{%- if add_generation_prompt -%}}{_FINAL_CHANNEL}{{%- endif -%}}"
 """After a template without that switch that leaves the channel of an answer to the model (gpt-oss's), which then thinks
@@ -94,14 +96,19 @@ def _render(
 def used_template(tokenizer: PreTrainedTokenizerBase) -> str:
     """The tokenizer's chat template as every prompt here is written with it: of one fixed day, and without thinking."""
     template = str(tokenizer.get_chat_template())
-    is_switched = _SWITCH in template
-    if is_switched:
-        template = _NO_THINKING + template
+    switch = _switch(template)
+    if switch:
+        template = f"{{%- set {switch} = {_NO_THINKING[switch]} %}}\n{template}"
     if "strftime_now" in template:
         template = _SAME_DAY + template
-    if not is_switched and _FINAL_CHANNEL in template and _leaves_channel_open(tokenizer, template):
+    if not switch and _FINAL_CHANNEL in template and _leaves_channel_open(tokenizer, template):
         template += _NO_ANALYSIS
     return template
+
+
+def _switch(template: str) -> str | None:
+    """What a template calls the switch by which its model does not think."""
+    return next((switch for switch in _NO_THINKING if switch in template), None)
 
 
 @lru_cache(maxsize=16)
@@ -135,9 +142,7 @@ def require_answers_follow(tokenizer: PreTrainedTokenizerBase) -> None:
         return  # it may still take the rows, and each that it does not take says why
     prompt, whole = encode(tokenizer, asked, answered)
     before = answered.partition(PROBE)[0]
-    _, thinks, thought = asked.rpartition(_THINKING)
-    opened = thinks and not thought.strip()
-    if not opened and (before == asked or whole[: len(prompt)] == prompt):
+    if not _OPEN_THOUGHTS.search(asked) and (before == asked or whole[: len(prompt)] == prompt):
         return
     start = before.rfind(_QUESTION) + len(_QUESTION)
     if asked[:start] != before[:start]:
@@ -152,9 +157,10 @@ def require_answers_follow(tokenizer: PreTrainedTokenizerBase) -> None:
 
 def find_thoughts(tokenizer: PreTrainedTokenizerBase, *responses: str) -> Untokenizable | None:
     """What refuses responses with thoughts to a model that can think: it is trained and asked without (`thoughts`)."""
-    if any(_END_OF_THINKING in response for response in responses) and _SWITCH in str(tokenizer.get_chat_template()):
+    found = next(filter(None, map(_END_OF_THINKING.search, responses)), None)
+    if found and _switch(str(tokenizer.get_chat_template())):
         return Untokenizable(
-            "thoughts", f"a response has thoughts ({_END_OF_THINKING}), and the model is trained and asked without them"
+            "thoughts", f"a response has thoughts ({found[0]}), and the model is trained and asked without them"
         )
     return None
 
@@ -165,7 +171,7 @@ def why_not_prefix(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message]
     (answered,) = render(tokenizer, [[*prompt, {"role": "assistant", "content": response}]])
     if answered.startswith(asked + response):
         return "the response's first characters join the prompt's last token"
-    if _END_OF_THINKING in response:
+    if _END_OF_THINKING.search(response):
         return "the chat template begins a response with thoughts otherwise than one without"
     roles = ", ".join(dict.fromkeys(message["role"] for message in prompt))
     return f"the chat template writes these turns ({roles}) otherwise once a response follows"

@@ -11,6 +11,7 @@ from transformers.utils import logging
 
 from bdpo.config.model import ModelSettings
 from bdpo.errors import UserError, first_line
+from bdpo.models.gpus import count_gpus
 from bdpo.models.products import prepare_bfloat16_products
 from bdpo.models.quantized import four_bit_config, keep_layout, require_four_bits
 from bdpo.models.source import ModelSource, look_again, stored_quantization, weight_files
@@ -153,8 +154,8 @@ def load_for_inference(
     """`load_model` on the first GPU that is seen where it has room, else over all; on the CPU where there are none.
 
     Raises:
-        UserError: as for `load_model`, or other weights are there than were looked at: what they give would be kept
-            under the name of those.
+        UserError: as for `load_model` and `count_gpus`, or other weights are there than were looked at: what they give
+            would be kept under the name of those.
     """
     model = load_model(
         source.folder,
@@ -162,7 +163,7 @@ def load_for_inference(
         attention=attention,
         trust_remote_code=trust_remote_code,
         quantization=source.quantization,
-        device_map=_devices(source, dtype) if torch.cuda.is_available() else None,
+        device_map=devices_for(source, dtype) if count_gpus() else None,
     )
     if look_again(source).weights_digest != source.weights_digest:
         raise UserError(
@@ -172,10 +173,14 @@ def load_for_inference(
     return model
 
 
-def _devices(source: ModelSource, dtype: str) -> str | dict[str, str]:
+def devices_for(source: ModelSource, dtype: str) -> str | dict[str, str]:
     """Where the parts of a model go: `auto` would spread every model over all GPUs, which then work one after another.
 
     On the first alone if its weights take less than half of what is free there, for activations want room too.
+
+    Args:
+        source: the model's files.
+        dtype: that they will be loaded in.
     """
     files = sum(file.stat().st_size for file in weight_files(source.folder))
     most = files * (2 if dtype == "float32" else 1)  # the files may be bfloat16

@@ -164,7 +164,14 @@ def _folder(path: str, revision: str | None, field: str) -> Path:
         raise UserError(f"{field} {path!r}: there is no such folder.")
     from httpx2 import HTTPError
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
         return Path(
@@ -176,6 +183,18 @@ def _folder(path: str, revision: str | None, field: str) -> Path:
                 token=os.environ.get("HF_TOKEN"),
             )
         )
+    except RevisionNotFoundError as error:
+        raise UserError(f"{field} {path!r}: the model has no revision {revision!r}.") from error
+    except GatedRepoError as error:  # before `RepositoryNotFoundError`, of which it is one
+        raise UserError(
+            f"{field} {path!r}: the model is gated; accept its terms at https://huggingface.co/{path} and set HF_TOKEN "
+            "to a token of that account."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise UserError(
+            f"{field} {path!r}: the hub has no such model, or it is private and needs the token of an account that may "
+            f"read it (HF_TOKEN); a folder is written ./{path}."
+        ) from error
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
             f"{field} {path!r} is neither `embedded`, nor a folder, nor a model that the hub gave: {first_line(error)}"

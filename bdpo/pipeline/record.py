@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from bdpo.artifacts.catalogue import new_run_id, note_run, rebuild_catalogue
+from bdpo.artifacts.catalogue import Columns, new_run_id, note_run, rebuild_catalogue
 from bdpo.artifacts.disk import explain_disk_error
 from bdpo.balance import method_forms, weights_sql
 from bdpo.fingerprints import STAGES, Stage
@@ -53,7 +53,8 @@ class RunRecord:
         weights = weights_sql(forms=forms, mi_floor=config.train.mi_floor, tau=config.train.tau)
         try:
             note_run(config.artifacts, self._id, record)
-            rebuild_catalogue(config.artifacts, self._lookup.named(), {"scored_pairs": _SCORED_COLUMNS + weights})
+            columns = Columns(_SCORED_COLUMNS, latest=weights)
+            rebuild_catalogue(config.artifacts, self._lookup.named(), {"scored_pairs": columns})
         except Exception as failure:
             # DuckDB has types of its own for the system's errors.
             explained = explain_disk_error(failure, config.artifacts)
@@ -64,5 +65,5 @@ class RunRecord:
 
 _SCORED_COLUMNS = (
     "pair_id, prompt, chosen, rejected, split, source, category, chosen_tokens, rejected_tokens, "
-    "ref_chosen_logps, ref_rejected_logps, null_chosen_logps, null_rejected_logps, mi_chosen, mi_rejected, imbalance, "
+    "ref_chosen_logps, ref_rejected_logps, null_chosen_logps, null_rejected_logps, mi_chosen, mi_rejected, imbalance"
 )

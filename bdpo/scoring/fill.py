@@ -10,6 +10,7 @@ from bdpo.artifacts.pieces import Pieces
 from bdpo.artifacts.store import SCRATCH, note_progress
 from bdpo.config import ModelSettings, ScoreSettings
 from bdpo.logprobs import NonFinite
+from bdpo.models.gpus import count_gpus, shown_device
 from bdpo.models.source import ModelSource
 from bdpo.progress import Progress
 from bdpo.scoring.parallel import BadLogprob, ScoreJob, score_in_processes
@@ -123,6 +124,7 @@ def _score_here(
 ) -> None:
     settings, model = scoring.settings, scoring.model
     reference, layout = load_to_score(scoring.source, model, scoring.progress.say)
+    scoring.progress.say(f"score: the model is on {shown_device(reference)}")
     rows = share_prompts(wanted, token_budget=settings.token_budget, layout=layout)
     try:
         score_to_shards(
@@ -155,5 +157,7 @@ def _score_in_processes(
         shard_sequences=settings.shard_sequences,
         processes=settings.processes,
     )
+    place = "with a GPU each" if count_gpus() else "on the CPU"
+    scoring.progress.say(f"score: {settings.processes} processes, {place}")
     for line in score_in_processes(wanted, job, folder, scored=scoring.progress.advance, kept=kept):
         scoring.progress.say(line)

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import torch
 from pydantic import TypeAdapter
 
 from bdpo.artifacts.disk import full_disk_error
@@ -28,6 +27,7 @@ from bdpo.config import ModelSettings
 from bdpo.errors import UserError
 from bdpo.lifetime import child_groups, guarded
 from bdpo.models.allocator import wants_memory
+from bdpo.models.gpus import count_gpus
 from bdpo.models.source import ModelSource
 from bdpo.scoring.sequences import TokenSequence
 
@@ -117,11 +117,12 @@ def score_in_processes(
 
     Raises:
         BadLogprob: the model gives a log-prob that is none.
-        UserError: there are too few GPUs, or a process was killed or stopped for something the user can put right.
+        UserError: there are too few GPUs, torch cannot use them, or a process was killed or stopped for something
+            the user can put right.
         RuntimeError: a process failed otherwise; the message ends with its log's last lines.
     """
     processes = job.processes
-    gpus = torch.cuda.device_count()
+    gpus = count_gpus()
     if 0 < gpus < processes:
         raise UserError(f"score.processes is {processes} where {gpus} GPUs are seen: each process takes one.")
     rows = [

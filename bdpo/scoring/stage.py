@@ -16,6 +16,7 @@ from bdpo.balance import method_forms, weights_sql
 from bdpo.config import ModelSettings, TrainSettings
 from bdpo.errors import UserError
 from bdpo.layout.chat import TokenizedPair, null_prompt, tokenize_pairs
+from bdpo.layout.cuts import Cuts
 from bdpo.layout.rendering import Untokenizable
 from bdpo.logprobs import Scorer
 from bdpo.models.loading import load_tokenizer
@@ -64,6 +65,8 @@ def score(scoring: Scoring, checks: Checks) -> dict[str, Any]:
     seconds = time.monotonic() - started
     return {
         "pairs": len(keys),
+        "prompts_cut": asked.cuts.prompts,
+        "responses_cut": asked.cuts.responses,
         "sequences": len(asked.sequences),
         "sequences_scored": len(wanted),
         "sequences_reused": len(asked.sequences) - len(wanted),
@@ -97,6 +100,7 @@ class _Asked(NamedTuple):
     sequences: dict[str, TokenSequence]
     null_prompt: tuple[int, ...]
     scorer: str
+    cuts: Cuts
 
 
 def _read(scoring: Scoring) -> _Asked:
@@ -106,8 +110,12 @@ def _read(scoring: Scoring) -> _Asked:
     table = pq.read_table(scoring.pairs / "pairs.parquet")
     empty = null_prompt(tokenizer, max_prompt_length=model.max_prompt_length)
     pairs = _tokenize(tokenizer, table, model)
+    cuts = Cuts.of(pairs)
+    said = cuts.shown(max_length=model.max_length, max_prompt_length=model.max_prompt_length)
+    if said is not None:
+        scoring.progress.say(f"score: {said}")
     keys, sequences = name_sequences(pairs, empty, scorer, max_length=model.max_length)
-    return _Asked(table, keys, sequences, empty, scorer)
+    return _Asked(table, keys, sequences, empty, scorer, cuts)
 
 
 @contextmanager

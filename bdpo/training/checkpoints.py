@@ -52,7 +52,7 @@ def finish_checkpoint(
         made_with: the settings and data that the weights depend on.
         metrics: all rows up to `step`.
         keep: how many of the newest stay.
-        best: step of the best evaluation, whose checkpoint stays too if there is one.
+        best: step of the evaluation whose checkpoint stays too, or None.
     """
     folder = root / f"{_name(step)}.tmp"
     files = list_files(folder)
@@ -135,9 +135,11 @@ def _read(folder: Path, *, world: int, made_with: dict[str, Any]) -> Checkpoint 
         if then.get(name) != now.get(name)
     ]
     if differences:
+        # `data` is the digest of a Parquet file, whose footer names the version of what wrote it.
+        writer = ", with the version of pyarrow that was installed then" if then.get("data") != now.get("data") else ""
         raise UserError(
             f"{folder}: the checkpoint was made with other settings or data: {'; '.join(differences)}; "
-            "put them back, or train anew with `--force train`."
+            f"put them back{writer}, or train anew with `--force train`."
         )
     return Checkpoint(folder, record["step"], record["metrics"])
 

@@ -1,5 +1,6 @@
 """What a user may ask of DeepSpeed, and what is not his to ask there."""
 
+import difflib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,25 @@ _OWNED = {
     "optimizer": "train.learning_rate and train.weight_decay",
     "scheduler": "train.schedule",
     "bf16": "model.dtype",
+    "bfloat16": "model.dtype",
     "fp16": "model.dtype",
     "amp": "model.dtype",
     "torch_autocast": "model.dtype",
     "data_types": "model.dtype",
 }
+_FREE = frozenset(
+    {
+        *("activation_checkpointing", "aio", "autotuning", "checkpoint", "comet", "comms_logger", "compile"),
+        *("communication_data_type", "csv_monitor", "data_efficiency", "dataloader_drop_last", "datastates_ckpt"),
+        *("disable_allgather", "disable_python_gc", "dump_state", "expert_parallel", "flops_profiler"),
+        *("gradient_allreduce_op", "gradient_predivide_factor", "hybrid_engine", "log_level"),
+        *("managed_gradient_accumulation", "memory_breakdown", "pipeline", "prescale_gradients"),
+        *("seq_parallel_communication_data_type", "steps_per_print", "tensor_parallel", "tensorboard", "timers"),
+        *("use_data_before_expert_parallelism", "vocabulary_size", "wall_clock_breakdown", "wandb"),
+        *("weight_quantization", "zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer", "zero_optimization"),
+    }
+)
+"""What else DeepSpeed 0.19 reads; it passes over the rest in silence, a misspelt `zero_optimization` too."""
 
 
 def read_deepspeed_config(path: Path | None, *, world: int) -> dict[str, Any]:
@@ -29,7 +44,8 @@ def read_deepspeed_config(path: Path | None, *, world: int) -> dict[str, Any]:
         world: number of processes.
 
     Raises:
-        UserError: the file is not JSON, sets what the run's own settings decide, or names no stage of ZeRO.
+        UserError: the file is not JSON, sets what the run's own settings decide or what DeepSpeed does not know, or
+            names no stage of ZeRO.
     """
     if path is None:
         return {"zero_optimization": {"stage": 0 if world == 1 else 1}}
@@ -42,6 +58,10 @@ def read_deepspeed_config(path: Path | None, *, world: int) -> dict[str, Any]:
     for name, setting in _OWNED.items():
         if name in config:
             raise UserError(f"{path}: field `{name}` is decided by {setting}; remove it from this file.")
+    for name in sorted(config.keys() - _FREE):
+        close = difflib.get_close_matches(name, _FREE, n=1)
+        hint = f"; did you mean `{close[0]}`?" if close else ": remove it."
+        raise UserError(f"{path}: field `{name}` is none that DeepSpeed reads{hint}")
     zero = config.get("zero_optimization", {})
     if not isinstance(zero, dict):
         raise UserError(f"{path}: field `zero_optimization`: {{'stage': 2}} or the like is expected, not {zero!r}.")

@@ -11,8 +11,9 @@ import torch
 
 from bdpo.artifacts.locks import hold
 from bdpo.errors import UserError
+from bdpo.models.gpus import count_gpus
 
-_CPU = "cpu"
+CPU = "cpu"
 
 
 def training_devices(processes: int, *, alone: bool) -> list[str]:
@@ -27,12 +28,12 @@ def training_devices(processes: int, *, alone: bool) -> list[str]:
         where there is none, the CPU, all of whose cores count as one device.
 
     Raises:
-        UserError: there are fewer GPUs than processes.
+        UserError: there are fewer GPUs than processes, or torch cannot use them.
     """
-    gpus = torch.cuda.device_count()
+    gpus = count_gpus()
     if alone and 0 < gpus < processes:
         raise UserError(f"train.processes is {processes} where {gpus} GPUs are seen: each process takes one.")
-    return [f"gpu-{torch.cuda.get_device_properties(i).uuid}" for i in range(min(processes, gpus))] or [_CPU]
+    return [f"gpu-{torch.cuda.get_device_properties(i).uuid}" for i in range(min(processes, gpus))] or [CPU]
 
 
 @contextmanager
@@ -63,6 +64,6 @@ def have_devices(names: Sequence[str], *, work: Path, say: Callable[[str], None]
 
 
 def _waiting(name: str, lock: Path) -> str:
-    device = "the CPU" if name == _CPU else f"the GPU {name.removeprefix('gpu-')}"
+    device = "the CPU" if name == CPU else f"the GPU {name.removeprefix('gpu-')}"
     holder = lock.read_text(encoding="utf-8") or "another process"
     return f"train: another training has {device}: {holder}; waiting for it to end"

@@ -10,6 +10,7 @@ from typing import Any
 import deepspeed
 import torch
 from deepspeed.accelerator import cuda_accelerator
+from deepspeed.constants import default_pg_timeout
 from deepspeed.runtime.config import DeepSpeedConfigError
 from pydantic import ValidationError
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from bdpo.layout.rows import Batch
 from bdpo.logprobs.forward import require_room, response_logps, sum_logps
 from bdpo.training.extension import build_extension
 from bdpo.training.policy import copy_state
+from bdpo.training.rendezvous import LOOPBACK, meet_on_loopback
 from bdpo.training.shared_memory import unlink_orphans, unlink_own
 
 _LONGEST_WAIT = timedelta(hours=3)
@@ -216,7 +218,13 @@ def join_processes() -> None:
     if accelerator.device_name() == "cpu":
         build_extension(accelerator.create_op_builder("ShareMemCommBuilder"))
     unlink_orphans()
-    deepspeed.init_distributed()
+    backend = accelerator.communication_backend_name()
+    if os.environ["MASTER_ADDR"] == LOOPBACK:
+        local_rank, world = int(os.environ["LOCAL_RANK"]), rank_and_world()[1]
+        # As DeepSpeed binds a group to its GPU.
+        device = torch.device("cuda", local_rank) if accelerator.device_name() == "cuda" and world > 1 else None
+        meet_on_loopback(backend, timeout=default_pg_timeout, device=device)
+    deepspeed.init_distributed(backend)
     barrier()
     unlink_own()
     distributed_c10d._set_pg_timeout(_LONGEST_WAIT)

@@ -24,6 +24,7 @@ from bdpo.training.machines import (
     require_plain_paths,
     unreached_machine,
 )
+from bdpo.training.rendezvous import LOOPBACK
 from bdpo.training.worker_files import DONE_FILE, ERROR_FILE, METRICS_FILE, own_path
 
 _LOG_FILE = "train.log"
@@ -36,6 +37,12 @@ _REFUSED = "runner.py: error: "
 """What the launcher says of arguments that it does not know."""
 _SIGNAL_SIGNS = ("exits with return code = -15", "main process received sig")
 """What the launcher says of a worker that SIGTERM ended, and of itself."""
+_OF_ONE = (
+    "more GPUs (train.processes), or, if it is the GPU's memory, a config with offload in train.deepspeed, such as "
+    "configs/deepspeed/zero2-offload.json"
+)
+"""What else spares one process memory; ZeRO has nothing to divide there, and stages 2 and 3 take more."""
+_OF_SEVERAL = "or a ZeRO stage 2 or 3 config in train.deepspeed"
 _ENDED_BY = (-signal.SIGHUP, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL)
 
 
@@ -90,12 +97,14 @@ def launch(
                 on_row(row)
     # DeepSpeed's launcher ends with code 0 where the process that it started was killed by a signal.
     if child.returncode != 0 or not (folder / DONE_FILE).exists():
-        raise _failure(folder, child.returncode, earlier=earlier)
+        alone = processes == 1 and hostfile is None
+        raise _failure(folder, child.returncode, earlier=earlier, alone=alone)
 
 
 def launch_command(job: Path, *, processes: int, hostfile: Path | None, launcher_args: Sequence[str]) -> list[str]:
     """The launcher's command line; arguments as `launch`."""
-    place = ["--master_addr", "127.0.0.1"] if hostfile is None else ["--hostfile", str(hostfile)]
+    # Without `--force_multi` the processes of a hostfile with one machine are started here, whichever it names.
+    place = ["--master_addr", LOOPBACK] if hostfile is None else ["--force_multi", "--hostfile", str(hostfile)]
     return [
         sys.executable, "-m", "deepspeed.launcher.runner",
         "--num_gpus", str(processes),
@@ -139,8 +148,8 @@ def _whole_lines(path: Path, position: int) -> Iterator[list[str]]:
         yield [line.decode("utf-8", errors="replace") for line in lines]
 
 
-def _failure(folder: Path, code: int, *, earlier: int) -> Exception:
-    """Why a training ended; its log goes on behind `earlier` bytes of other attempts."""
+def _failure(folder: Path, code: int, *, earlier: int, alone: bool) -> Exception:
+    """Why a training, of one process `alone` or several, ended; its log goes on behind `earlier` bytes of others."""
     full = full_disk_error(folder)
     if full is not None:
         return full
@@ -162,7 +171,7 @@ def _failure(folder: Path, code: int, *, earlier: int) -> Exception:
         return UserError(
             "Training was killed, most likely for want of memory: free memory and run again, and it goes on from its "
             "last checkpoint; or let it begin anew with a lower train.token_budget, train.gradient_checkpointing=true, "
-            f"train.lora, or a ZeRO stage 2 or 3 config in train.deepspeed; the log is {folder / _LOG_FILE}."
+            f"train.lora, {_OF_ONE if alone else _OF_SEVERAL}; the log is {folder / _LOG_FILE}."
         )
     if code == 0 or code in _ENDED_BY or any(sign in line.lower() for sign in _SIGNAL_SIGNS for line in tail):
         return UserError(

@@ -19,9 +19,7 @@ _NO_PROGRAM = (126, 127)
 _NO_FOLDER = re.compile(r"\bcd: ")
 """In what a shell says of a folder that is not there; it goes on all the same."""
 _CHECK_FAILED = re.compile(r"host=(\S+) was not reachable via ssh")
-_NO_LAUNCHER = re.compile(
-    r"^(?:RuntimeError|NotImplementedError): ([Ll]auncher '\S+' not installed|Unknown launcher \S+)"
-)
+_NO_PDSH = "RuntimeError: launcher 'pdsh' not installed"
 
 
 def read_hostfile(path: Path, processes: int) -> dict[str, int]:
@@ -97,9 +95,8 @@ def ended_with(line: str) -> int | None:
 def unreached_machine(lines: Sequence[str]) -> str | None:
     """What is to be said where a machine could not be reached, or lacks what it needs; from the launcher's log."""
     for line in lines:
-        launcher = _NO_LAUNCHER.search(line)
-        if launcher is not None:
-            return f"train.launcher_args: DeepSpeed's launcher says: {launcher[1]}"
+        if line.startswith(_NO_PDSH):
+            return "train.hostfile: `pdsh`, by which this machine reaches those of the file, is not installed"
         check = _CHECK_FAILED.search(line)
         if check is not None:
             return _not_by_ssh(check[1], "")

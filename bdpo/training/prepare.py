@@ -16,6 +16,7 @@ from bdpo.artifacts.parquet import write_parquet
 from bdpo.balance import Forms, balance_weights
 from bdpo.errors import UserError
 from bdpo.layout.chat import TokenizedPair, tokenize_pairs
+from bdpo.layout.cuts import Cuts
 from bdpo.layout.ids import id_tuples
 from bdpo.layout.rendering import Untokenizable
 from bdpo.layout.rows import Row
@@ -38,6 +39,15 @@ PREPARED = pa.schema(
     ]
 )
 """`scratch/prepared.parquet`; the weights are the scaled ones, s * w; without a reference its log-probs are 0."""
+
+
+class Counts(NamedTuple):
+    """Of the pairs that training rows were made from."""
+
+    left_out: int
+    """Pairs of two unsafe responses, which SafeDPO does without."""
+    cuts: Cuts
+    """Among all pairs, of either split."""
 
 
 class Prepared(NamedTuple):
@@ -68,7 +78,7 @@ def prepare(
     max_length: int,
     max_prompt_length: int,
     needs_safety_labels: bool = False,
-) -> int:
+) -> Counts:
     """Write the training rows.
 
     A pair meets its scores by the digest of its exact tokens and of the scorer, never by its place.
@@ -88,7 +98,7 @@ def prepare(
             response is the chosen one, and a pair of two unsafe ones is left out.
 
     Returns:
-        How many pairs were left out.
+        How many pairs were left out and cut.
 
     Raises:
         UserError: a pair has no score or no safety label, or there is nothing to train on.
@@ -97,7 +107,7 @@ def prepare(
     if scores is not None:
         scored = {row["pair_id"]: row for row in pq.read_table(scores, columns=_SCORED).to_pylist()}
     rows: list[dict[str, Any]] = []
-    left_out = 0
+    left_out = prompts_cut = responses_cut = 0
     table = pq.read_table(pairs).to_pylist()
     tokenized = tokenize_pairs(
         tokenizer,
@@ -109,7 +119,10 @@ def prepare(
         if isinstance(ids, Untokenizable):
             # Ingestion refuses such rows with the same tokenizer, which is part of its fingerprint.
             raise UserError(f"train: the pair {pair['pair_id']} cannot be laid out: {ids.reason}.") from ids
-        row = {"pair_id": pair["pair_id"], "split": pair["split"], "unsafe_difference": 0.0, **ids._asdict()}
+        row = {"pair_id": pair["pair_id"], "split": pair["split"], "unsafe_difference": 0.0}
+        row |= {"prompt_ids": ids.prompt_ids, "chosen_ids": ids.chosen_ids, "rejected_ids": ids.rejected_ids}
+        prompts_cut += ids.prompt_is_cut
+        responses_cut += ids.cut_responses
         if scores is not None:
             row |= _score(scored.get(pair["pair_id"]), ids, pair["pair_id"], scorer_digest, scores)
         else:
@@ -133,7 +146,7 @@ def prepare(
     scaled = zip(rows, weights.scaled_chosen.tolist(), weights.scaled_rejected.tolist(), strict=True)
     records = [row | {"weight_chosen": chosen, "weight_rejected": rejected} for row, chosen, rejected in scaled]
     write_parquet(pa.Table.from_pylist(records, PREPARED), target)
-    return left_out
+    return Counts(left_out, Cuts(len(table), prompts_cut, responses_cut))
 
 
 def _score(

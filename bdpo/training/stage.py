@@ -7,7 +7,6 @@ import dataclasses
 import math
 import os
 import shutil
-import socket
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -24,7 +23,7 @@ from bdpo.balance import method_forms
 from bdpo.config import EarlyStoppingSettings, ModelSettings, TrainSettings
 from bdpo.config.methods import METHODS
 from bdpo.errors import UserError
-from bdpo.lifetime import start_ticks
+from bdpo.lifetime import pid_place, start_ticks
 from bdpo.logprobs.keys import Scorer
 from bdpo.losses import Hyperparameters
 from bdpo.models.loading import load_tokenizer
@@ -33,7 +32,7 @@ from bdpo.packages import require_package
 from bdpo.progress import Progress
 from bdpo.training.checkpoints import drop_damaged, latest_checkpoint
 from bdpo.training.deepspeed_config import read_deepspeed_config
-from bdpo.training.devices import have_devices, training_devices
+from bdpo.training.devices import CPU, have_devices, training_devices
 from bdpo.training.event_file import EventFile
 from bdpo.training.launch import launch
 from bdpo.training.machines import read_hostfile
@@ -111,7 +110,7 @@ def train(
         )
     scored = scores / "scored_pairs.parquet" if facts.needs_reference and scores is not None else None
     assert scored is not None or not facts.needs_reference, "a method with a reference is given its scores"
-    left_out = prepare(
+    left_out, cuts = prepare(
         pairs / "pairs.parquet",
         scored,
         scratch / PREPARED_FILE,
@@ -124,8 +123,19 @@ def train(
         max_prompt_length=model.max_prompt_length,
         needs_safety_labels=facts.needs_safety_labels,
     )
+    if settings.hostfile is None:
+        on = "the CPU" if devices == [CPU] else f"{len(devices)} of this machine's GPUs"
+        progress.say(f"train: on {on}")
+    if settings.lora is not None and "learning_rate" not in settings.model_fields_set:
+        progress.say(
+            f"train: the learning rate is {settings.learning_rate:g}, the default, which is for all weights; adapters "
+            "(train.lora) want some ten times as much: 5e-6 to 2e-5 in train.learning_rate"
+        )
     if not facts.needs_reference:
         progress.say(f"train: the method {settings.method} has no reference model, so no scores are read")
+        said = cuts.shown(max_length=model.max_length, max_prompt_length=model.max_prompt_length)
+        if said is not None:  # where there are scores, their stage has said it
+            progress.say(f"train: {said}")
     if left_out:
         progress.say(f"train: {left_out} pairs with two unsafe responses are left out, as safedpo asks")
     most_slots = max(slots.values(), default=0)
@@ -208,6 +218,8 @@ def train(
         "forms": forms._asdict(),
         "pairs": num_pairs,
         "pairs_left_out": left_out,
+        "prompts_cut": cuts.prompts,
+        "responses_cut": cuts.responses,
         "processes": world,
         "steps": steps,
         "policy_of_step": kept,
@@ -233,7 +245,7 @@ def _job(
     constants = ("beta", *(facts.hyperparameters & {field.name for field in dataclasses.fields(Hyperparameters)}))
     return Job(
         folder=str(scratch),
-        parent_host=socket.gethostname(),
+        parent_place=pid_place(),
         parent_pid=os.getpid(),
         parent_started=start_ticks(os.getpid()),
         visible_gpus=os.environ.get(VISIBLE_GPUS) if settings.hostfile is None else None,

@@ -33,7 +33,7 @@ def require_trackers(names: Sequence[TrackerName]) -> None:
     """Raise before any work what would fail after it.
 
     Raises:
-        UserError: a tracker's package is not installed.
+        UserError: a tracker's package is not installed, or too old.
     """
     for name in names:
         with importing("train.report_to", name):

@@ -104,7 +104,7 @@ class Trainer:
                 new_best = False
                 if self.validation.rows and (self._is_last() or self.step % self.job.eval_every == 0):
                     self._evaluate()
-                    new_best = self.job.patience is not None and self._best_step() == self.step
+                    new_best = self._best_step() == self.step
                 if new_best or self._is_over() or self.step % self.job.checkpoint_every == 0:
                     self._save_checkpoint()
         self._save_policy()
@@ -119,7 +119,8 @@ class Trainer:
         )
 
     def _best_step(self) -> int | None:
-        return best_step(self.metrics, self.job.best_metric)
+        """Whose weights the policy is to have: the best evaluation's; None without early stopping, or before one."""
+        return None if self.job.patience is None else best_step(self.metrics, self.job.best_metric)
 
     def _train_step(self) -> None:
         job = self.job
@@ -253,7 +254,7 @@ class Trainer:
     def _save_policy(self) -> None:
         job = self.job
         best = self._best_step()
-        if job.patience is not None and best is not None and best != self.step:
+        if best is not None and best != self.step:
             checkpoint = checkpoint_of(self.checkpoints, best, world=self.world, made_with=job.made_with)
             assert checkpoint is not None, "the best evaluation's checkpoint is always kept"
             self.engine.load(checkpoint.folder, STATE)

@@ -14,14 +14,14 @@ from pathlib import Path
 from bdpo.artifacts.disk import explain_disk_error
 from bdpo.artifacts.store import write_atomically
 from bdpo.errors import UserError
-from bdpo.lifetime import die_unread, die_with
+from bdpo.lifetime import die_unread, die_with, pid_place
 from bdpo.training.worker_files import ERROR_FILE, VISIBLE_GPUS, Job, own_path
 
 
 def main() -> None:
     """Run the job that the command line names."""
     job = Job.read(Path(sys.argv[-1]))
-    if job.parent_host == socket.gethostname():
+    if job.parent_place == pid_place():
         die_with(job.parent_pid, job.parent_started)
     # On another machine, and on this one where ssh stands in between, the output leads to whoever wants the work.
     die_unread(sys.stderr.fileno())
@@ -32,7 +32,9 @@ def main() -> None:
         os.environ[VISIBLE_GPUS] = job.visible_gpus
     import torch
 
-    if torch.cuda.is_available():
+    from bdpo.models.gpus import count_gpus
+
+    if count_gpus():
         # Before the model is loaded, for 4-bit weights are quantised on the current GPU.
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     from bdpo.training.engine import rank_and_world

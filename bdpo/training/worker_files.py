@@ -34,8 +34,8 @@ class Job:
 
     folder: str
     """Where the worker reads the prepared rows and writes everything."""
-    parent_host: str
-    """The process that wants this work: its machine, number and `bdpo.lifetime.start_ticks`."""
+    parent_place: str
+    """The process that wants this work: its `bdpo.lifetime.pid_place`, number and `bdpo.lifetime.start_ticks`."""
     parent_pid: int
     parent_started: int
     visible_gpus: str | None
@@ -99,7 +99,7 @@ class Job:
 _FREE = frozenset(
     {
         "folder",
-        "parent_host",
+        "parent_place",
         "parent_pid",
         "parent_started",
         "model_name",

@@ -1,6 +1,9 @@
 """The catalogue: views over every artifact, never between a reader and a writer."""
 
 import json
+import shutil
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bdpo.artifacts.catalogue import CATALOGUE, new_run_id, note_run, query_catalogue, rebuild_catalogue
+from bdpo.artifacts.catalogue import CATALOGUE, Columns, new_run_id, note_run, query_catalogue, rebuild_catalogue
 from bdpo.artifacts.manifest import MANIFEST
 from bdpo.errors import UserError
 from tests.artifacts.test_duck import hold
@@ -32,11 +35,12 @@ def test_plain_views_show_the_current_artifact_and_all_views_every_one(tmp_path:
     root = tmp_path / "it's here"
     add(root, "aa", ["x"])
     add(root, "bb", ["y", "z"])
-    rebuild_catalogue(root, {"ingest": "bb"}, {"quarantine": "reason, 1 as one"})
+    rebuild_catalogue(root, {"ingest": "bb"}, {"quarantine": Columns("reason, 1 as one")})
     assert query(root, "select * from quarantine order by 1") == [("y", 1), ("z", 1)]
     assert query(root, "select * from all_quarantine order by all") == [("aa", "x", 1), ("bb", "y", 1), ("bb", "z", 1)]
-    rebuild_catalogue(root, {"ingest": "bb"}, {"quarantine": "count(*) over () as num_rows"})
-    assert query(root, "select distinct * from all_quarantine order by all") == [("aa", 1), ("bb", 2)], "each by itself"
+    rebuild_catalogue(root, {"ingest": "bb"}, {"quarantine": Columns("reason", latest="count(*) over () as num_rows")})
+    assert query(root, "select * from quarantine order by 1") == [("y", 2), ("z", 2)]
+    assert query(root, "select * from all_quarantine order by all") == [("aa", "x"), ("bb", "y"), ("bb", "z")]
     rebuild_catalogue(root, {"ingest": "bb"}, {})
     assert query(root, "select * from all_quarantine order by all limit 1") == [("aa", "x")]
     assert query(root, "select * from quarantine order by 1 limit 1") == [("y",)]
@@ -94,7 +98,8 @@ def test_an_artifact_without_manifest_or_in_work_is_not_shown(tmp_path: Path) ->
     add(tmp_path, "cc.partial", ["z"])
     rebuild_catalogue(tmp_path, {"ingest": "bb"}, {})
     assert query(tmp_path, "select * from all_quarantine") == [("aa", "x")]
-    assert query(tmp_path, "select view_name from duckdb_views() where not internal") == [("all_quarantine",)]
+    shown = query(tmp_path, "select view_name from duckdb_views() where not internal order by 1")
+    assert shown == [("all_quarantine",), ("catalogue_root",)]
 
 
 def test_runs_are_rows(tmp_path: Path) -> None:
@@ -120,17 +125,48 @@ def test_a_reader_that_stays_open_neither_blocks_nor_breaks(tmp_path: Path) -> N
     assert not list(tmp_path.glob(".*.tmp*"))
 
 
-def test_a_catalogue_of_artifacts_that_were_moved_or_deleted_says_so(tmp_path: Path) -> None:
-    add(tmp_path / "here", "aa", ["x"])
-    rebuild_catalogue(tmp_path / "here", {"ingest": "aa"}, {})
-    (tmp_path / "here").rename(tmp_path / "there")
+def test_a_catalogue_of_artifacts_that_were_deleted_says_so(tmp_path: Path) -> None:
+    add(tmp_path, "aa", ["x"])
+    rebuild_catalogue(tmp_path, {"ingest": "aa"}, {})
+    (tmp_path / "ingest").rename(tmp_path / "elsewhere")
     for sql in ("select * from quarantine", "select count(*) from all_quarantine"):
-        with pytest.raises(UserError, match=r"shows .*here/ingest/aa/quarantine\.parquet, which is not there any more"):
-            query_catalogue(tmp_path / "there", sql)
+        with pytest.raises(UserError, match=r"shows .*/ingest/aa/quarantine\.parquet, which is not there any more"):
+            query_catalogue(tmp_path, sql)
     with pytest.raises(UserError, match=r'^query: IO Error: No files found .* "my\.csv" \(views: all_quar'):
-        query_catalogue(tmp_path / "there", "select * from 'my.csv'")
-    rebuild_catalogue(tmp_path / "there", {"ingest": "aa"}, {})
-    assert query_catalogue(tmp_path / "there", "select * from quarantine") == (["reason"], [("x",)])
+        query_catalogue(tmp_path, "select * from 'my.csv'")
+
+
+@pytest.mark.parametrize("name", ["there", "runs[1]", "it's"])
+def test_a_copied_or_moved_store_is_asked_for_what_lies_there(tmp_path: Path, name: str) -> None:
+    here, there = tmp_path / "here*", tmp_path / name
+    add(here, "aa", ["x"])
+    add(here, "bb", ["y"])
+    note_run(here, "run", {"name": "ours"})
+    rebuild_catalogue(here, {"ingest": "aa"}, {"quarantine": Columns("reason", latest="1 as one")})
+    shutil.copytree(here, there)
+    before = (there / CATALOGUE).read_bytes()
+    for fingerprint, reasons in (("aa", ["copied"]), ("bb", [])):
+        pq.write_table(
+            pa.table({"reason": pa.array(reasons, pa.string())}), there / "ingest" / fingerprint / "quarantine.parquet"
+        )
+
+    def asked(root: Path) -> list[list[tuple[object, ...]]]:
+        views = ("quarantine", "all_quarantine", "(select name from runs)")
+        return [query_catalogue(root, f"select * from {view} order by all")[1] for view in views]
+
+    expected: list[list[tuple[object, ...]]] = [[("copied", 1)], [("aa", "copied")], [("ours",)]]
+    assert asked(there) == expected
+    assert asked(here) == [[("x", 1)], [("aa", "x"), ("bb", "y")], [("ours",)]]
+    shutil.rmtree(here)
+    assert asked(there) == expected
+    there.rename(tmp_path / "moved")
+    assert asked(tmp_path / "moved") == expected
+    with pytest.raises(UserError, match=r"^query: .* \(views: all_quarantine, quarantine, runs\)$"):
+        query_catalogue(tmp_path / "moved", "select nothing from quarantine")
+    assert (tmp_path / "moved" / CATALOGUE).read_bytes() == before
+    assert sorted(path.name for path in (tmp_path / "moved").iterdir()) == sorted(
+        [".bdpo.duckdb.lock", CATALOGUE, "ingest", "runs"]
+    )
 
 
 def test_a_view_of_a_stage_without_an_artifact_says_why_it_is_not_there(tmp_path: Path) -> None:
@@ -162,6 +198,21 @@ def test_a_damaged_catalogue_is_replaced(tmp_path: Path) -> None:
     assert query(tmp_path, "select * from quarantine") == [("x",)]
 
 
+def test_what_a_killed_session_left_is_not_read_into_the_next_catalogue(tmp_path: Path) -> None:
+    add(tmp_path, "aa", ["x"])
+    rebuild_catalogue(tmp_path, {"ingest": "aa"}, {})
+    session = (
+        "import duckdb, os, sys; c = duckdb.connect(sys.argv[1]); c.execute('create table t (a int)'); os._exit(1)"
+    )
+    subprocess.run([sys.executable, "-c", session, str(tmp_path / CATALOGUE)], check=False)
+    log = tmp_path / f"{CATALOGUE}.wal"
+    assert log.exists()
+    rebuild_catalogue(tmp_path, {"ingest": "aa"}, {})
+    assert query_catalogue(tmp_path, "select * from quarantine") == (["reason"], [("x",)])
+    assert query(tmp_path, "select table_name from duckdb_tables()") == []
+    assert not log.exists()
+
+
 def test_what_is_damaged_is_left_out_and_hides_nothing_else(tmp_path: Path) -> None:
     for name in ("aa", "bb", "cc"):
         add(tmp_path, name, [name])
@@ -170,7 +221,7 @@ def test_what_is_damaged_is_left_out_and_hides_nothing_else(tmp_path: Path) -> N
     renamed.write_bytes(renamed.read_bytes().replace(b"reason", b"rea3on"))
     note_run(tmp_path, "first", {"name": "demo"})
     (tmp_path / "runs" / "second.json").write_text('{"name": "demo"')
-    rebuild_catalogue(tmp_path, {"ingest": "aa"}, {"quarantine": "reason"})
+    rebuild_catalogue(tmp_path, {"ingest": "aa"}, {"quarantine": Columns("reason")})
     assert query(tmp_path, "select * from all_quarantine") == [("bb", "bb")]
     assert query(tmp_path, "select run_id from runs") == [("first",)]
 

@@ -6,8 +6,12 @@ from benchmarks.estimate import SHAPES, measure, state_bytes, train_seconds
 
 
 def test_the_shapes_have_their_published_numbers_of_weights() -> None:
-    """TinyLlama 1.1B, Llama 2 7B and 70B, as their safetensors index counts them."""
-    assert [shape.weights for shape in SHAPES] == [1_100_048_384, 6_738_415_616, 68_976_648_192]
+    """TinyLlama 1.1B, Qwen2.5 1.5B and 3B, Llama 2 7B and 70B, as their safetensors index counts them.
+
+    Of Qwen2.5 less the biases of queries, keys and values, of a layer 1536 + 2 * 256 and 2048 + 2 * 256 numbers.
+    """
+    qwen = [1_543_714_304 - 28 * 2048, 3_085_938_688 - 36 * 2560]
+    assert [shape.weights for shape in SHAPES] == [1_100_048_384, *qwen, 6_738_415_616, 68_976_648_192]
 
 
 @pytest.mark.parametrize(
@@ -29,7 +33,7 @@ def test_of_a_large_model_the_buckets_are_a_part() -> None:
 
 
 def test_time_is_shared_out() -> None:
-    shape = SHAPES[1]
+    shape = SHAPES[-2]
     assert train_seconds(shape, 1e6, world=8, flops=1e14, utilisation=0.5) == pytest.approx(
         8 * 6_738_415_616 * 1e6 / (8 * 1e14 * 0.5)
     )

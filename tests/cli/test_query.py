@@ -1,5 +1,7 @@
 """What `bdpo query` prints."""
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -24,6 +26,56 @@ def test_json_is_json_whatever_the_values(tmp_path: Path, capsys: pytest.Capture
 
     (row,) = json.loads(printed(tmp_path, sql, capsys), parse_constant=refuse)
     assert row == {"x": 1.5, "y": ["nan", 2.0], "z": {"2026-01-02": "inf"}, "n": None}
+
+
+_KINDS = """select 1.25::decimal(9, 2) as amount, 3.00::decimal(9, 2) as whole, sum(2::bigint) as total,
+    '1e37'::decimal(38) as most, encode('é') || '\\xFF'::blob as row, ['é', null] as list,
+    {'a': [encode('ü')], 'b': 0.5} as both"""
+
+
+def test_numbers_are_numbers_and_blobs_are_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = json.loads(printed(tmp_path, _KINDS, capsys))
+    both = {"a": ["ü"], "b": 0.5}
+    assert row == {
+        "amount": 1.25,
+        "whole": 3,
+        "total": 2,
+        "most": 10**37,
+        "row": "é\\xff",
+        "list": ["é", None],
+        "both": both,
+    }
+
+
+def test_a_cell_holds_text_or_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rebuild_catalogue(tmp_path, {}, {})
+    query(_KINDS, Format.csv, tmp_path)
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out, newline=""))
+    expected = {
+        "amount": "1.25",
+        "whole": "3.00",
+        "total": "2",
+        "most": str(10**37),
+        "row": "é\\xff",
+        "list": '["é", null]',
+    }
+    assert row == {**expected, "both": '{"a": ["ü"], "b": 0.5}'}
+    monkeypatch.setenv("COLUMNS", "200")
+    query(_KINDS, Format.table, tmp_path)
+    shown = capsys.readouterr().out
+    assert all(f" {text} " in shown for text in row.values())
+
+
+def test_what_would_end_a_row_of_csv_is_quoted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rebuild_catalogue(tmp_path, {}, {})
+    query(
+        "select 'a' || chr(13) || 'b' as x, 'c' || chr(10) || 'd' as y, 'e' || chr(13) || chr(10) as z",
+        Format.csv,
+        tmp_path,
+    )
+    assert capsys.readouterr().out == 'x,y,z\n"a\rb","c\nd","e\r\n"\n'
 
 
 def test_two_columns_of_one_name_are_not_made_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """Configs: merged, located, and every mistake named with its file, line, field and remedy."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,15 @@ def refusal(path: Path, *overrides: str) -> str:
     message = str(raised.value)
     assert "\n" not in message
     return message
+
+
+def test_the_readmes_whole_configs_load(tmp_path: Path) -> None:
+    found = re.findall(r"```yaml\n# (\S+\.yaml)\n(.+?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    configs = {name: load_config(write(tmp_path, text, name)) for name, text in found}
+    assert list(configs) == ["my-run.yaml", "my-ablation.yaml"]
+    ablation = configs["my-ablation.yaml"].ablation
+    assert ablation is not None
+    assert len(ablation.seeds) >= 3
 
 
 def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:

@@ -134,7 +134,18 @@ def test_all_linear_layers_are_named_alone() -> None:
         TrainSettings.model_validate({"lora": {"target_modules": ["all-linear", "lm_head"]}})
 
 
-@pytest.mark.parametrize("argument", ["--include=localhost:1", "--num_gpus=2", "--hostfile", "-e"])
+@pytest.mark.parametrize("argument", ["--include=localhost:1", "--num_gpus=2", "--hostfile", "-e", "--no_ssh"])
 def test_places_are_not_chosen_by_the_launchers_arguments(argument: str) -> None:
     with pytest.raises(ValidationError, match=r"machines and processes are chosen by `train\.hostfile` and"):
         TrainSettings.model_validate({"launcher_args": ["--no_ssh_check", argument]})
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--launcher=openmpi"], ["--no_ssh_check", "--launcher", "slurm"], ["--launcher"]]
+)
+def test_no_launcher_but_pdsh_is_taken(arguments: list[str]) -> None:
+    """The others do not say to a process which one it is."""
+    with pytest.raises(ValidationError, match=r"of DeepSpeed's launchers a training goes by `pdsh` alone: remove it"):
+        TrainSettings.model_validate({"launcher_args": arguments})
+    taken = ["--launcher", "PDSH", "--launcher=pdsh", "--launcher_args=-t 5"]
+    assert TrainSettings.model_validate({"launcher_args": taken}).launcher_args == taken

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,40 @@ def test_a_batch_that_is_the_whole_file_is_no_block(tmp_path: Path) -> None:
     assert max(map(len, collect_columns(tmp_path, "x", wide.to_batches()))) <= 32
 
 
+_VIEWS = pa.list_(pa.struct([("role", pa.string_view()), ("content", pa.binary_view())]))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.string_view(),
+        pa.binary_view(),
+        pa.dictionary(pa.int32(), pa.string()),
+        pa.list_(pa.string_view(), 1),
+        pa.large_list(pa.string_view()),
+        pa.map_(pa.string(), pa.string_view()),
+        _VIEWS,
+    ],
+    ids=str,
+)
+def test_what_shares_its_texts_goes_to_other_processes_once(tmp_path: Path, kind: pa.DataType) -> None:
+    texts = [f"{i} " + "x" * 200 for i in range(20_000)]
+    values: dict[str, list[Any]] = {
+        "string_view": texts,
+        "dictionary<values=string, indices=int32, ordered=0>": texts,
+        "binary_view": [text.encode() for text in texts],
+        "map<string, string_view>": [[("key", text)] for text in texts],
+        str(_VIEWS): [[{"role": "user", "content": text.encode()}] for text in texts],
+    }
+    said = [value if i % 7 else None for i, value in enumerate(values.get(str(kind), [[text] for text in texts]))]
+    batch = pa.record_batch({"said": pa.array(said, kind)})
+    blocks = list(collect_columns(tmp_path, "x", [batch]))
+    assert len(blocks) == 3
+    assert sum(len(pickle.dumps(block, pickle.HIGHEST_PROTOCOL)) for block in blocks) < 2 * batch.nbytes
+    rows = [row for block in blocks for piece in block.batches for row in piece.to_pylist()]
+    assert rows == [{"said": value} for value in batch["said"].to_pylist()]
+
+
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
 def test_a_row_that_no_array_would_hold_is_refused_and_its_beginning_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -159,6 +194,26 @@ def test_a_row_that_no_array_would_hold_is_refused_and_its_beginning_kept(
     assert (long.value.rule, len(long.raw), long.line - first.line) == ("over_long", 10, 1)
     assert long.value.reason.startswith("a row may have 1000 bytes; of the 15")
     assert long.value.reason.endswith("bytes of this one the first 10 are kept")
+
+
+@pytest.mark.parametrize("rest", ["", '\n{"prompt": "R"}', "\n"])
+def test_a_line_without_an_end_is_not_gathered(monkeypatch: pytest.MonkeyPatch, rest: str) -> None:
+    monkeypatch.setattr("bdpo.data.blocks.BLOCK_BYTES", 2**16)
+    monkeypatch.setattr("bdpo.data.blocks._MOST_BYTES", 2**17)
+    monkeypatch.setattr("bdpo.data.blocks._KEPT_BYTES", 10)
+    file = io.BytesIO(b'{"prompt": "Q"}\n' + b"[1, 2, 3" * 2**20 + rest.encode())
+    tracemalloc.start()
+    try:
+        first, long, *last = (row for block in collect_lines("x", file.read) for row in block.rows())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20
+    assert (first.line, first.value) == (1, {"prompt": "Q"})
+    assert isinstance(long.value, RowProblem)
+    assert (long.line, long.raw, long.value.rule) == (2, b"[1, 2, 3[1", "over_long")
+    assert long.value.reason == f"a row may have {2**17} bytes; of the {2**23} bytes of this one the first 10 are kept"
+    assert [(row.line, row.value) for row in last] == ([(3, {"prompt": "R"})] if "R" in rest else [])
 
 
 def test_why_an_over_long_row_is_none_is_still_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

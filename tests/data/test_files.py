@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
+import datasets
 import pytest
 
 from bdpo.data.files import data_files, kind_of
+from bdpo.data.readers import read_rows
 from bdpo.errors import UserError
 
 
@@ -35,6 +37,24 @@ def test_files_of_several_folders_are_told_apart(tmp_path: Path) -> None:
 def test_a_file_whose_name_looks_like_a_pattern_is_itself(tmp_path: Path) -> None:
     touch(tmp_path, "a[1].jsonl", "a1.jsonl")
     assert named(tmp_path / "a[1].jsonl") == ["a[1].jsonl"]
+
+
+def test_a_data_set_that_was_saved_to_disk_is_its_rows(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Q{i}", "chosen": "a", "rejected": "b"} for i in range(5)]
+    datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "saved", num_shards=2)
+    touch(tmp_path / "saved", "cache-0123.arrow")
+    files = data_files(tmp_path / "saved")
+    assert [file.name for file in files] == ["data-00000-of-00002.arrow", "data-00001-of-00002.arrow"]
+    assert [row.value for file in files for row in read_rows(file)] == rows
+    files[1].path.unlink()
+    with pytest.raises(UserError, match=r"state\.json: it names 'data-00001-of-00002\.arrow', which is no file"):
+        data_files(tmp_path / "saved")
+
+
+def test_rows_in_files_of_these_names_are_rows(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text('[{"prompt": "Q"}]')
+    (tmp_path / "dataset_info.json").write_text('[{"prompt": "Q"}]')
+    assert named(tmp_path) == ["dataset_info.json", "state.json"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import math
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -476,17 +477,34 @@ def test_messages_that_were_written_as_text_are_read_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("safe", "better"), [(True, 1), (1, 1), (1.0, 1.0), ("True", "1"), ("TRUE", "1"), ("1", "1"), ("1.0", "1.0")]
+    ("safe", "better"),
+    [
+        (True, 1),
+        (1, 1),
+        (1.0, 1.0),
+        (Decimal(1), Decimal("1.0")),
+        ("True", "1"),
+        ("TRUE", "1"),
+        ("1", "1"),
+        ("1.0", "1.0"),
+    ],
 )
 def test_labels_as_csv_files_and_columns_with_gaps_have_them(safe: Any, better: Any) -> None:
     row = PKU | {"is_response_0_safe": safe, "is_response_1_safe": safe, "better_response_id": better}
     assert parse_pku(row).chosen == "one"
-    for wrong in (0.5, math.nan, "yes", 2):
+    for wrong in (0.5, math.nan, "yes", 2, Decimal("0.5")):
         assert refused(parse_pku, row | {"is_response_0_safe": wrong}) == "wrong_type"
         assert refused(parse_pku, row | {"better_response_id": wrong}) == "wrong_type"
 
 
 def test_a_reason_names_json_not_python() -> None:
-    for value, kind in ((3, "a number"), (True, "true or false"), ({}, "an object"), ([], "a list"), (b"x", "bytes")):
+    for value, kind in (
+        (3, "a number"),
+        (Decimal(3), "a number"),
+        (True, "true or false"),
+        ({}, "an object"),
+        ([], "a list"),
+        (b"x", "bytes"),
+    ):
         with pytest.raises(RowProblem, match=f"^`prompt` is {kind}, not a string$"):
             parse_pku(PKU | {"prompt": value})

@@ -39,6 +39,15 @@ def test_a_split_is_streamed_in_order(folder: Path, split: str) -> None:
     assert rows[0].raw.startswith(b'{"prompt": ')
 
 
+def test_answers_that_pandas_takes_for_gaps_are_answers(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("prompt,chosen,score\nQ,None,1\nNA,null,\nR,,3\n")
+    assert [row.value for row in stream_rows(str(tmp_path), commit=None, split="train")] == [
+        {"prompt": "Q", "chosen": "None", "score": 1.0},
+        {"prompt": "NA", "chosen": "null", "score": None},
+        {"prompt": "R", "chosen": None, "score": 3.0},
+    ]
+
+
 def test_an_unknown_split_is_named_with_those_there_are(folder: Path) -> None:
     with pytest.raises(UserError, match=r"split 'valid': .*Available splits: \['train', 'test'\]"):
         list(stream_rows(str(folder), commit=None, split="valid"))

@@ -89,6 +89,15 @@ def test_last_turn_responses_and_whole_prompt_have_each_to_be_alike() -> None:
         assert not similar(one, other, 0.8)
 
 
+def test_each_response_has_to_be_alike_however_long_the_other_is() -> None:
+    chance = random.Random(5)
+    prompt, long = (" ".join(text(chance, n)) for n in (20, 300))
+    one, other = "I won't help with that.", "Sure, here it is."
+    assert not similar(vars(candidate(prompt, one, long)), vars(candidate(prompt, other, long)), 0.8)
+    assert not similar(vars(candidate(prompt, one, long)), vars(candidate(prompt, long, other)), 0.8)
+    assert similar(vars(candidate(prompt, one, long)), vars(candidate(prompt, long, one.upper())), 0.8)
+
+
 def test_a_near_duplicate_is_refused_with_the_name_of_what_it_resembles(tmp_path: Path) -> None:
     chance = random.Random(1)
     said = [text(chance, 60) for _ in range(3)]

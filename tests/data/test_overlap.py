@@ -12,9 +12,10 @@ from tests.tiny_run import CATEGORIES, tiny_run, write_jsonl
 
 PROMPTS = EvaluationPrompts(
     [
-        EvaluationPrompt("long", "One two three, four five six seven eight nine?"),
-        EvaluationPrompt("short", "Hello there"),
-        EvaluationPrompt("mute", "..."),
+        EvaluationPrompt("long", ["One two three, four five six seven eight nine?"]),
+        EvaluationPrompt("short", ["Hello there"]),
+        EvaluationPrompt("mute", ["..."]),
+        EvaluationPrompt("talk", ["A riddle?", "Two legs.", "Why?"]),
     ]
 )
 
@@ -36,6 +37,35 @@ def test_the_same_words_and_long_runs_of_them() -> None:
     assert reason("hello there friend") is None
     assert reason("", "?!") is None
     assert not EvaluationPrompts([])
+
+
+def test_a_dialogue_is_there_where_all_its_turns_are() -> None:
+    same = "a message has the words of the evaluation prompt talk"
+    assert reason("a riddle", "two legs", "why") == same
+    assert reason("You are kind.", "a riddle", "two legs", "why", "Because.", "I see") == same
+    assert reason("Why?") is None
+    assert reason("Three legs.", "Why?") is None
+    assert reason("a riddle", "two legs") is None
+
+
+def test_stock_phrases_are_no_overlap_and_a_changed_word_at_the_end_hides_none() -> None:
+    prompts = EvaluationPrompts(
+        [
+            EvaluationPrompt("guide", ["Write a step-by-step guide on how to paint a fence without asking its owner"]),
+            EvaluationPrompt("way", ["What's the best way to make a kite fly away?"]),
+            EvaluationPrompt("stock", ["Give me detailed step-by-step instructions for how to do it"]),
+        ]
+    )
+
+    def found(content: str) -> str | None:
+        problem = prompts.find([{"role": "user", "content": content}])
+        return None if problem is None else problem.reason.rpartition(" ")[2]
+
+    assert found("Write a step-by-step guide on how to bake sourdough bread.") is None
+    assert found("What's the best way to make a birthday cake?") is None
+    assert found("Give me detailed step-by-step instructions for how to grow tomatoes") is None
+    assert found("Write a step-by-step guide on how to paint a fence without asking its neighbour") == "guide"
+    assert found("give me detailed step by step instructions for how to do it!") == "stock"
 
 
 def test_the_pipeline_reads_the_files_and_their_content_decides_the_artifact(tmp_path: Path) -> None:

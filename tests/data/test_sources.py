@@ -61,7 +61,10 @@ def test_columns_of_which_one_says_which_response_is_better_are_not_to_be_named(
 def test_a_map_to_a_column_that_no_row_has_is_named() -> None:
     columns = ColumnSettings(prompt="question", chosen="good", rejected="bad").model_dump()
     row = {"question": "Q", "good": "a", "worse": "b"}
-    with pytest.raises(UserError, match=r"x: `columns\.rejected` is 'bad', which no row has; the columns are `good`"):
+    with pytest.raises(
+        UserError,
+        match=r"x: `columns\.rejected` is 'bad', which none of the first 1 rows has; their columns are `good`",
+    ):
         read_source(rows(row), origin="x", columns=columns)
     assert kept(read_source(rows(row, row | {"bad": "b"}), origin="x", columns=columns)) == ["Q"]
 

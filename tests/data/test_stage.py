@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +186,23 @@ def test_single_responses_are_counted_two_a_pair(tmp_path: Path) -> None:
         (5, "control_character"),
         (6, "blank_response"),
     ]
-    with pytest.raises(UserError, match=r"share of quarantined rows is 0\.667 \(4 of 6\)"):
+    with pytest.raises(UserError, match=r"share of quarantined rows is 0\.600 \(3 of 5\)"):
         run(tmp_path / "x.jsonl", tmp_path / "other", max_quarantined_fraction=0.5)
+
+
+def test_responses_that_have_no_other_to_pair_with_are_no_sign_of_bad_rows(tmp_path: Path) -> None:
+    """Of 30 prompts with three responses each 20 have one that is unsafe: 50 of 90 rows have none left to pair with."""
+    rows = [
+        {"prompt": f"Q{i}", "response": f"{name} {i}", "is_safe": name != "bad" or i < 10, "category": {}}
+        for i in range(30)
+        for name in ("good", "fine", "bad")
+    ]
+    write_jsonl(tmp_path / "x.jsonl", rows)
+    limit = IngestSettings.model_fields["max_quarantined_fraction"].default
+    summary = run(tmp_path / "x.jsonl", tmp_path / "out", max_quarantined_fraction=limit)
+    assert (summary["rows"], summary["pairs"], summary["paired_rows"], summary["quarantined"]) == (90, 20, 40, 50)
+    assert summary["by_rule"] == {"unpaired_response": 50}
+    assert len(refusals(tmp_path / "out")) == 50
 
 
 def test_pku_without_safety_labels_is_found_and_its_blank_responses_refused(tmp_path: Path) -> None:
@@ -216,6 +232,35 @@ def test_columns_of_any_name_are_mapped(tmp_path: Path) -> None:
     run(tmp_path, tmp_path / "out", sources=[{"path": tmp_path / "x.jsonl", "columns": columns}])
     (pair,) = pq.read_table(tmp_path / "out" / "pairs.parquet").to_pylist()
     assert (pair["prompt"][0]["content"], pair["chosen"], pair["rejected"], pair["meta"]) == ("Q", "a", "b", '{"n": 1}')
+
+
+def test_a_column_that_only_late_rows_have_is_read_and_one_that_none_has_is_named(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Q{i}", "chosen": "a", "rejected": "b"} for i in range(120)]
+    rows[110]["harm"] = "theft"
+    write_jsonl(tmp_path / "x.jsonl", rows)
+    path = tmp_path / "x.jsonl"
+    summary = run(tmp_path, tmp_path / "out", sources=[{"path": path, "columns": {"category": "harm"}}])
+    assert (summary["pairs"], summary["num_categories"]) == (120, 1)
+    with pytest.raises(UserError, match=r"x\.jsonl: `columns\.category` is 'harn', which none of its rows has"):
+        run(tmp_path, tmp_path / "other", sources=[{"path": path, "columns": {"category": "harn"}}])
+
+
+def test_numbers_of_a_database_are_numbers(tmp_path: Path) -> None:
+    """A Parquet file's DECIMAL columns."""
+    said = [[{"role": "user", "content": "Q"}, {"role": "assistant", "content": side}] for side in ("good", "bad")]
+    row: dict[str, Any] = {
+        "chosen": said[0],
+        "rejected": said[1],
+        "chosen_safe": Decimal(1),
+        "rejected_safe": Decimal(0),
+    }
+    table = pa.Table.from_pylist([row | {"score_chosen": Decimal("8.50"), "score_rejected": Decimal("7.25")}])
+    pq.write_table(table, tmp_path / "x.parquet")
+    assert table.schema.field("score_chosen").type == pa.decimal128(3, 2)
+    run(tmp_path / "x.parquet", tmp_path / "out")
+    (pair,) = pq.read_table(tmp_path / "out" / "pairs.parquet").to_pylist()
+    assert (pair["chosen"], pair["chosen_safe"], pair["rejected_safe"]) == ("good", True, False)
+    assert json.loads(pair["meta"]) == {"score_chosen": "8.50", "score_rejected": "7.25"}
 
 
 def test_duplicates_are_found_across_chunks_and_sources(tmp_path: Path) -> None:

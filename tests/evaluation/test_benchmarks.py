@@ -1,5 +1,6 @@
 """Loading evaluation prompts."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -57,12 +58,29 @@ def test_limit_takes_each_label_spread_over_the_file(tmp_path: Path) -> None:
     rows = [{"prompt": f"h{i}", "label": "harmful"} for i in range(10)] + [{"prompt": "s", "label": "harmless"}]
     path = write(tmp_path / "own.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     benchmark = load_benchmark(path, limit=2)
-    # Ten prompts in two stretches of five: the middle ones are numbers 2 and 7, counted from 0.
-    assert [p.text for p in benchmark.prompts] == ["h2", "h7", "s"]
+    # Ten prompts lie in 0 to 15, of which 8 is the half.
+    assert [p.text for p in benchmark.prompts] == ["h0", "h8", "s"]
     assert benchmark.limited_from("harmful") == 10
     assert benchmark.limited_from("harmless") is None
     whole = {p.text: p.prompt_id for p in load_benchmark(path).prompts}
     assert all(whole[p.text] == p.prompt_id for p in benchmark.prompts)
+
+
+@pytest.mark.parametrize("size", [20, 100, 257, 400])
+def test_a_smaller_limits_prompts_are_among_a_larger_ones_and_nearly_even(tmp_path: Path, size: int) -> None:
+    rows = [{"prompt": f"h{i}", "label": "harmful"} for i in range(size)]
+    path = write(tmp_path / "own.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    before: set[str] = set()
+    for limit in (1, 2, 7, 19, 50, 100, 300):
+        benchmark = load_benchmark(path, limit=limit)
+        positions = [int(p.text[1:]) for p in benchmark.prompts]
+        assert len(positions) == min(limit, size)
+        chosen = {p.prompt_id for p in benchmark.prompts}
+        assert before <= chosen
+        before = chosen
+        gaps = [b - a for a, b in itertools.pairwise([*positions, size])]
+        assert max(gaps[:-1], default=0) <= 2 * min(gaps[:-1], default=0)
+        assert gaps[-1] <= max(gaps[:-1], default=size), "the end is no further than others"
 
 
 def test_a_repeated_prompt_counts_once(tmp_path: Path) -> None:
@@ -204,6 +222,17 @@ ADVGLUE = {
     "rte": ("sentence1\n\nDoes it follow that this is true: sentence2", ("Yes", "No")),
 }
 """GLUE's labels: 1 is positive and a duplicate; 0 is entailment, 1 neutral (or none of it in two), 2 contradiction."""
+
+
+def test_items_that_share_a_sentence_or_a_prompt_are_independent_as_one(tmp_path: Path) -> None:
+    """1 and 3 share no text, but each shares one with 2."""
+    rows = [("a", "b"), ("a", "c"), ("d", "c"), ("e", "f")]
+    document = {"qqp": [{"question1": x, "question2": y, "label": 0, "idx": i} for i, (x, y) in enumerate(rows)]}
+    assert load_benchmark(write(tmp_path / "dev.json", json.dumps(document))).independent() == 2
+    items = [{"input": text, "target_scores": {"good": 1, str(i): 0}} for i, text in enumerate("qqr")]
+    assert load_benchmark(write(tmp_path / "hhh.json", json.dumps({"examples": items}))).independent() == 2
+    assert load_benchmark(write(tmp_path / "x.csv", XSTEST)).independent() == 3
+    assert load_benchmark(shared_data("advglue/dev.json")).independent() == 573
 
 
 @pytest.mark.parametrize("task", ADVGLUE)

@@ -15,6 +15,7 @@ from bdpo.artifacts.catalogue import note_run
 from bdpo.artifacts.manifest import MANIFEST, Manifest
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.cli import app
+from bdpo.cli.comparison import compare
 from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import METRICS
 from bdpo.evaluation.comparison import compare_runs
@@ -46,6 +47,7 @@ def evaluated(
     benchmark: str = "b",
     label: Label = "harmful",
     held_against: str | None = None,
+    train: str | None = None,
     elsewhere: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """A run whose aligned model has these prompts count (None: has no verdict), the base model none.
@@ -78,7 +80,7 @@ def evaluated(
         summary={}, versions={}, machine={}, finished="", seconds=0.0,
     )  # fmt: skip
     (folder / MANIFEST).write_text(manifest.model_dump_json())
-    note_run(root, f"2026-{when}-{name}", {"name": name, "evaluate": folder.name})
+    note_run(root, f"2026-{when}-{name}", {"name": name, "train": train or folder.name, "evaluate": folder.name})
 
 
 def test_rates_differences_and_corrected_p_by_hand(tmp_path: Path) -> None:
@@ -89,7 +91,7 @@ def test_rates_differences_and_corrected_p_by_hand(tmp_path: Path) -> None:
     evaluated(tmp_path, "c", [True] + [False] * 9)
     found = compare_runs(tmp_path, ["a", "b", "c"], 0.95)
     (row,) = found.table
-    assert list(row) == ["benchmark", "figure (%)", "base model", "a", "b", "c"]
+    assert list(row) == ["figure (%)", "base model", "a", "b", "c"]
     assert row["base model"].startswith("0.0 [0.0, ")
     assert row["a"].startswith("20.0 [")
     assert row["b"].startswith("80.0 [")
@@ -158,11 +160,23 @@ def test_only_what_all_runs_were_asked_is_compared(tmp_path: Path) -> None:
     evaluated(tmp_path, "a", [True, False])
     evaluated(tmp_path, "b", [True, True])
     evaluated(tmp_path, "elsewhere", [True, True], benchmark="another")
-    with pytest.raises(UserError, match="runs a, b, elsewhere were evaluated on no common prompt"):
+    with pytest.raises(
+        UserError, match=r"runs a, b, elsewhere were evaluated on no common prompt: run them again with .*limits may"
+    ):
         compare_runs(tmp_path, ["a", "b", "elsewhere"], 0.95)
     note_run(tmp_path, "2026-9-b", {"name": "b", "train": "of a run that was not evaluated"})
     (row,) = compare_runs(tmp_path, ["a", "b"], 0.95).table
     assert row["b"].startswith("100.0 [")
+
+
+def test_how_many_prompts_all_runs_share_is_said_where_one_was_asked_more(tmp_path: Path) -> None:
+    """As with another `limit`."""
+    for name, count in (("a", 4), ("b", 10), ("c", 4)):
+        evaluated(tmp_path, name, [True] * count)
+    found = compare_runs(tmp_path, ["a", "b"], 0.95)
+    assert found.partly == ["4 of 10 prompts of b, refusal of harmful prompts"]
+    assert {record["n"] for record in found.records} == {4}
+    assert compare_runs(tmp_path, ["a", "c"], 0.95).partly == []
 
 
 def test_figures_that_are_not_compared_are_named_once(tmp_path: Path) -> None:
@@ -192,7 +206,45 @@ def test_a_run_may_be_called_base_and_be_named_twice(tmp_path: Path) -> None:
         ("base", 0.0, -1.0),
     ]
     (row,) = found.table
-    assert list(row) == ["benchmark", "figure (%)", "base model", "a", "base"]
+    assert list(row) == ["figure (%)", "base model", "a", "base"]
+
+
+def test_figures_of_many_runs_are_whole_on_a_narrow_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"hh-smollm2-with-method-{i}" for i in range(10)]
+    for i, name in enumerate(names):
+        evaluated(tmp_path, name, [True] * (3 * i) + [False] * (30 - 3 * i))
+    compare(names, tmp_path)
+    shown = [[cell.strip() for cell in line.split("│")] for line in capsys.readouterr().out.splitlines()]
+    for record in compare_runs(tmp_path, names, 0.95).records:
+        value, low, high = (f"{100 * record[name]:.1f}" for name in ("value", "low", "high"))
+        (line,) = (cells for cells in shown if record["model"] in cells)
+        assert f"{value} [{low}, {high}]" in line
+        if record["difference"] is not None:
+            value, low, high = (f"{100 * record[f'difference{name}']:+.1f}" for name in ("", "_low", "_high"))
+            assert f"{value} [{low}, {high}]" in line
+    monkeypatch.setenv("COLUMNS", "120")
+    compare(names[:2], tmp_path)
+    assert "┃ figure (%) " in capsys.readouterr().out, "one table where it fits"
+
+
+def test_runs_of_one_training_are_not_said_to_be_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluated(tmp_path, "a", [True] * 4, train="t")
+    evaluated(tmp_path, "more", [True] * 8, train="t")
+    compare(["a", "more"], tmp_path)
+    said = capsys.readouterr().out
+    shared = "Only the prompts that all runs were asked count: 4 of 8 prompts of b, refusal of harmful prompts."
+    assert said.endswith(f" all of them. {shared}\n")
+
+
+def test_a_run_may_be_called_benchmark(tmp_path: Path) -> None:
+    evaluated(tmp_path, "a", [True] * 8)
+    evaluated(tmp_path, "benchmark", [False] * 8)
+    (row,) = compare_runs(tmp_path, ["a", "benchmark"], 0.95).table
+    assert row["figure (%)"] == "b, refusal of harmful prompts"
+    assert row["benchmark"].startswith("0.0 [")
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -202,7 +254,10 @@ def test_the_command(tmp_path: Path) -> None:
     done = CliRunner(env={"COLUMNS": "200"}).invoke(app, command)
     assert done.exit_code == 0, done.output
     assert "refusal of harmful" in done.stdout
-    assert "Under each its difference in points from a" in done.stdout
-    assert " Not compared here, but in the runs' own reports: validation pairs.\n" in done.stdout
+    assert "With each its difference in points from a" in done.stdout
+    assert " Not compared here, but in the runs' own reports: validation pairs." in done.stdout
+    assert (
+        "Each run is one training: intervals and p say nothing of other seeds; for that, `bdpo ablate`" in done.stdout
+    )
     assert [row.values["model"] for row in read_rows(tmp_path / "c.jsonl")] == ["base model", "a", "b"]
     assert json.loads((tmp_path / "c.jsonl").read_text().splitlines()[2])["difference"] == 0.5

@@ -40,10 +40,26 @@ def test_same_texts_and_shared_runs_of_the_training_split(tmp_path: Path) -> Non
     ]
 
 
+def test_stock_phrases_do_not_count(tmp_path: Path) -> None:
+    seen = {
+        "prompt": [{"role": "user", "content": "Write a step-by-step guide on how to bake bread"}],
+        "split": "train",
+    }
+    write_parquet(pa.Table.from_pylist([seen]), tmp_path / "pairs.parquet")
+    prompts = [
+        Prompt("phrase", "Write a step-by-step guide on how to paint fences", "harmful", None),
+        Prompt("same", "write a step by step guide on how to bake bread", "harmful", None),
+    ]
+    benchmark = Benchmark("b", "prompts", prompts, {}, 0)
+    found = find_contamination([(benchmark, prompt) for prompt in prompts], tmp_path / "pairs.parquet")
+    assert found == [{"benchmark": "b", "prompt_id": "same", "same": True, "shared": 0.0}]
+
+
 def test_a_dialogue_is_compared_turn_by_turn_and_options_with_the_responses(tmp_path: Path) -> None:
     eight = "one two three four five six seven eight"
+    said = ["And then?", "More.", "well", f"So {eight}"]
     pair = {
-        "prompt": [{"role": "user", "content": "And then?"}, {"role": "assistant", "content": f"So {eight}"}],
+        "prompt": [{"role": "user", "content": content} for content in said],
         "chosen": f"I say {eight}.",
         "rejected": "a b c d e f g h",
         "split": "train",
@@ -57,13 +73,15 @@ def test_a_dialogue_is_compared_turn_by_turn_and_options_with_the_responses(tmp_
         ),
         Prompt("no answer", "Which of them?", "question", None, f"I say {eight}"),
         Prompt("short", "Yes or no?", "choice", None, "Yes", ("Yes", "No")),
+        Prompt("there", "And then?\n\nAssistant: more\n\nHuman: Well?", "harmless", None, transcript=True),
     ]
     benchmark = Benchmark("b", "hhh", prompts, {}, 0)
     found = find_contamination([(benchmark, prompt) for prompt in prompts], tmp_path / "pairs.parquet")
     assert found == [
-        {"benchmark": "b", "prompt_id": "turns", "same": True, "shared": 1.0},
+        {"benchmark": "b", "prompt_id": "turns", "same": False, "shared": 1.0},
         # Of three runs of its options training has two.
         {"benchmark": "b", "prompt_id": "options", "same": False, "shared": 2 / 3},
+        {"benchmark": "b", "prompt_id": "there", "same": True, "shared": 0.0},
     ]
 
 

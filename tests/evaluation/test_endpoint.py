@@ -2,14 +2,19 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from bdpo import __version__
 from bdpo.cli import app
 from bdpo.errors import UserError
 from bdpo.evaluation.chat_endpoint import ChatEndpoint
@@ -35,6 +40,15 @@ def said(refused: int, convincing: int, specific: int) -> str:
 def judge(server: ChatServer, cache: Path, *, per_minute: float = 60_000.0) -> EndpointJudge:
     chat = ChatEndpoint(server.url, "judge", requests_per_minute=per_minute, first_pause_s=0.01)
     return EndpointJudge(chat, cache)
+
+
+def refused_once(server: ChatServer, tmp_path: Path, status: int, body: dict[str, object]) -> None:
+    """What is refused is unscored and not asked again; what comes after it is answered."""
+    server.replies = [(status, json.dumps(body)), (200, said(1, 1, 1))]
+    assert judge(server, tmp_path).rate("p", "c") is None
+    assert judge(server, tmp_path).rate("p", "c") is None
+    assert len(server.requests) == 1
+    assert judge(server, tmp_path).rate("p", "d") == Rating(True, 0.0)
 
 
 def test_scores_by_hand() -> None:
@@ -70,6 +84,7 @@ def test_it_asks_with_the_rubric_once_and_keeps_the_answer(
     assert judge(server, tmp_path).rate("Do {it}", "Sure") == Rating(False, 0.75)
     ((_, body, key),) = server.requests
     assert (body["model"], body["temperature"], key) == ("judge", 0, "Bearer k")
+    assert server.agents == [f"bdpo/{__version__}"], "services refuse the name of `urllib`"
     system, asked = body["messages"]
     assert (system["role"], asked["role"]) == ("system", "user")
     assert asked["content"].startswith(
@@ -99,6 +114,41 @@ def test_a_damaged_answer_is_asked_for_again(server: ChatServer, tmp_path: Path,
 def test_a_busy_endpoint_is_asked_again(server: ChatServer, tmp_path: Path) -> None:
     server.replies = [(429, "slow down"), (503, "not yet"), (200, said(1, 1, 1))]
     assert judge(server, tmp_path).rate("p", "c") == Rating(True, 0.0)
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "passing",
+    [
+        b'{"error": {"code": 502, "message": "m"}}',
+        b'{"error": {"code": 524, "message": "m"}, "choices": []}',
+        b'{"error": "m", "choices": null}',
+        b'{"choices": [{"finish_reason": "error", "message": {"content": "#scores"}}]}',
+        b'{"choices": [{"error": {"code": 429, "message": "m"}, "message": {"content": "#scores"}}]}',
+        (529, '{"type": "error", "error": {"type": "overloaded_error", "message": "m"}}'),
+        (524, "error code: 524"),
+    ],
+)
+def test_an_error_of_who_is_behind_the_endpoint_passes(
+    server: ChatServer, tmp_path: Path, passing: bytes | tuple[int, str]
+) -> None:
+    """OpenRouter answers such with HTTP 200, and the beginning of an answer may stand beside it."""
+    server.replies = [passing, (200, said(1, 1, 1))]
+    assert judge(server, tmp_path).rate("p", "c") == Rating(True, 0.0)
+    assert len(server.requests) == 2
+    server.replies = [passing]
+    said_last = r"HTTP (200 with an error: (m|the answer was broken off)|529 .*: m|524 .*)"
+    with pytest.raises(UserError, match=rf"no answer in 5 tries; the last said: {said_last}\.$"):
+        judge(server, tmp_path).rate("p", "d")
+    assert len(list(tmp_path.iterdir())) == 1, "what was cut is not kept"
+
+
+def test_an_answer_may_say_that_there_was_no_error(server: ChatServer, tmp_path: Path) -> None:
+    nothing: list[object] = [None, {}, ""]
+    for i, none in enumerate(nothing):
+        choice = {"message": {"content": said(1, 1, 1)}, "error": none}
+        server.replies = [json.dumps({"choices": [choice], "error": none}).encode()]
+        assert judge(server, tmp_path).rate("p", str(i)) == Rating(True, 0.0)
     assert len(server.requests) == 3
 
 
@@ -252,16 +302,54 @@ def test_a_judge_that_says_nothing_gives_no_judgement(server: ChatServer, tmp_pa
         {"code": "content_filter", "message": "m", "param": "prompt", "type": None},
         {"code": None, "message": "m", "innererror": {"code": "ResponsibleAIPolicyViolation"}},
         {"code": "invalid_prompt", "message": "m", "type": "invalid_request_error"},
+        {"code": "data_inspection_failed", "message": "m", "param": None, "type": "data_inspection_failed"},
+        {"code": "invalid_parameter_error", "message": "<400> InternalError.Algo.DataInspectionFailed: m", "type": "m"},
+        {"code": "invalid_request_error", "message": "Content Exists Risk", "type": "invalid_request_error"},
+        {"code": "400", "message": "litellm.BadRequestError: litellm.ContentPolicyViolationError: m", "type": None},
     ],
 )
 def test_an_exchange_that_is_filtered_is_unscored_and_stops_nothing(
     server: ChatServer, tmp_path: Path, error: dict[str, object]
 ) -> None:
-    server.replies = [(400, json.dumps({"error": error})), (200, said(1, 1, 1))]
-    assert judge(server, tmp_path).rate("p", "c") is None
-    assert judge(server, tmp_path).rate("p", "c") is None
-    assert len(server.requests) == 1
-    assert judge(server, tmp_path).rate("p", "d") == Rating(True, 0.0)
+    """As Azure and OpenAI say it; DashScope, itself and through others; DeepSeek; LiteLLM."""
+    refused_once(server, tmp_path, 400, {"error": error})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {
+            "code": "The caller does not have permission to execute the specified operation",
+            "error": "Content violates usage guidelines. Model: grok, Failed check: SAFETY_CHECK_TYPE_BIO",
+        },
+        {
+            "error": {
+                "code": 403,
+                "message": "m requires moderation and your input was flagged",
+                "metadata": {"reasons": ["m"], "flagged_input": "m", "provider_name": "m"},
+            }
+        },
+    ],
+)
+def test_a_filter_may_say_that_it_is_forbidden(server: ChatServer, tmp_path: Path, body: dict[str, object]) -> None:
+    """As xAI and OpenRouter do."""
+    refused_once(server, tmp_path, 403, body)
+
+
+@pytest.mark.parametrize("in_choice", [False, True])
+def test_a_filter_or_a_length_may_be_told_with_http_200(server: ChatServer, tmp_path: Path, in_choice: bool) -> None:
+    def reply(error: dict[str, object]) -> bytes:
+        choice = {"finish_reason": "error", "message": {"content": "#scores"}}
+        return json.dumps({"choices": [choice | {"error": error}]} if in_choice else {"error": error}).encode()
+
+    server.replies = [
+        reply({"code": 403, "message": "m", "metadata": {"reasons": [], "flagged_input": "m"}}),
+        reply({"code": 400, "message": "This endpoint's maximum context length is 9 tokens."}),
+    ]
+    asked = judge(server, tmp_path)
+    assert [asked.rate("p", c) for c in "cd"] == [None, None]
+    assert len(server.requests) == 2
+    assert len(list(tmp_path.iterdir())) == 1, "that of the filter"
 
 
 @pytest.mark.parametrize(
@@ -312,19 +400,37 @@ def test_an_error_that_is_the_body_itself_is_read(server: ChatServer, tmp_path: 
         (400, {"error": {"code": "invalid_request_error", "message": "m"}}),
         (400, {"error": {"code": ["content_filter"], "message": "m", "innererror": "content_filter"}}),
         (404, {"error": {"code": "content_filter", "message": "m"}}),
+        (403, {"error": {"code": 403, "message": "m", "metadata": {"provider_name": "m"}}}),
+        (403, {"code": "content_filtering", "error": "m"}),
     ],
 )
 def test_what_is_refused_for_another_reason_stops(
     server: ChatServer, tmp_path: Path, status: int, body: dict[str, object]
 ) -> None:
     server.replies = [(status, json.dumps(body))]
-    with pytest.raises(UserError, match=rf"refuses the request: HTTP {status} .*: m\.$"):
+    with pytest.raises(UserError, match=rf"refuses the request: HTTP {status} .*: m\.( |$)"):
         judge(server, tmp_path).rate("p", "c")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_that_takes_no_temperature_is_asked_without_one(server: ChatServer, tmp_path: Path) -> None:
-    no = {"message": "Only the default (1) value is supported.", "param": "temperature", "code": "unsupported_value"}
+@pytest.mark.parametrize(
+    "no",
+    [
+        {"message": "Only the default (1) value is supported.", "param": "temperature", "code": "unsupported_value"},
+        {"message": "`temperature` is deprecated for this model.", "type": "invalid_request_error"},
+        {
+            "message": "litellm.UnsupportedParamsError: o-series models don't support temperature=0.0. Only "
+            "temperature=1 is supported.",
+            "type": None,
+            "param": None,
+            "code": "400",
+        },
+    ],
+)
+def test_a_model_that_takes_no_temperature_is_asked_without_one(
+    server: ChatServer, tmp_path: Path, no: dict[str, object]
+) -> None:
+    """As OpenAI, Claude and LiteLLM say it."""
     server.replies = [(400, json.dumps({"error": no})), (200, said(1, 1, 1))]
     asked = judge(server, tmp_path)
     assert [asked.rate("p", c) for c in "cd"] == [Rating(True, 0.0)] * 2
@@ -332,7 +438,7 @@ def test_a_model_that_takes_no_temperature_is_asked_without_one(server: ChatServ
     assert first == second | {"temperature": 0.0}
     assert "temperature" not in second | third  # nor asked with one again
     server.replies = [(400, json.dumps({"error": no}))]
-    with pytest.raises(UserError, match=r"HTTP 400 Bad Request: Only the default \(1\) value is supported\.$"):
+    with pytest.raises(UserError, match=rf"HTTP 400 Bad Request: {re.escape(str(no['message']))}$"):
         asked.rate("p", "e")
     assert len(server.requests) == 4
 
@@ -377,6 +483,36 @@ def test_a_key_that_is_missing_or_wrong_is_named_and_never_shown(
         match=r"Incorrect key \*\*\*\. It does not take the key in the environment variable OPENAI_API_KEY\.$",
     ):
         judge(server, tmp_path).rate("p", "c")
+
+
+def test_an_answer_has_ten_minutes_and_two_tries_at_most(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reasoning judge may think for minutes, and each try may be billed."""
+    assert signature(ChatEndpoint).parameters["timeout_s"].default == 600
+    server.wait_s = 60
+    chat = ChatEndpoint(server.url, "judge", requests_per_minute=60_000, timeout_s=0.2, first_pause_s=0.01)
+    with pytest.raises(UserError, match=r"no answer in 2 tries; the last said: nothing within 0\.2 seconds\.$"):
+        EndpointJudge(chat, tmp_path).rate("p", "c")
+    assert len(server.requests) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_command_that_waits_for_an_answer_ends_by_an_interrupt(server: ChatServer, tmp_path: Path) -> None:
+    server.wait_s = 120
+    write_rows(tmp_path / "in.csv", [{"prompt": "p", "completion": "c"}])
+    options = ["--judge", "endpoint", "--url", server.url, "--model", "judge", "--output", "out.csv"]
+    command = [sys.executable, "-m", "bdpo.cli", "judge", "in.csv", *options]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        while not server.requests and running.poll() is None:
+            time.sleep(0.05)
+        began = time.monotonic()
+        running.send_signal(signal.SIGINT)
+        _, stderr = running.communicate(timeout=60)
+    assert running.returncode == 130, stderr
+    assert time.monotonic() - began < 20, "sooner than the limit of such a command ends it"
+    assert "Interrupted." in stderr
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from bdpo.config import EvaluateSettings, ModelSettings
@@ -149,6 +150,31 @@ def test_a_model_that_can_think_is_asked_without_and_all_folders_are_included(
     assert included == [{"include_path": [str(task.parent) for task in reversed(include)]}]
     assert "--include_path" not in command, "the last of several is taken"
     assert "enable_thinking=False" in command[command.index("--model_args") + 1].split(",")
+
+
+@pytest.mark.parametrize(("num_gpus", "free", "over_all"), [(0, 0, False), (1, 3, False), (2, 3, True), (2, 5, False)])
+def test_a_model_that_needs_several_gpus_gets_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_gpus: int, free: int, over_all: bool
+) -> None:
+    """By itself lm-eval takes `cuda:0`.  `free`: there, in times the size of the files, which may be bfloat16."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        log(Path(command[command.index("--output_path") + 1]), [{"doc_id": 0, "metrics": ["acc"], "acc": 1.0}])
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(harness, "require_package", lambda *_: None)
+    monkeypatch.setattr(harness, "version", lambda _: "1")
+    source = resolve_model(str(save_tiny(tmp_path / "model")))
+    size = sum(file.stat().st_size for file in (tmp_path / "model").glob("*.safetensors"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free * size, 8 * size))
+    settings, model = LmEvalSettings(tasks=["t"]), ModelSettings(dtype="float32")
+    harness_outcomes(settings, source, model, batch_size=1, cache=tmp_path, progress=Silent())
+    (command,) = commands
+    assert ("parallelize=True" in command[command.index("--model_args") + 1].split(",")) is over_all
 
 
 @pytest.mark.slow

@@ -37,6 +37,8 @@ ODD = (
     *'"*A',
     "i ",
     "i and ",
+    "i can't really ",
+    "we, i, ",
     '" ',
     '"a b c d." A',
     "*a",
@@ -48,12 +50,20 @@ ODD = (
     "a. ",
     "a-",
     "all equal ",
+    "ich kann nicht ",
+    "я не могу и ",
+    "我无法",
+    "AI: b\n",
+    "GPT: b\nDAN ",
+    "re: i can't\n",
+    "申し訳",
 )
 
 
 @pytest.mark.parametrize("turn", ODD)
 def test_odd_text_is_judged_quickly(turn: str) -> None:
     text = turn * (100_000 // len(turn))
-    started = time.process_time()
-    judge_refusal(text, text)
-    assert time.process_time() - started < 1, "of the CPU, whatever else runs"
+    for prompt in (text, "Write a song."):
+        started = time.process_time()
+        judge_refusal(text, prompt)
+        assert time.process_time() - started < 1, "of the CPU, whatever else runs"

@@ -12,6 +12,7 @@ from typing import get_args
 
 import pytest
 
+from bdpo import __version__
 from bdpo.config.evaluate import BenchmarkSettings, PublishedBenchmark
 from bdpo.errors import UserError
 from bdpo.evaluation import published
@@ -63,7 +64,8 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[st
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
-            self.send_response(200 if self.path in FILES or self.path == CUT else 404)
+            refused = self.headers["User-Agent"] != f"bdpo/{__version__}"  # as some do by the name of `urllib`
+            self.send_response(403 if refused else 200 if self.path in FILES or self.path == CUT else 404)
             if self.path == CUT:
                 self.send_header("Content-Length", "1000")
             self.end_headers()

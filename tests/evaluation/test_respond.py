@@ -38,6 +38,7 @@ def test_a_prompt_that_loses_its_beginning_is_counted_and_said(tmp_path: Path) -
     found = answered(tmp_path, prompts, said)
     assert [reply.cut for reply in found.replies] == [False, True, True, True]
     assert said.texts == [
+        "evaluate: the base model is on the CPU",
         "evaluate: 3 of 4 prompts are longer than model.max_prompt_length, 64 tokens: the base model is asked "
-        "without their beginning"
+        "without their beginning",
     ]

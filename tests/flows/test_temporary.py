@@ -17,6 +17,7 @@ from prefect.settings import PREFECT_HOME, temporary_settings
 from bdpo.errors import UserError
 from flows.temporary import start_temporary_server
 from tests.cli.command import environment_of
+from tests.flows.origins import may_be_used_by
 from tests.flows.status_server import serving
 
 _RUN = """
@@ -71,6 +72,8 @@ def test_another_runs_server_at_the_port_is_not_taken_for_its_own(
         start_temporary_server()
         server = SubprocessASGIServer()
         assert (server.running, server.port) == (True, free)
+        assert may_be_used_by("https://evil.example", server.api_url) is None
+        assert may_be_used_by(f"http://localhost:{free}", server.api_url) == f"http://localhost:{free}"
         server.stop()
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.flows.origins import may_be_used_by
 from tests.paths import ROOT
 from tests.tiny_run import tiny_run
 
@@ -164,6 +165,11 @@ def test_deployments_run_cache_and_explain(up: Up, config: str) -> None:
     # A slot of the deployment's own is a lease, by which a server that starts anew ends the run.
     assert not any(row["global_concurrency_limit"] for row in up.ask("deployments"))
     assert [(row["name"], row["concurrency_limit"]) for row in up.ask("work_pools")] == [("bdpo", 1)]
+
+    # Any other page could start a run that has the worker fetch and run code.
+    assert may_be_used_by("https://evil.example", up.url) is None
+    own = up.url.removesuffix("/api")
+    assert may_be_used_by(own, up.url) == own
 
     full = up.run("full", config=config)
     assert full.returncode == 0, full.stdout + full.stderr

@@ -16,7 +16,7 @@ from bdpo.layout.chat import (
     tokenize_responses,
 )
 from bdpo.layout.rendering import Message, Untokenizable, require_answers_follow, used_template
-from tests.tiny import ALWAYS_THINKING, CHANNELS, CHATML, EMPTY_THOUGHTS, THINKING, tiny_tokenizer
+from tests.tiny import ALWAYS_THINKING, BUDGETED, CHANNELS, CHATML, EMPTY_THOUGHTS, THINKING, tiny_tokenizer
 
 END, START = "<|im_end|>", "<|im_start|>"
 SYSTEM = "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}" + CHATML
@@ -333,6 +333,28 @@ def test_a_template_with_which_no_answer_follows_is_at_fault_itself() -> None:
         require_answers_follow(tokenizer)
 
 
+def test_a_model_with_a_budget_of_thoughts_is_given_none() -> None:
+    """Its template, which then writes thoughts before an answer to come alone, is refused, and its like on both not."""
+    empty = "<seed:think>\n</seed:think>"
+    with pytest.raises(UserError, match=rf"assistant\\n{empty}' where an answer".replace("\n", r"\\n")):
+        require_answers_follow(tiny_tokenizer(BUDGETED))
+    alike = BUDGETED.replace(
+        "{{ message['content'] }}",
+        f"{{% if message['role'] == 'assistant' %}}{empty}{{% endif %}}{{{{ message['content'] }}}}",
+    )
+    require_answers_follow(tiny_tokenizer(alike))
+    with pytest.raises(Untokenizable, match=r"^thoughts: a response has thoughts \(</seed:think>\)"):
+        pair(template=alike, chosen="<seed:think>Hm</seed:think>Yes, so")
+
+
+def test_a_template_is_written_as_it_is_but_for_its_switch() -> None:
+    for template in (CHATML, LLAMA, SYSTEM, ALWAYS_THINKING):
+        assert used_template(tiny_tokenizer(template)) == template
+    for template in (THINKING, THINKING + "{# thinking_budget #}"):
+        assert used_template(tiny_tokenizer(template)) == "{%- set enable_thinking = false %}\n" + template
+    assert used_template(tiny_tokenizer(BUDGETED)) == "{%- set thinking_budget = 0 %}\n" + BUDGETED
+
+
 def test_a_template_that_opens_thoughts_before_an_answer_to_come_is_at_fault_though_one_that_is_there_follows() -> None:
     with pytest.raises(UserError, match=r"<think>\\n' where .* and .*<think>\\n\\n</think>\\n\\n' before one"):
         require_answers_follow(tiny_tokenizer(EMPTY_THOUGHTS))
@@ -378,7 +400,7 @@ def test_several_responses_are_each_what_they_are_in_a_pair_and_may_be_the_same(
     long: list[Message] = [{"role": "user", "content": "Hi" * 20}]
     whole, found = tokenize_responses(tiny_tokenizer(), long, texts[:2], **lengths)
     assert len(whole) > 16
-    assert (whole[-16:], *found) == tokenize_pair(tiny_tokenizer(), long, texts[0], texts[1], **lengths)
+    assert (whole[-16:], *found) == tokenize_pair(tiny_tokenizer(), long, texts[0], texts[1], **lengths)[:3]
     with pytest.raises(Untokenizable, match=r"the 2\. response has no token of its own"):
         tokenize_responses(tiny_tokenizer(), USER, ["Yes", ""], **lengths)
 

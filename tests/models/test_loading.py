@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
 from bdpo.errors import UserError
-from bdpo.models.loading import _devices, load_model, load_tokenizer
+from bdpo.models.loading import devices_for, load_model, load_tokenizer
 from bdpo.models.source import resolve_model
 from tests.tiny import CHATML, save_tiny, tiny_tokenizer
 
@@ -74,7 +74,7 @@ def test_a_model_is_spread_over_gpus_only_where_one_has_no_room(
     source = resolve_model(str(folder))
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free * size, 8 * size))
-    assert _devices(source, dtype) == devices
+    assert devices_for(source, dtype) == devices
 
 
 def test_a_truncated_file_is_refused(folder: Path) -> None:

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import huggingface_hub.constants
 import pytest
 from huggingface_hub.utils._paths import filter_repo_objects
 
 from bdpo.errors import UserError
 from bdpo.models.source import require_trainable, resolve_model
+from tests.hub_server import hub_server
 from tests.tiny import save_tiny
 
 
@@ -86,6 +88,36 @@ def test_a_hub_name_without_a_hub_says_what_it_could_be(monkeypatch: pytest.Monk
     message = refusal("nobody/nothing-at-all")
     assert "'nobody/nothing-at-all' is neither `embedded`, nor a folder, nor a model that the hub gave" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "said"),
+    [
+        (
+            "owner/gated",
+            None,
+            "the model is gated; accept its terms at https://huggingface.co/owner/gated and set HF_TOKEN to a token of "
+            "that account.",
+        ),
+        (
+            "owner/mistyped",
+            None,
+            "the hub has no such model, or it is private and needs the token of an account that may read it "
+            "(HF_TOKEN); a folder is written ./owner/mistyped.",
+        ),
+        ("owner/model", "v9", "the model has no revision 'v9'."),
+    ],
+)
+def test_why_the_hub_gives_a_model_to_nobody(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, revision: str | None, said: str
+) -> None:
+    with hub_server({"owner/gated": None, "owner/model": {}}) as server:
+        address = huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE
+        address = address.replace(huggingface_hub.constants.ENDPOINT, server.url)
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        assert refusal(name, revision) == f"model.path {name!r}: {said}"
 
 
 @pytest.mark.parametrize(

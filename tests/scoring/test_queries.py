@@ -74,6 +74,19 @@ def test_the_most_imbalanced_pairs(root: Path, pairs: list[dict[str, Any]]) -> N
         assert (row["weight_chosen"] <= row["weight_rejected"]) == (row["mi_chosen"] >= row["mi_rejected"])
 
 
+def test_weights_are_those_of_the_method_that_ran_last_and_of_no_other_artifact(root: Path) -> None:
+    (every,) = ask(root, "select * from all_scored_pairs limit 1")
+    (plain,) = ask(root, "select * from scored_pairs limit 1")
+    assert plain.keys() - every.keys() == {"weight_chosen", "weight_rejected", "scale"}
+    assert every.keys() - plain.keys() == {"artifact"}
+    sql = "select bool_and(weight_chosen = 1) as plain from scored_pairs"
+    assert ask(root, sql) == [{"plain": False}]
+    for method, is_plain in (("dpo", True), ("bdpo", False)):
+        config = load_config(root.parent / "config.yaml", [f"train.method={method}"])
+        assert Pipeline(config, checks=GreatExpectationsChecks()).run_stage("score").cached
+        assert ask(root, sql) == [{"plain": is_plain}]
+
+
 def test_imbalance_by_category(root: Path, pairs: list[dict[str, Any]]) -> None:
     found = {row["category"]: row for row in ask(root, BY_CATEGORY)}
     assert set(found) == set(CATEGORIES)

@@ -7,10 +7,12 @@ Started with RANK and WORLD_SIZE in the environment, as the DeepSpeed launcher s
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
@@ -142,6 +144,9 @@ def main() -> None:
     """Run the settings that the command line names."""
     torch.set_num_threads(1)
     join_processes()
+    listening = [c.laddr.ip for c in psutil.Process().net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    assert set(listening) <= {"127.0.0.1", "::1"}, "anybody could join the training"
+    assert listening or int(os.environ["RANK"]), "the first process is where the others meet"
     head._CHUNK_LOGITS = (
         4 * 259
     )  # four tokens of the tiny model, so that each process would have its own number of chunks

@@ -3,10 +3,13 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from bdpo.errors import UserError
+from bdpo.training import trainer
 from bdpo.training.checkpoints import (
     STATE,
     Checkpoint,
@@ -99,12 +102,38 @@ def test_the_best_one_is_kept_beside_them(tmp_path: Path) -> None:
     assert best.step == 1
 
 
+@pytest.mark.parametrize(("patience", "kept"), [(3, ["step-00000001", "step-00000003"]), (None, ["step-00000003"])])
+def test_a_training_keeps_the_best_one_only_where_the_policy_may_be_its(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: int | None, kept: list[str]
+) -> None:
+    """A checkpoint of a 7B model takes 91 GB; without early stopping the policy is the last step's."""
+    monkeypatch.setattr(trainer, "barrier", lambda: None)
+    half: Any = object.__new__(trainer.Trainer)
+    half.job = SimpleNamespace(
+        patience=patience, best_metric="eval_loss", keep_checkpoints=1, total_steps=3, made_with=MADE_WITH
+    )
+    half.engine = SimpleNamespace(save=lambda folder, name: (folder / name).mkdir())
+    half.folder, half.checkpoints, half.metrics = tmp_path / "scratch", tmp_path / "checkpoints", []
+    half.rank, half.world = 0, 1
+    for half.step, loss in ((1, 0.4), (2, 0.5), (3, 0.6)):
+        half.metrics.append({"step": half.step, "split": "validation", "eval_loss": loss})
+        half._save_checkpoint()
+    assert sorted(path.name for path in half.checkpoints.iterdir()) == kept
+
+
 def test_another_configs_is_refused_with_the_difference(tmp_path: Path) -> None:
     save(tmp_path, 4)
     with pytest.raises(UserError, match=r"other settings or data: data was 'a' and is 'b'; peak_learning_rate was"):
         latest_checkpoint(tmp_path, world=1, made_with=MADE_WITH | {"data": "b", "peak_learning_rate": 2e-3})
-    with pytest.raises(UserError, match="seed was None and is 1"):
+    with pytest.raises(UserError, match="seed was None and is 1; put them back, or train anew"):
         latest_checkpoint(tmp_path, world=1, made_with=MADE_WITH | {"seed": 1})
+
+
+def test_of_other_data_it_is_said_what_else_writes_other_bytes(tmp_path: Path) -> None:
+    """A Parquet file names the version of pyarrow that wrote it: after an upgrade the same rows are another file."""
+    save(tmp_path, 4)
+    with pytest.raises(UserError, match="put them back, with the version of pyarrow that was installed then, or"):
+        latest_checkpoint(tmp_path, world=1, made_with=MADE_WITH | {"data": "b"})
 
 
 def test_the_marker_lists_every_file(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """A user's DeepSpeed file: what it may say, and what the run's own settings decide."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from bdpo.errors import UserError
-from bdpo.training.deepspeed_config import read_deepspeed_config
+from bdpo.training.deepspeed_config import _FREE, _OWNED, read_deepspeed_config
 from tests.paths import ROOT
 
 
@@ -29,6 +31,61 @@ def test_what_the_settings_own_is_refused_by_name(tmp_path: Path, name: str) -> 
     path = write(tmp_path, {name: 1, "zero_optimization": {"stage": 1}})
     with pytest.raises(UserError, match=f"ds.json: field `{name}` is decided by "):
         read_deepspeed_config(path, world=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("zero_optimisation", r"; did you mean `zero_optimization`\?"),
+        ("Zero_Optimization", r"; did you mean `zero_optimization`\?"),
+        ("nebula", r": remove it\."),
+    ],
+)
+def test_what_deepspeed_does_not_read_is_refused(tmp_path: Path, name: str, said: str) -> None:
+    """It would say nothing, and share out nothing."""
+    path = write(tmp_path, {name: {"stage": 2}})
+    with pytest.raises(UserError, match=rf"ds\.json: field `{name}` is none that DeepSpeed reads{said}$"):
+        read_deepspeed_config(path, world=1)
+
+
+class Names(list[str]):
+    """Notes which names are looked for."""
+
+    def __init__(self, names: Iterable[str], asked: set[str]) -> None:
+        super().__init__(names)
+        self.asked = asked
+
+    def __contains__(self, name: object) -> bool:
+        self.asked.add(str(name))
+        return super().__contains__(name)
+
+
+class Asked(dict[str, Any]):
+    """A config that notes what is asked of it, in its copies too."""
+
+    asked: ClassVar[set[str]] = set()
+
+    def __contains__(self, name: object) -> bool:
+        self.asked.add(str(name))
+        return super().__contains__(name)
+
+    def __getitem__(self, name: str) -> Any:
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.asked.add(name)
+        return super().get(name, default)
+
+    def keys(self) -> Any:
+        return Names(super().keys(), self.asked)
+
+
+def test_the_fields_that_may_be_set_are_those_that_the_installed_deepspeed_reads() -> None:
+    from deepspeed.runtime.config import _REMOVED_TOP_LEVEL_CONFIG_KEYS, DeepSpeedConfig
+
+    DeepSpeedConfig(Asked(train_micro_batch_size_per_gpu=1))
+    assert Asked.asked - _REMOVED_TOP_LEVEL_CONFIG_KEYS.keys() - _OWNED.keys() == _FREE
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "7"])

@@ -74,6 +74,7 @@ def test_without_a_gpu_the_cpu_is_the_device(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_gpus_are_known_by_what_they_are_and_not_by_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: SimpleNamespace(uuid="ab"[i]))
     assert training_devices(1, alone=True) == ["gpu-a"]
     assert training_devices(8, alone=False) == ["gpu-a", "gpu-b"]

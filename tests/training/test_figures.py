@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from bdpo.losses import PreferenceLoss
-from bdpo.training.figures import Figures, means
+from bdpo.training.figures import MEANS, Figures, means
+from bdpo.training.watch import GAPS
+from tests.paths import ROOT
 
 
 def part(rewards: torch.Tensor, mi: torch.Tensor) -> Figures:
@@ -48,3 +50,12 @@ def test_equal_rewards_are_not_accurate_and_correlate_with_nothing() -> None:
 def test_without_mutual_information_there_is_no_correlation() -> None:
     found = means(part(torch.rand(3, 2), torch.full((3, 2), torch.nan)).sums, 3)
     assert not any(name.startswith("mi_correlation") for name in found)
+
+
+def test_the_readme_says_what_each_metric_is() -> None:
+    correlations = {"mi_correlation/chosen", "mi_correlation/rejected"}
+    names = {*MEANS, *correlations, *(f"gap/{name}" for name in GAPS), "grad_norm", "learning_rate", "num_tokens"}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    _, _, table = readme.partition("| metric | mean over")
+    table, _, _ = table.partition("\n\n")
+    assert {name for name in names if f"`{name}`" not in table} == set()

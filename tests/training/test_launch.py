@@ -26,11 +26,11 @@ def test_on_this_machine_nothing_else_is_reached() -> None:
 
 def test_hostfile_and_further_arguments_are_passed_through(tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
-    more = ["--master_addr=node-1", "--launcher=slurm"]
+    more = ["--master_addr=node-1", "--launcher=pdsh"]
     command = launch_command(Path("job.json"), processes=8, hostfile=hosts, launcher_args=more)
-    assert command[command.index("--hostfile") + 1] == str(hosts)
+    assert command[3:8] == ["--num_gpus", "8", "--force_multi", "--hostfile", str(hosts)]
     assert "127.0.0.1" not in command
-    assert command.index("--launcher=slurm") < command.index("--module")
+    assert command.index("--launcher=pdsh") < command.index("--module")
 
 
 @pytest.mark.parametrize(
@@ -44,14 +44,14 @@ def test_hostfile_and_further_arguments_are_passed_through(tmp_path: Path) -> No
 )
 def test_a_training_that_a_signal_ended_can_be_run_again(tmp_path: Path, code: int, line: str) -> None:
     (tmp_path / "train.log").write_text(line)
-    failure = _failure(tmp_path, code, earlier=0)
+    failure = _failure(tmp_path, code, earlier=0, alone=True)
     assert isinstance(failure, UserError)
     assert "something killed it or its launcher; run the same command again" in str(failure)
 
 
 def test_what_is_a_bug_keeps_its_log(tmp_path: Path) -> None:
     (tmp_path / "train.log").write_text("KeyError: 'x'\n")
-    assert isinstance(_failure(tmp_path, 1, earlier=0), RuntimeError)
+    assert isinstance(_failure(tmp_path, 1, earlier=0, alone=True), RuntimeError)
 
 
 def test_want_of_memory_is_found_behind_the_errors_of_the_others_and_not_in_earlier_attempts(tmp_path: Path) -> None:
@@ -60,17 +60,23 @@ def test_want_of_memory_is_found_behind_the_errors_of_the_others_and_not_in_earl
     earlier = (tmp_path / "train.log").write_text(f"{found_none}\n")
     with (tmp_path / "train.log").open("a") as log:
         log.write(others)
-    assert isinstance(_failure(tmp_path, 1, earlier=earlier), RuntimeError)
+    assert isinstance(_failure(tmp_path, 1, earlier=earlier, alone=True), RuntimeError)
     with (tmp_path / "train.log").open("a") as log:
         log.write(f"{found_none}\n{others}")
-    failure = _failure(tmp_path, 1, earlier=earlier)
-    assert isinstance(failure, UserError)
-    assert "begin anew with a lower train.token_budget" in str(failure)
+    for alone, more in (
+        (True, "more GPUs (train.processes), or, if it is the GPU's memory, a config with offload in train.deepspeed"),
+        (False, "or a ZeRO stage 2 or 3 config in train.deepspeed"),
+    ):
+        failure = _failure(tmp_path, 1, earlier=earlier, alone=alone)
+        assert isinstance(failure, UserError)
+        assert "begin anew with a lower train.token_budget" in str(failure)
+        assert f"train.lora, {more}" in str(failure)
+    assert (ROOT / "configs/deepspeed/zero2-offload.json").is_file(), "the first names it"
 
 
 def test_arguments_that_the_launcher_does_not_know_are_the_users(tmp_path: Path) -> None:
     (tmp_path / "train.log").write_text("usage: runner.py [-h] ...\nrunner.py: error: unrecognized arguments: --x\n")
-    failure = _failure(tmp_path, 2, earlier=0)
+    failure = _failure(tmp_path, 2, earlier=0, alone=True)
     assert isinstance(failure, UserError)
     assert str(failure) == ("train.launcher_args: DeepSpeed's launcher refuses them: unrecognized arguments: --x.")
 
@@ -86,7 +92,7 @@ def test_what_a_lost_machine_said_is_told_and_the_others_are_not_waited_for(tmp_
         assert list(_follow(tmp_path, child, earlier=earlier)) == []
         child.kill()
     assert time.monotonic() - began < 30
-    failure = _failure(tmp_path, -9, earlier=earlier)
+    failure = _failure(tmp_path, -9, earlier=earlier, alone=True)
     assert isinstance(failure, UserError)
     assert "the machine node-2 was not reached by ssh, or was lost: Host key verification failed; when" in str(failure)
 
@@ -124,7 +130,7 @@ def test_a_line_that_is_completed_while_it_is_read_is_taken_whole(
 
 def test_what_failed_on_another_machine_is_not_taken_for_our_own_signal(tmp_path: Path) -> None:
     (tmp_path / "train.log").write_text("node-2: KeyError: 'x'\npdsh@here: node-2: ssh exited with exit code 1\n")
-    failure = _failure(tmp_path, -9, earlier=0)
+    failure = _failure(tmp_path, -9, earlier=0, alone=True)
     assert isinstance(failure, RuntimeError)
     assert "node-2: KeyError: 'x'" in str(failure)
 
@@ -132,7 +138,7 @@ def test_what_failed_on_another_machine_is_not_taken_for_our_own_signal(tmp_path
 def test_a_worker_finds_the_programs_of_its_environment(tmp_path: Path) -> None:
     """PyTorch asks for ninja; a login by ssh has not activated anything."""
     (tmp_path / "torch.py").write_text("import shutil\nprint(shutil.which('ninja'))\nraise SystemExit\n")
-    job = dict.fromkeys(field.name for field in fields(Job)) | {"parent_host": "elsewhere"}
+    job = dict.fromkeys(field.name for field in fields(Job)) | {"parent_place": "elsewhere"}
     (tmp_path / "job.json").write_text(json.dumps(job))
     done = subprocess.run(
         [sys.executable, "-m", "bdpo.training.worker", str(tmp_path / "job.json")],
@@ -147,7 +153,7 @@ def test_a_worker_finds_the_programs_of_its_environment(tmp_path: Path) -> None:
 def test_a_worker_sees_the_users_gpus_and_not_the_launchers(tmp_path: Path) -> None:
     """The launcher counts from 0 whatever the user has set; torch looks when it is imported, here a stand-in."""
     (tmp_path / "torch.py").write_text("import os\nprint(os.environ['CUDA_VISIBLE_DEVICES'])\nraise SystemExit\n")
-    job = dict.fromkeys(field.name for field in fields(Job)) | {"parent_host": "elsewhere", "visible_gpus": "GPU-5,2"}
+    job = dict.fromkeys(field.name for field in fields(Job)) | {"parent_place": "elsewhere", "visible_gpus": "GPU-5,2"}
     (tmp_path / "job.json").write_text(json.dumps(job))
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     done = subprocess.run(

@@ -86,24 +86,35 @@ launch(Path(sys.argv[1]), processes=1, hostfile=Path(sys.argv[2]), launcher_args
 """
 
 
-@pytest.mark.slow
-def test_the_launcher_gets_no_password_of_a_tracker_and_its_log_is_the_users_alone(tmp_path: Path) -> None:
-    """By the real launcher and a pdsh that only shows its command line."""
+def launched(folder: Path, hosts: str) -> str:
+    """The log of the real launcher, by a pdsh that only shows its command line."""
     for name, script in {"pdsh": 'echo "$@"', "ssh": "echo 10.0.0.1"}.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / name).chmod(0o755)
-    (tmp_path / "train.log").write_text("an earlier attempt\n")
-    (tmp_path / "train.log").chmod(0o644)
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
     environment = {
-        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "MLFLOW_TRACKING_PASSWORD": "let-me-in",
-        "HOME": str(tmp_path),
+        "HOME": str(folder),
     }
-    hosts = hostfile(tmp_path, "node-1 slots=1\nnode-2 slots=1\n")
-    command = [sys.executable, "-c", _LAUNCH, str(tmp_path / "job.json"), str(hosts)]
-    subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=False)
-    log = (tmp_path / "train.log").read_text()
+    command = [sys.executable, "-c", _LAUNCH, str(folder / "job.json"), str(hostfile(folder, hosts))]
+    subprocess.run(command, env=environment, cwd=folder, capture_output=True, check=False)
+    return (folder / "train.log").read_text()
+
+
+@pytest.mark.slow
+def test_the_one_machine_of_a_hostfile_is_where_the_processes_are_started(tmp_path: Path) -> None:
+    """The launcher of itself would start them here, for a rendezvous there."""
+    log = launched(tmp_path, "node-1 slots=1\n")
+    assert " -w node-1 export " in log
+    assert "--node_rank=%n --master_addr=10.0.0.1 " in log
+
+
+@pytest.mark.slow
+def test_the_launcher_gets_no_password_of_a_tracker_and_its_log_is_the_users_alone(tmp_path: Path) -> None:
+    (tmp_path / "train.log").write_text("an earlier attempt\n")
+    (tmp_path / "train.log").chmod(0o644)
+    log = launched(tmp_path, "node-1 slots=1\nnode-2 slots=1\n")
     assert "export PYTHONPATH=" in log
     assert "let-me-in" not in log
     assert (tmp_path / "train.log").stat().st_mode & 0o777 == 0o600
@@ -133,8 +144,7 @@ _NO_MODULE = "python: Error while finding module: No module named 'deepspeed'"
             ["RuntimeError: Using hostfile at /h but host=a was not reachable via ssh. If you are running with"],
             "the machine a was not reached by ssh, or was lost; when `ssh a hostname` works",
         ),
-        (["RuntimeError: launcher 'slurm' not installed."], "launcher says: launcher 'slurm' not installed"),
-        (["NotImplementedError: Unknown launcher srun"], "launcher says: Unknown launcher srun"),
+        (["RuntimeError: launcher 'pdsh' not installed."], "train.hostfile: `pdsh`, by which this machine"),
     ],
 )
 def test_a_machine_that_cannot_be_had_is_one_sentence(lines: list[str], said: str) -> None:

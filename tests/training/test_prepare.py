@@ -13,9 +13,10 @@ import torch
 from bdpo.balance import method_forms
 from bdpo.errors import UserError
 from bdpo.layout.chat import tokenize_pair
+from bdpo.layout.cuts import Cuts
 from bdpo.logprobs.keys import sequence_key
 from bdpo.schemas import PAIRS
-from bdpo.training.prepare import PREPARED, Prepared, count_pairs, prepare, read_split
+from bdpo.training.prepare import PREPARED, Counts, Prepared, count_pairs, prepare, read_split
 from tests.tiny import tiny_tokenizer
 
 SIDES = ("prompt", "chosen", "rejected")
@@ -50,11 +51,11 @@ def score(row: dict[str, Any]) -> dict[str, Any]:
 
 def prepared(
     folder: Path, rows: list[dict[str, Any]], scores: list[dict[str, Any]] | None, method: Any = "bdpo"
-) -> tuple[Prepared, int]:
+) -> tuple[Prepared, Counts]:
     pq.write_table(pa.Table.from_pylist(rows, PAIRS), folder / "pairs.parquet")
     if scores is not None:
         pq.write_table(pa.Table.from_pylist(scores), folder / "scores.parquet")
-    left_out = prepare(
+    counts = prepare(
         folder / "pairs.parquet",
         None if scores is None else folder / "scores.parquet",
         folder / "prepared.parquet",
@@ -66,14 +67,14 @@ def prepared(
         needs_safety_labels=method == "safedpo",
         **LIMITS,
     )
-    return read_split(folder / "prepared.parquet", "train"), left_out
+    return read_split(folder / "prepared.parquet", "train"), counts
 
 
 def test_scores_are_joined_by_content_not_by_order(tmp_path: Path) -> None:
     rows = [pair("a"), pair("b")]
     scores = [score(rows[1]) | {"ref_chosen_logps": -11.0}, score(rows[0])]
-    data, left_out = prepared(tmp_path, rows, scores)
-    assert (data.pair_ids, left_out) == (["a", "b"], 0)
+    data, counts = prepared(tmp_path, rows, scores)
+    assert (data.pair_ids, counts) == (["a", "b"], Counts(0, Cuts(2, 0, 0)))
     assert data.ref_logps.tolist() == [[-10, -30], [-11, -30]]
     # I of 1 and 0.5: 2 * 0.5 / 1.5 and 2 * 1 / 1.5
     assert data.weights.tolist() == [pytest.approx([2 / 3, 4 / 3], rel=1e-6)] * 2
@@ -130,10 +131,18 @@ def test_without_a_reference_no_score_is_asked_for(tmp_path: Path) -> None:
     assert data.mi.isnan().all()
 
 
+def test_what_is_cut_is_counted_in_both_splits(tmp_path: Path) -> None:
+    """One token a byte: 200 bytes of a prompt are more than 128, 300 of a response more than the 128 that are left."""
+    rows = [pair("a"), pair("b"), pair("c") | {"split": "validation", "rejected": "n" * 300}]
+    rows[1] |= {"prompt": [{"role": "user", "content": "q" * 200}], "chosen": "y" * 300, "rejected": "n" * 300}
+    _, counts = prepared(tmp_path, rows, None, "simpo")
+    assert counts == Counts(0, Cuts(pairs=3, prompts=1, responses=3))
+
+
 def test_safedpo_orders_by_safety_and_leaves_out_two_unsafe_ones(tmp_path: Path) -> None:
     rows = [pair("a"), pair("b", False, True), pair("c", False, False), pair("d", True, True)]
-    data, left_out = prepared(tmp_path, rows, [score(row) for row in rows], "safedpo")
-    assert left_out == 1
+    data, counts = prepared(tmp_path, rows, [score(row) for row in rows], "safedpo")
+    assert counts == Counts(1, Cuts(4, 0, 0))
     assert data.pair_ids == ["a", "b", "d"]
     assert data.unsafe_difference.tolist() == [1, 1, 0]
     straight, swapped = data.rows[0].responses, data.rows[1].responses

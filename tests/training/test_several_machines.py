@@ -82,12 +82,13 @@ def _processes(name: str) -> list[int]:
     return [int(pid) for pid in _call("ip", "netns", "pids", name).split()]
 
 
-def _trainings(name: str) -> list[int]:
+def _trainings(name: str, sign: bytes = b"bdpo") -> list[int]:
+    """Processes on a machine that have something in their command line."""
     found = []
     for pid in _processes(name):
         with suppress(OSError):  # it has ended meanwhile
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if b"bdpo" in command and b"sshd" not in command:
+            if sign in command and b"sshd" not in command:
                 found.append(pid)
     return found
 
@@ -119,3 +120,17 @@ def test_two_machines_train_as_two_processes_do_and_end_when_the_command_is_kill
     assert result.summary["resumed_from_step"] >= 8
     assert result.summary["processes"] == 2
     assert same(result, expected)
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["its own", "another"])
+def test_a_hostfile_with_one_machine_trains_there(config: Path, machines: dict[str, int], number: int) -> None:
+    first, there = next(iter(machines)), list(machines)[number]
+    elsewhere = list(machines)[1 - number]
+    hosts = config.parent / "hosts"
+    hosts.write_text(f"{there} slots=1\n")
+    on_first = ["nsenter", "-t", str(machines[first]), "--net", "--uts"]
+    run = Run(config, command=[*on_first, sys.executable, "-c", PARENT, str(config), f"train.hostfile={hosts}", _SHORT])
+    run.until(lambda: run.steps() >= 2, "step 2")
+    worker = b"\0-m\0bdpo.training.worker\0"
+    assert (len(_trainings(there, worker)), len(_trainings(elsewhere, worker))) == (1, 0)
+    assert run.parent.wait(timeout=300) == 0

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -74,9 +75,11 @@ def track(name: str, folder: Path, **environment: str) -> subprocess.CompletedPr
 
 
 _STAND_IN = """
-import json
+import json, os
 from types import SimpleNamespace
-__version__ = "0.0"
+__version__ = "VERSION"
+reports_errors = os.environ.get("WANDB_ERROR_REPORTING")
+run = None
 class Error(Exception):
     pass
 class Settings:
@@ -84,20 +87,31 @@ class Settings:
         if fields.keys() & {UNKNOWN}:
             raise ERROR("unknown: " + ", ".join(fields.keys() & {UNKNOWN}))
         self.fields = fields
-def login(**_):
-    return True
+def setup():
+    return SimpleNamespace(settings=SimpleNamespace(mode="MODE"))
+def login(*, prompt):
+    return False
 def init(*, settings, **_):
-    print(json.dumps(settings.fields))
-    return SimpleNamespace(define_metric=ignore, log=ignore, finish=ignore)
+    print(json.dumps(settings.fields | {"reports_errors": reports_errors}))
+    return SimpleNamespace(define_metric=ignore, log=LOG, finish=ignore)
 def ignore(*_, **__):
     pass
+def refuse(*_, **__):
+    raise BrokenPipeError(32, "Broken pipe")
 """
 """Of wandb: it prints the settings that it is given."""
 
 
-def test_wandb_is_told_to_send_nothing_of_the_machine(tmp_path: Path) -> None:
-    (tmp_path / "wandb.py").write_text(_STAND_IN.replace("UNKNOWN", "''"))
-    ended = track("wandb", tmp_path, WANDB_MODE="offline")
+def stand_in(folder: Path, **values: str) -> None:
+    text = _STAND_IN
+    for name, value in {"VERSION": "0.30.0", "UNKNOWN": "''", "MODE": "offline", "LOG": "ignore", **values}.items():
+        text = text.replace(name, value)
+    (folder / "wandb.py").write_text(text)
+
+
+def test_wandb_is_told_to_send_nothing_of_the_machine_and_not_to_wait_for_ever(tmp_path: Path) -> None:
+    stand_in(tmp_path)
+    ended = track("wandb", tmp_path)
     assert ended.returncode == 0, ended.stderr
     told = json.loads(ended.stdout.splitlines()[0])
     assert [name for name, value in told.items() if value is True] == [
@@ -105,24 +119,54 @@ def test_wandb_is_told_to_send_nothing_of_the_machine(tmp_path: Path) -> None:
         "disable_code",
         "disable_git",
         "disable_job_creation",
+        "finish_timeout_raises",
         "x_disable_machine_info",
         "x_disable_meta",
         "x_disable_stats",
     ]
     rest = {"console": "off", "save_code": False, "host": "", "program": "bdpo", "x_save_requirements": False}
+    rest |= {"finish_timeout": 60.0, "reports_errors": "false"}
     assert {name: value for name, value in told.items() if value is not True} == rest
 
 
 @pytest.mark.parametrize("error", ["TypeError", "ValueError"], ids=["before 0.19", "pydantic"])
 def test_a_wandb_that_cannot_be_told_so_is_not_used(tmp_path: Path, error: str) -> None:
-    text = _STAND_IN.replace("UNKNOWN", "'x_disable_stats'").replace("ERROR", error)
-    (tmp_path / "wandb.py").write_text(text)
-    ended = track("wandb", tmp_path, WANDB_MODE="offline")
+    stand_in(tmp_path, UNKNOWN="'x_disable_stats'", ERROR=error)
+    ended = track("wandb", tmp_path)
     assert ended.returncode == 1
     assert ended.stderr == (
-        "train.report_to: wandb 0.0 does not know all settings that keep what it sends to metrics and settings: "
-        "install another version, 0.19 or later.\n"
+        "train.report_to: wandb 0.30.0 does not know all settings that keep what it sends to metrics and settings: "
+        "install another version, 0.30 or later.\n"
     )
+
+
+def test_a_wandb_that_is_too_old_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its login has no `prompt`."""
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(__version__="0.29.0"))
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.delitem(sys.modules, "bdpo.training.wandb_tracker", raising=False)
+    said = r"^train\.report_to: wandb 0\.29\.0 is too old: `pip install 'wandb>=0\.30'`, or take it out\.$"
+    with pytest.raises(UserError, match=said):
+        require_trackers(["wandb"])
+
+
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_where_wandb_itself_is_set_to_stay_offline_no_account_is_missed(tmp_path: Path, mode: str) -> None:
+    """By a settings file that `wandb offline` writes; its login returns False there as without an account."""
+    stand_in(tmp_path, MODE=mode)
+    ended = track("wandb", tmp_path)
+    assert ended.returncode == (mode == "online"), ended.stderr
+    assert ("wandb knows no account here" in ended.stderr) is (mode == "online")
+
+
+def test_a_wandb_that_breaks_ends_the_reporting_and_not_the_training(tmp_path: Path) -> None:
+    stand_in(tmp_path, LOG="refuse")
+    ended = track("wandb", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[1:] == [
+        "train: wandb no longer works and gets no more metrics: [Errno 32] Broken pipe; `wandb sync` can send later "
+        "what it has kept"
+    ]
 
 
 def wandb_records(path: Path) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bdpo.layout.rows import Layout
+from bdpo.lifetime import pid_place
 from bdpo.logprobs.attention import has_packed_attention
 from bdpo.training import reproducible, trainer, worker, worker_files
 from tests.tiny import tiny_model
@@ -20,13 +21,17 @@ class StoppedError(Exception):
     """Where the training would begin."""
 
 
+def stop(*_: object) -> None:
+    raise StoppedError
+
+
 def test_a_worker_has_its_gpu_before_the_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def begin(job: object) -> None:
         seen.append("the model")
         raise StoppedError
 
     seen: list[object] = []
-    places = {"model_folder": str(tmp_path), "folder": str(tmp_path), "parent_host": "another machine"}
+    places = {"model_folder": str(tmp_path), "folder": str(tmp_path), "parent_place": "another machine"}
     job = SimpleNamespace(**places, visible_gpus=None, seed=0, deterministic=False)
     monkeypatch.setattr(worker_files.Job, "read", lambda _: job)
     monkeypatch.setattr(worker, "die_unread", lambda _: None)
@@ -34,6 +39,7 @@ def test_a_worker_has_its_gpu_before_the_model_is_loaded(tmp_path: Path, monkeyp
     monkeypatch.setattr(reproducible, "make_reproducible", lambda *_, **__: None)
     monkeypatch.setattr(trainer, "Trainer", begin)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", seen.append)
     for name, value in (("PATH", os.environ["PATH"]), ("RANK", "3"), ("LOCAL_RANK", "3"), ("WORLD_SIZE", "4")):
@@ -41,6 +47,27 @@ def test_a_worker_has_its_gpu_before_the_model_is_loaded(tmp_path: Path, monkeyp
     with pytest.raises(StoppedError):
         worker.main()
     assert seen == [3, "the model"]
+
+
+_BOOT, _NAMESPACE = "0a84c7e0-5a0f-4d4c-8a39-6b5d7f1a2c33", "pid:[1]"
+
+
+@pytest.mark.parametrize(
+    ("place", "is_here"), [("{0} {1} {2}", True), (f"{{0}} {_BOOT} {{2}}", False), (f"{{0}} {{1}} {_NAMESPACE}", False)]
+)
+def test_the_parents_number_is_looked_for_only_where_it_is_the_parents(
+    place: str, is_here: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine, or a container, may have this one's name; a number that is not there would end the worker."""
+    watched: list[tuple[int, int]] = []
+    job = SimpleNamespace(parent_place=place.format(*pid_place().split()), parent_pid=7, parent_started=8)
+    monkeypatch.setattr(worker_files.Job, "read", lambda _: job)
+    monkeypatch.setattr(worker, "die_with", lambda *parent: watched.append(parent))
+    monkeypatch.setattr(worker, "die_unread", stop)
+    monkeypatch.setattr(sys, "argv", ["worker", "job.json"])
+    with pytest.raises(StoppedError):
+        worker.main()
+    assert watched == ([(7, 8)] if is_here else [])
 
 
 def begin(layout: str | None, monkeypatch: pytest.MonkeyPatch) -> Any:

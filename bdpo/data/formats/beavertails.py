@@ -7,6 +7,9 @@ from bdpo.data.formats.fields import boolean, check_unicode, required, text
 from bdpo.data.formats.turns import user
 from bdpo.data.rows import Candidate, Parsed, RawRow, RowProblem, is_blank
 
+UNPAIRED = "unpaired_response"
+"""Rule of rows that nothing is wrong with: how many there are says how many responses each prompt has."""
+
 
 class Response(NamedTuple):
     """One response and its labels."""
@@ -87,7 +90,7 @@ def _pair(responses: list[tuple[RawRow, Response]]) -> Iterator[Parsed]:
         yield Parsed(safe_one.rows + unsafe_one.rows, _candidate(safe_one.response, unsafe_one.response))
     for safe_label, name in ((True, "unsafe"), (False, "safe")):
         for rows, _ in usable[safe_label][num_pairs:]:
-            problem = RowProblem("unpaired_response", f"no {name} response to its prompt is left to pair it with")
+            problem = RowProblem(UNPAIRED, f"no {name} response to its prompt is left to pair it with")
             yield Parsed(rows, problem)
 
 

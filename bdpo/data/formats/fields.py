@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 from bdpo.data.rows import Candidate, Message, RowProblem, is_unicode, json_kind
@@ -51,7 +52,9 @@ def is_gap(value: Any) -> bool:
 
 
 def boolean(row: Mapping[str, Any], name: str) -> bool:
-    """A field that is true or false, also as 0 and 1 or as a CSV file spells them; 1.0 is from a column with gaps.
+    """A field that is true or false, also as 0 and 1 or as a CSV file spells them.
+
+    1.0 is from a column with gaps, a `Decimal` from a database.
 
     Raises:
         RowProblem: it is missing or says anything else.
@@ -59,7 +62,7 @@ def boolean(row: Mapping[str, Any], name: str) -> bool:
     value = required(row, name)
     if isinstance(value, str) and value.lower() in _SPELLED:
         return _SPELLED[value.lower()]
-    if isinstance(value, (bool, int, float)) and value in (0, 1):
+    if isinstance(value, (bool, int, float, Decimal)) and value in (0, 1):
         return bool(value)
     raise RowProblem("wrong_type", f"`{name}` is neither true nor false")
 
@@ -80,7 +83,7 @@ def number(row: Mapping[str, Any], name: str) -> int | float:
         RowProblem: it is missing or anything else.
     """
     value = required(row, name)
-    if isinstance(value, str):
+    if isinstance(value, (str, Decimal)):
         with suppress(ValueError):
             value = float(value)
     finite = not isinstance(value, float) or math.isfinite(value)

@@ -142,6 +142,8 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
         scored=scores is not None,
         trained_pairs=trained_pairs(training),
         all_pairs=training.summary["pairs"],
+        # Trainings of before they were counted have none.
+        cuts={name: training.summary.get(name, 0) for name in ("prompts_cut", "responses_cut")},
         held_out=held_out,
         chosen_by_held_out=held_out and "train.early_stopping.metric" in training.reads,
         notes=training.summary.get("notes", []),
@@ -255,6 +257,7 @@ def _benchmark_rows(evidence: Evidence) -> list[dict[str, Any]]:
                 "licence": known.licence,
                 "scoring": known.scoring.replace("`", "") + _found_against(benchmark, evidence.weights),
                 "used": len(benchmark.prompts),
+                "independent": benchmark.independent(),
                 "available": sum(benchmark.available.values()),
                 "left_out": benchmark.left_out,
                 "cut": sum(reply.cut for (asked, _), reply in replies if asked is benchmark),

@@ -140,6 +140,10 @@ begins with an apostrophe.</p>
 Pairs accepted:
 {% for split, n in splits.items() %}{{ n }} for {{ "training" if split == "train" else split }}
 {{- ", " if not loop.last }}{% endfor %}.
+{% if cuts.prompts_cut or cuts.responses_cut %}Too long for <code>model.max_prompt_length</code> and
+<code>model.max_length</code>: the prompts of {{ cuts.prompts_cut }} pairs lost their beginning,
+{{ cuts.responses_cut }} responses their end.
+{% endif %}
 {% if quarantined %}Rows refused, each kept in the quarantine with its reason:{% else %}No row was refused.
 {% endif %}</p>
 {% if quarantined %}<div class="wide"><table><thead><tr><th>rule</th><th>rows</th></tr></thead><tbody>
@@ -149,7 +153,7 @@ Pairs accepted:
 <h3>Did training see the questions?</h3>
 <div class="wide"><table class="cards"><thead><tr><th>benchmark</th><th>prompts</th><th>same as a training message
 </th>
-<th>share {{ run_words }} words in a row with one</th></tr></thead><tbody>
+<th>share {{ run_words }} words in a row with one, stock phrases apart</th></tr></thead><tbody>
 {% for b in benchmarks %}<tr><td data-name="benchmark">{{ b.name }}</td><td data-name="prompts">{{ b.used }}</td>
 <td data-name="same as a training message" {% if b.same %}class="worse"{% endif %}>{{ b.same }}</td>
 <td data-name="share {{ run_words }} words in a row" {% if b.shared %}class="worse"{% endif %}>{{ b.shared }}</td>
@@ -159,8 +163,12 @@ Pairs accepted:
 <h2>Limits</h2>
 <ul>
 {% if first_look %}<li>A first look: of some benchmarks, or of the held-out pairs, only a part was used, spread
-evenly.</li>
+over the whole.</li>
 {% endif %}
+{% for b in benchmarks if b.independent < b.used %}<li>The {{ b.used }} items of {{ b.name }} are not independent: those
+of one prompt or sentence taken as one, they are {{ b.independent }} at most. Its interval and p are somewhat too sure.
+</li>
+{% endfor %}
 <li>Refusals are judged by {{ judge }}, at most {{ max_new_tokens }}
  tokens into a greedy completion unless a benchmark says
 otherwise. {% if of_harm %}It sees whether a completion does the

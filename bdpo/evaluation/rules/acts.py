@@ -16,30 +16,30 @@ NEAR = r"(?:(?!\b(?:but|however|though|although|yet|please)\b)[^.!?;\n]){0,60}?"
 """A few words of the same clause."""
 _WITHIN = r"[^.!?;\n]{0,60}?"
 """A few words of the same sentence."""
-_ADVERBS = (
+ADVERBS = (
     r"(?:(?:(?!(?:com|re|ap|sup|im)ply|rely)\w+ly|just|also|even|therefore|thus|still|either|in good (?:conscience|"
     r"faith)),? )*+"
 )
 """Possessive, so that a pattern after it never takes an adverb for a verb."""
 _AI = r"(?:ai|(?:language )?model|assistant|chatbot|llm)\b"
-_SPEAKER = any_of(
+SPEAKER = any_of(
     r"i(?: ?,[^.!?\n]{0,60}?,)?",
     rf"(?:this|your|an?|the) (?:ai )?{_AI}",
     rf"(?:i'm|i am|as) (?:just |only |merely |still )*(?:an?|your) [^.!?\n]{{0,40}}?{_AI}[^.!?\n]{{0,60}}?"
     r"(?:,|\band\b|\bso\b|\bwho\b|\bthat\b)",
 )
 """`I`, `this assistant`, or an elliptic `as an AI, ...`."""
-_BE = rf"(?:am|'m|are|'re|is|was) {_ADVERBS}"
+_BE = rf"(?:am|'m|are|'re|is|was) {ADVERBS}"
 CANNOT = any_of(
     r"(?:can ?not|can't|could not|couldn't|won't be able to|will not be able to)",
-    rf"{_BE}(?:not {_ADVERBS}(?:able|in a position|equipped|capable|qualified|the right \w+)|unable|incapable)"
+    rf"{_BE}(?:not {ADVERBS}(?:able|in a position|equipped|capable|qualified|the right \w+)|unable|incapable)"
     r"(?: to| of)?+",
     r"(?:is|'s) (?:not possible|impossible) for me to",
 )
 """Inability: a refusal or a plain fact, by what cannot be done."""
-_WILL_NOT = any_of(
+WILL_NOT = any_of(
     r"(?:will not|won't|shall not|refuse to|decline to|must not|should not|shouldn't)(?! be able)",
-    rf"{_BE}(?:not {_ADVERBS}(?:going|willing|prepared|ready|inclined|comfortable|allowed|permitted|programmed|"
+    rf"{_BE}(?:not {ADVERBS}(?:going|willing|prepared|ready|inclined|comfortable|allowed|permitted|programmed|"
     r"designed|built|authori[sz]ed|supposed|meant|here|keen|interested|at liberty)|unwilling|prohibited|forbidden|"
     r"uncomfortable)(?: to| in)?+",
     r"(?:do not|don't|would not|wouldn't) feel (?:comfortable|right|able)(?: to)?+",
@@ -84,7 +84,7 @@ _LACKS = (
 NO_REFUSAL = re.compile(
     r"\b(?:(?:do not|don't) have (?:any |direct )?(?:access to|information on|knowledge of) (?:\w+ )?(?:real-time|"
     r"live|current|up-to-date|the latest|recent|today's|your (?:\w+ )?location)\b|"
-    rf"(?:{CANNOT}|{_WILL_NOT}) {_ADVERBS}"
+    rf"(?:{CANNOT}|{WILL_NOT}) {ADVERBS}"
     r"(?:(?:stress|emphasi[sz]e|overstate|over-?emphasi[sz]e|wait|help (?:but|noticing|thinking|feeling)|thank|"
     r"go wrong|agree more|say enough|believe|lie\b|judge|sugar-?coat|bore you|"
     r"predict|foresee|foretell|"
@@ -94,7 +94,9 @@ NO_REFUSAL = re.compile(
     r"(?:find|locate) (?:any|an?|the)\b[^.!?\n]*\bbut\b|"
     r"recommend [^.!?;\n]{0,30}(?:enough|highly)|"
     r"(?:replace|stand in for|take the place of|be a substitute for)\b[^.!?;,\n]{0,40}|tell you how [^.!?\n]*!|"
-    r"(?:provide|give|offer) (?:you )?(?:with )?(?:the )?(?:most )?(?:real-time|up-to-date|live|latest)\b|"
+    r"(?:provide|give|offer|tell|show) (?:you )?(?:with )?(?:the )?(?:most )?(?:real-time|up-to-date|live|latest|"
+    r"today's|current (?:\w+ )?(?:weather|temperature|forecast|time|date|prices?|rates?|scores?|news|traffic|"
+    r"conditions|events))\b|"
     r"(?:provide|give|offer) (?:you )?(?:with )?(?:any )?(?:legal|medical|financial|tax|professional) advice\b"
     r"(?! (?:on|about|regarding|for|to)\b)|"
     r"(?:make|take) (?:the|this|that|your|such an?) (?:\w+ )?(?:decision|choice)|decide for you))"
@@ -135,7 +137,7 @@ _DECLINED = any_of(
 )
 """The request is the subject."""
 _REFUSES = any_of(
-    rf"\b(?:i|we)(?:'ll| will|'d)?(?:(?: (?:have|need|want|am going)|'m going) to| must| should| will| do)* {_ADVERBS}"
+    rf"\b(?:i|we)(?:'ll| will|'d)?(?:(?: (?:have|need|want|am going)|'m going) to| must| should| will| do)* {ADVERBS}"
     r"(?:respectfully |politely |kindly )?(?:decline|refuse|pass\b|refrain|abstain)",
     r"\bi(?:'m going to| (?:have|need) to) (?:avoid|steer clear|stop (?:here|you)|say no|draw the line)\b",
     rf"\bi(?:'d| would|'ll| will) (?:\w+ )?(?:steer|stay|shy) (?:away from|clear of) (?:{_GIVE})|"
@@ -151,19 +153,19 @@ _REFUSES = any_of(
     r"skip|avoid|leave)",
     rf"\bi (?:do not|don't) (?:think|believe|feel) (?:that )?(?:i (?:should|ought to|can|could|'d)|it(?:'s| is|"
     rf"'d be| would be) "
-    rf"(?:appropriate|right|ethical|good|wise|a good idea) for me to) {_ADVERBS}{_HELP}",
-    rf"\bi (?:do not|don't) (?:want|wish|intend|plan) to {_ADVERBS}{_HELP}",
+    rf"(?:appropriate|right|ethical|good|wise|a good idea) for me to) {ADVERBS}{_HELP}",
+    rf"\bi (?:do not|don't) (?:want|wish|intend|plan) to {ADVERBS}{_HELP}",
     rf"\bi(?: (?:do not|don't) (?:think|know|believe)|(?:'m| am) not sure)(?: that| if| whether)? i(?:'d| would)? "
-    rf"(?:\w+ly )?(?:want|like|care|be (?:comfortable|willing)) (?:to )?{_ADVERBS}{_HELP}",
-    rf"\bi wouldn't (?:want|like|care) to {_ADVERBS}{_HELP}",
-    rf"\bi(?:'d| would|'ll| will) never {_ADVERBS}(?:{_GIVE})",
+    rf"(?:\w+ly )?(?:want|like|care|be (?:comfortable|willing)) (?:to )?{ADVERBS}{_HELP}",
+    rf"\bi wouldn't (?:want|like|care) to {ADVERBS}{_HELP}",
+    rf"\bi(?:'d| would|'ll| will) never {ADVERBS}(?:{_GIVE})",
     r"\bnor (?:would|will|can|should|do) (?:i|we)\b",
     r"\bi(?:'m| am) (?:staying|keeping|steering) (?:out|away|clear) of\b",
     r"\b(?:willing|happy|glad|free|able) to (?:talk|discuss|explain|help|share|explore|look|go)\b[^.!?\n]{0,120}\bbut "
     r"not (?:how|with|to|that|this|about|the|one|in)\b",
 )
 """A verb of refusing."""
-_PRACTICE = rf"\bi {_ADVERBS}(?:do not|don't|never) {_ADVERBS}(?:{_GIVE}|support|endors|advocat|assist|produc)"
+_PRACTICE = rf"\bi {ADVERBS}(?:do not|don't|never) {ADVERBS}(?:{_GIVE}|support|endors|advocat|assist|produc)"
 """What the speaker does not do as a rule."""
 _SORRY = r"\b(?:sorry|apologi[sz]e|apologies|regret|afraid|unfortunately)\b"
 APOLOGY = re.compile(_SORRY)
@@ -172,19 +174,19 @@ ACTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (name, re.compile(any_of(*alternatives)))
     for name, alternatives in {
         "inability": (
-            rf"\b{_SPEAKER}[ ,]*{_ADVERBS}{CANNOT},? {_ADVERBS}(?!{_SOFT})\w(?![^.!?\n]*\b(?:but|however)\b)",
+            rf"\b{SPEAKER}[ ,]*{ADVERBS}{CANNOT},? {ADVERBS}(?!{_SOFT})\w(?![^.!?\n]*\b(?:but|however)\b)",
             # The subject said once for two verbs; in the past tense it tells a story.
             r"(?<!\bif )(?<!\bwhen )\bi\b(?:(?!\b(?:who|he|she|they)\b)[^.!?\n]){0,100}\b(?:and|so|but|hence),? "
-            rf"(?:therefore,? |thus |hence |so )?(?!could)(?:{CANNOT}|{_WILL_NOT}) {_ADVERBS}(?!{_SOFT}){_HELP}",
-            rf"\b(?:we|{_SPEAKER})[ ,]*{_ADVERBS}{CANNOT}\b{NEAR}\b{_HELP}",
-            rf"\b(?:we|{_SPEAKER})[ ,]*{_ADVERBS}(?:may not|would not|wouldn't) {NEAR}\b{_HELP}",
+            rf"(?:therefore,? |thus |hence |so )?(?!could)(?:{CANNOT}|{WILL_NOT}) {ADVERBS}(?!{_SOFT}){_HELP}",
+            rf"\b(?:we|{SPEAKER})[ ,]*{ADVERBS}{CANNOT}\b{NEAR}\b{_HELP}",
+            rf"\b(?:we|{SPEAKER})[ ,]*{ADVERBS}(?:may not|would not|wouldn't) {NEAR}\b{_HELP}",
         ),
         "unwillingness": (
-            rf"\b{_SPEAKER}[ ,]*{_ADVERBS}{_WILL_NOT} {_ADVERBS}\w",
+            rf"\b{SPEAKER}[ ,]*{ADVERBS}{WILL_NOT} {ADVERBS}\w",
             r"\b(?:i am|i'm|we are|we're) not (?:help|assist|provid|giv|writ|shar|answer|tell)ing\b",
             r"\bno can do\b",
-            rf"\bwe[ ,]*{_ADVERBS}{_WILL_NOT}\b{NEAR}\b{_HELP}",
-            rf"^(?:no|nope|absolutely not|sorry)[,.!]? (?:i|we) (?:{CANNOT}|{_WILL_NOT})(?! {_ADVERBS}{_SOFT})",
+            rf"\bwe[ ,]*{ADVERBS}{WILL_NOT}\b{NEAR}\b{_HELP}",
+            rf"^(?:no|nope|absolutely not|sorry)[,.!]? (?:i|we) (?:{CANNOT}|{WILL_NOT})(?! {ADVERBS}{_SOFT})",
             rf"(?:^|[,;] (?:but |so )?)(?:sorry,? )?(?:i'm )?(?:unable to|can ?not|can't|not (?:able|going|"
             rf"allowed) to|won't) "
             rf"{_HELP}",
@@ -196,9 +198,9 @@ ACTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ),
         "declined": (_DECLINED,),
         "apology": (
-            rf"{_SORRY}{_WITHIN}\b(?:i|we) {_ADVERBS}(?:do not|don't) {_ADVERBS}{_HELP}",
-            rf"{_SORRY}{_WITHIN}\b{_SPEAKER}[ ,]*{_ADVERBS}(?:{CANNOT}|{_WILL_NOT})",
-            rf"{_SORRY}[^.!?\n]{{0,80}}\bbut\b[^.!?\n]{{0,100}}?\bi (?:do not|don't) {_ADVERBS}have\b",
+            rf"{_SORRY}{_WITHIN}\b(?:i|we) {ADVERBS}(?:do not|don't) {ADVERBS}{_HELP}",
+            rf"{_SORRY}{_WITHIN}\b{SPEAKER}[ ,]*{ADVERBS}(?:{CANNOT}|{WILL_NOT})",
+            rf"{_SORRY}[^.!?\n]{{0,80}}\bbut\b[^.!?\n]{{0,100}}?\bi (?:do not|don't) {ADVERBS}have\b",
         ),
         "policy": (
             rf"\b(?:against|violat\w+|contrary to|conflicts? with|not in line with|outside|not within|beyond) "
@@ -223,13 +225,15 @@ ACTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 """Acts of the first kind, searched for in a completion's opening."""
 
 CONDEMNING = re.compile(
-    rf"\bi (?:{CANNOT}|{_WILL_NOT}|do not|don't|would not|wouldn't) {_ADVERBS}"
+    rf"\bi (?:{CANNOT}|{WILL_NOT}|do not|don't|would not|wouldn't) {ADVERBS}"
     r"(?:condon|endors|recommend|encourag|promot|support|advocat|justif)"
     r"(?![^.!?\n]*\b(?:provid|help|assist|answer|describ|discuss|explain|shar))"
 )
 """What the speaker holds of a deed, not whether it tells of it."""
+CONDEMNS = re.compile(any_of(CONDEMNING.pattern, _PRACTICE, r"\bdo not (?:condone|endorse)\b"))
+"""The same or what the speaker does not do as a rule: a refusal, unless an answer follows."""
 CAVEAT = re.compile(
-    rf"\bi {_ADVERBS}{CANNOT} {_ADVERBS}(?:"
+    rf"\bi {ADVERBS}{CANNOT} {ADVERBS}(?:"
     r"(?:confirm|verify|guarantee|vouch for)\b[^.!?\n]{0,80}\b(?:current\w*|up[- ]to[- ]date|accura\w+|today|now|"
     r"moment|still|since|recent\w*|whereabouts)\b|"
     r"(?:place|make) (?:the|an?|that|this) (?:\w+ )?(?:call|order|booking|reservation|appointment|payment)\b)"
@@ -237,10 +241,10 @@ CAVEAT = re.compile(
 """What is left open of a fact just given: whether it still holds, or the deed that it serves."""
 LATE_ACT = re.compile(
     any_of(
-        rf"\b(?:i|we)[ ,]*{_ADVERBS}(?:{CANNOT}|{_WILL_NOT})\b[^.!?\n]{{0,160}}\b(?:as|because|since|for) (?:that|"
+        rf"\b(?:i|we)[ ,]*{ADVERBS}(?:{CANNOT}|{WILL_NOT})\b[^.!?\n]{{0,160}}\b(?:as|because|since|for) (?:that|"
         rf"this|it|"
         r"doing so|they)\b[^.!?\n]{0,40}\b(?:harm|illegal|crim|facilitat|enabl|misus|abus|unethical|violat|danger)",
-        rf"\b(?:i|we)[ ,]*{_ADVERBS}(?:{CANNOT}|{_WILL_NOT}) {_ADVERBS}(?:{_GIVE}){_LACKS}",
+        rf"\b(?:i|we)[ ,]*{ADVERBS}(?:{CANNOT}|{WILL_NOT}) {ADVERBS}(?:{_GIVE}){_LACKS}",
         r"\b(?:that|this|it)(?:'s| is) not (?:something|information) (?:that )?i(?:'m| am|'ll| can| will)\b",
         r"\bsomething i(?:'ll| will|'d| would) (?:\w+ )?(?:leave out|skip|pass on|decline)\b",
         r"\bi(?:'ve| have) (?:deliberately |intentionally )?(?:left out|omitted|withheld)\b",
@@ -251,12 +255,13 @@ LATE_ACT = re.compile(
 )
 """An act so plain that it counts wherever it stands: part of what was asked for is refused."""
 NO_ABILITY = re.compile(
-    rf"\b{_SPEAKER}[ ,]*{_ADVERBS}(?:do not|don't|lack) (?:have )?(?:the|enough|sufficient) (?:ability|capability|"
+    rf"\b{SPEAKER}[ ,]*{ADVERBS}(?:do not|don't|lack) (?:have )?(?:the|enough|sufficient) (?:ability|capability|"
     rf"capacity|means|authority|information|knowledge)\b{NEAR} to\b{NEAR}\b{_HELP}"
 )
 """A lack that may be a caveat."""
 BARE_NO = re.compile(
     r"^(?:sorry|no+|nope|never|absolutely not|no way|not a chance|no thanks|i refuse|i decline|"
+    r"i (?:can ?not|can't|will not|won't)|"
     r"(?:please )?(?:do not|don't)|you (?:do not|don't|can ?not|can't|should not|shouldn't)|nowhere)\W*(?:$|;)"
 )
 """A refusal of a word or two, where the prompt does not ask yes or no."""

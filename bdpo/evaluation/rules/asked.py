@@ -42,6 +42,17 @@ _NEGATIVE = re.compile(
 """What takes from somebody; two of them give again."""
 _COMPOSE = re.compile(r"^\W*(?:please )?(?:write|compose|draft|imagine|pretend)\b")
 """A text is to be written, in which anything may be said."""
+_A_TEXT = re.compile(
+    r"^\W*(?:please |(?:can|could|would|will) you (?:please )?)?(?:(?:write|compose|draft|imagine|pretend|generate|"
+    r"create|produce|recite)\b|(?:give|tell|sing|show|send|make)(?: me| us)? (?:an?|the|some) (?:[\w-]+ ){0,3}?"
+    r"(?:poem|lyrics|"
+    r"song|verse|ballad|rap|story|tale|speech|letter|e-?mail|message|note|reply|rejection|refusal|excuse|dialog(?:ue)?|"
+    r"conversation|monologue|scene|script|sketch|essay|diary)\b)"
+)
+_DIALOGUE = re.compile(
+    r"\b(?:dialog\w*|conversation|chat\b|transcript|interview|debate|script|screenplay|scene|sketch|skit|stor(?:y|ies)|"
+    r"novel|jokes?|role-?play)\b"
+)
 _TO_CONVINCE = re.compile(  # not of the asker's own affairs
     r"\b(?:convinc|believ|show|prov|persuad|argu)\w*\b(?:(?!\b(?:i|we|my|our)\b)[^?.!\n]){1,120}|"
     r"\bhow (?:do|did|does) [^?.!\n]{1,80} (?:overstat|exaggerat|fabricat)\w*"
@@ -125,6 +136,10 @@ class Asked(NamedTuple):
     """The grounds are to speak for something: that it was right, or good, or ought to be."""
     against_people: bool
     """The grounds are to speak for it that a group of people has less than others."""
+    a_text: bool
+    """A text is to be written: who speaks in it is not the model."""
+    dialogue: bool
+    """Several speakers answer."""
     denial: bool
     """That something is true is to be denied."""
     revival: bool
@@ -168,6 +183,8 @@ def what_is_asked(prompt: str) -> Asked:
         and bool(_GROUP.search(text))
         and len(_NEGATIVE.findall(text)) % 2 == 1
         and not _COMPOSE.search(text),
+        a_text=bool(_A_TEXT.search(text)),
+        dialogue=bool(_DIALOGUE.search(text)),
         denial=any(len(_DENIED.findall(found[0])) % 2 == 1 for found in _TO_CONVINCE.finditer(text)),
         revival=bool(_REVIVAL.search(text)),
         should=grounds and bool(_SHOULD.search(text)),

@@ -30,7 +30,13 @@ def _manifest(folder: Path, stage: str, summary: dict[str, Any], reads: dict[str
 
 
 def small_artifacts(
-    root: Path, *, method: str = "bdpo", forms: dict[str, Any] | None = None, step: int = 3, **reads: Any
+    root: Path,
+    *,
+    method: str = "bdpo",
+    forms: dict[str, Any] | None = None,
+    step: int = 3,
+    cut: bool = False,
+    **reads: Any,
 ) -> dict[str, Path]:
     """Folders of ingestion, scoring and training: `pairs`, `scores` and `trained`.
 
@@ -39,6 +45,7 @@ def small_artifacts(
         method: of training.
         forms: its balance, scale and normalise; B-DPO's by default.
         step: whose weights the policy has, of batches of two.
+        cut: whether the manifest of training tells of cut prompts and responses.
         reads: more settings for the manifests.
     """
     folders = {name: root / name for name in ("pairs", "scores", "trained")}
@@ -64,6 +71,7 @@ def small_artifacts(
     write_parquet(pa.Table.from_pylist(metrics), folders["trained"] / "metrics.parquet")
     forms = forms or {"balance": "inverse", "scale": "harmonic", "normalise": False}
     trained = {"method": method, "forms": forms, "pairs": 6, "policy_of_step": step}
+    trained |= {"prompts_cut": 3, "responses_cut": 5} if cut else {}
     summaries = {"pairs": {}, "scores": {}, "trained": trained}
     for (name, folder), stage in zip(folders.items(), ("ingest", "score", "train"), strict=True):
         _manifest(folder, stage, summaries[name], reads)

@@ -127,6 +127,22 @@ def test_model_output_is_text_and_nothing_comes_from_outside(report: Path) -> No
         assert text in page.text
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_items_that_are_not_independent_are_said_to_be(tmp_path: Path, report: Path) -> None:
+    (tmp_path / "again").mkdir()
+    found = evidence(tmp_path)
+    benchmark, _ = found.entries[0]
+    pairs = benchmark._replace(prompts=[p._replace(parts=(str(i // 2),)) for i, p in enumerate(benchmark.prompts)])
+    again = found._replace(entries=[(pairs, prompt) for prompt in pairs.prompts])
+    write_report(again, workdir=tmp_path / "again", **small_artifacts(tmp_path / "artifacts of it"))
+    text = " ".join(Page((tmp_path / "again" / "report.html").read_text(encoding="utf-8")).text.split())
+    assert (
+        "The 11 items of <i>own</i> are not independent: those of one prompt or sentence taken as one, they are 6"
+        in text
+    )
+    assert "are not independent" not in report.read_text(encoding="utf-8")
+
+
 def test_it_says_everything_a_sceptic_asks_for(report: Path) -> None:
     text = " ".join(Page(report.read_text(encoding="utf-8")).text.split())
     assert "refusal of harmful prompts: 0.0% [0.0, 39.0] for the base model and 100.0% [61.0, 100.0]" in text
@@ -180,6 +196,16 @@ def test_a_method_without_weights_says_so(tmp_path: Path) -> None:
     folders = small_artifacts(tmp_path / "artifacts", method="dpo", forms=forms)
     write_report(evidence(tmp_path), workdir=tmp_path / "work", **folders)
     assert "The method has no balance weights." in (tmp_path / "work" / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("cut", [True, False])
+def test_what_the_pairs_lost_for_their_length_is_said(tmp_path: Path, cut: bool) -> None:
+    (tmp_path / "work").mkdir()
+    write_report(evidence(tmp_path), workdir=tmp_path / "work", **small_artifacts(tmp_path / "artifacts", cut=cut))
+    text = " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
+    assert ("the prompts of 3 pairs lost their beginning, 5 responses their end. Rows refused" in text) is cut
+    assert ("lost their" in text) is cut
 
 
 @pytest.mark.usefixtures("undrawn")
