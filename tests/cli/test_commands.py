@@ -12,8 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from bdpo.cli import app
 from bdpo.cli.run import _prefect_environment
+from bdpo.errors import UserError
 from flows.up import start_in_group, wait_until_healthy
 from tests.cli.command import bdpo, environment_of, sentence
 from tests.paths import ROOT
@@ -62,10 +65,10 @@ def test_a_whole_run_then_a_cached_one_then_questions(
     assert planned.returncode == 0
     assert "train.beta: 0.1 -> 0.2" in planned.stdout
     asked = ("query", "select pair_id, weight_chosen from scored_pairs order by 1 limit 2")
-    place = ("--artifacts", tmp_path / "artifacts")
+    place = ("--artifacts", str(tmp_path / "artifacts"))
     rows = json.loads(bdpo(*asked, "--format", "json", *place, home=home).stdout)
     assert [list(row) for row in rows] == [["pair_id", "weight_chosen"]] * 2
-    lines = bdpo(*asked, "--format", "csv", *place, home=home).stdout.splitlines()
+    lines = CliRunner().invoke(app, [*asked, "--format", "csv", *place]).stdout.splitlines()
     assert lines == ["pair_id,weight_chosen", *(f"{row['pair_id']},{row['weight_chosen']}" for row in rows)]
     wrong = bdpo("query", "select * from nothing", *place, home=home)
     assert wrong.returncode == 1
@@ -122,9 +125,10 @@ def test_a_disk_that_takes_nothing_gets_one_sentence(tmp_path: Path, home: Path,
         assert f"{readable / 'a'}: the file system is read-only" in fixed
 
 
-def test_a_query_before_any_run_says_so(tmp_path: Path, home: Path) -> None:
-    result = bdpo("query", "select 1", "--artifacts", tmp_path, home=home)
-    assert "there is no catalogue; run `bdpo run CONFIG` first" in sentence(result)
+def test_a_query_before_any_run_says_so(tmp_path: Path) -> None:
+    error = CliRunner().invoke(app, ["query", "select 1", "--artifacts", str(tmp_path)]).exception
+    assert isinstance(error, UserError)
+    assert "there is no catalogue; run `bdpo run CONFIG` first" in str(error)
 
 
 def test_no_proxy_at_all_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from bdpo.config import IngestSettings, ModelSettings
 from bdpo.data.stage import ingest
 from bdpo.progress import Silent
 from bdpo.schemas import PAIRS, QUARANTINE
-from data_checks import GreatExpectationsChecks
+from tests.rules_alone import RulesAlone
 from tests.tiny import tiny_tokenizer
 
 GOOD = {"prompt": "Q", "chosen": "yes", "rejected": "no"}
@@ -17,15 +17,16 @@ GOOD = {"prompt": "Q", "chosen": "yes", "rejected": "no"}
 
 
 def run(path: Path, workdir: Path, tokenizer: Any = None, **fields: Any) -> dict[str, Any]:
-    """Ingest a file, or the `sources` given; its summary, once its counts are found to add up."""
+    """Ingest a file, or the `sources` given, by `checks` given; its summary, once its counts are found to add up."""
     sources = fields.pop("sources", None) or [{"path": path, "format": fields.pop("format", "auto")}]
+    checks = fields.pop("checks", None) or RulesAlone()
     workdir.mkdir(exist_ok=True)
     summary = ingest(
         settings=IngestSettings.model_validate({"sources": sources, "max_quarantined_fraction": 1.0, **fields}),
         model=ModelSettings(max_length=256, max_prompt_length=128),
         tokenizer=tokenizer or tiny_tokenizer(),
         workdir=workdir,
-        checks=GreatExpectationsChecks(),
+        checks=checks,
         progress=Silent(),
     )
     pairs, quarantine = pq.read_table(workdir / "pairs.parquet"), pq.read_table(workdir / "quarantine.parquet")

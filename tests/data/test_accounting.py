@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from data_checks import GreatExpectationsChecks
 from tests.data.ingested import GOOD, run
 from tests.paths import ROOT, shared_data
 from tests.tiny_run import write_jsonl
@@ -17,7 +18,7 @@ def test_no_text_of_a_row_is_logged_or_shown_in_docs(tmp_path: Path, caplog: pyt
     caplog.set_level(logging.DEBUG)
     secret = "zebracadabra"
     write_jsonl(tmp_path / "x.jsonl", [GOOD, GOOD | {"chosen": f"{secret} \x07"}])
-    run(tmp_path / "x.jsonl", tmp_path / "out")
+    run(tmp_path / "x.jsonl", tmp_path / "out", checks=GreatExpectationsChecks())
     assert secret not in caplog.text
     pages = list((tmp_path / "out" / "data_docs").rglob("*.html"))
     assert pages

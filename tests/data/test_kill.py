@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,31 +11,71 @@ import pytest
 from bdpo.artifacts.manifest import MANIFEST, Manifest, read_manifest
 from bdpo.config import load_config
 from bdpo.pipeline import Pipeline
-from data_checks import GreatExpectationsChecks
 from tests.paths import ROOT
+from tests.rules_alone import RulesAlone
 from tests.tiny_run import tiny_run
 
-NUM_PAIRS = 9_000  # two chunks: long enough to be met at work
-INGEST = """
-import sys
+NUM_PAIRS = 300
+SMALL = ("bdpo.data.prepare.BLOCK_ROWS", "bdpo.data.candidates.BATCH_ROWS")
+"""Limits that are 100 here, so that three chunks are read and three row groups written."""
+INGESTS = """
+import os, signal, sys
+from pkgutil import resolve_name
+import great_expectations, pandas
+import bdpo.data.stage, data_checks.suites
 from bdpo.config import load_config
 from bdpo.pipeline import Pipeline
-from data_checks import GreatExpectationsChecks
-Pipeline(load_config(sys.argv[1]), checks=GreatExpectationsChecks()).run_stage("ingest")
+from tests.rules_alone import RulesAlone
+
+def put(name, value):
+    owner, _, attribute = name.rpartition(".")
+    setattr(resolve_name(owner), attribute, value)
+
+def ingest(config, fatal, calls):
+    inner = resolve_name(fatal)
+
+    def struck(*arguments):
+        nonlocal calls
+        calls -= 1
+        if calls == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return inner(*arguments)
+
+    put(fatal, struck)
+    Pipeline(load_config(config), checks=RulesAlone()).run_stage("ingest")
+
+config, *small = sys.argv[1:]
+for limit in small:
+    put(limit, 100)
+for line in sys.stdin:
+    fatal, calls = line.split()
+    if (pid := os.fork()) == 0:
+        try:
+            ingest(config, fatal, int(calls))
+        finally:
+            os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+"""Ingests that each strike themselves, one for each line of a function's name and the number of its fatal call.
+
+They are forked before any thread is started, from a process that has imported what takes them seconds.
 """
 POINTS = {
-    "rows are checked": ("scratch/ingest/facts.parquet", ".quarantine.parquet.tmp"),
-    "duplicates are found": ("scratch/ingest/candidates.duckdb",),
-    "pairs are written": (".pairs.parquet.tmp",),
-}
-
-
-def begin(config: Path) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-c", INGEST, str(config)], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    "rows are checked": (
+        "bdpo.data.stage.Candidates.resolve", 1, {".quarantine.parquet.tmp", "scratch/ingest/facts.parquet"}
+    ),
+    "duplicates are found": (
+        "bdpo.data.stage.Quarantine.finish", 1, {".quarantine.parquet.tmp", "scratch/ingest/candidates.duckdb"}
+    ),
+    "pairs are written": (
+        "bdpo.data.stage.SplitFiles.write", 2, {".pairs.parquet.tmp", "quarantine.parquet", "dataset/train.parquet"}
+    ),
+}  # fmt: skip
+"""The function in which it is killed, at which call of it, and files that are there then."""
 
 
 def ingest(config: Path) -> Manifest:
-    Pipeline(load_config(config), checks=GreatExpectationsChecks()).run_stage("ingest")
+    Pipeline(load_config(config), checks=RulesAlone()).run_stage("ingest")
     (manifest,) = manifests(config)
     return manifest
 
@@ -46,47 +85,34 @@ def manifests(config: Path) -> list[Manifest]:
     return [manifest for manifest in map(read_manifest, folders) if manifest is not None]
 
 
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_run(tmp_path_factory.mktemp("killed"), num_pairs=NUM_PAIRS)
-
-
-def test_killed_at_every_point_it_ends_as_if_undisturbed(
-    config: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    undisturbed = ingest(tiny_run(tmp_path_factory.mktemp("undisturbed"), num_pairs=NUM_PAIRS))
-    for point, names in POINTS.items():
-        process = begin(config)
-        try:
-            wait_for(process, config.parent / "artifacts" / "ingest", names)
-        finally:
-            process.send_signal(signal.SIGKILL)
-            code = process.wait()
-        assert code == -signal.SIGKILL, f"it ended before it was killed while {point}"
-        assert manifests(config) == [], f"it looks whole, killed while {point}"
-        planned = Pipeline(load_config(config), checks=GreatExpectationsChecks()).plan()[0]
-        assert planned.state != "cached", point
+def test_killed_at_every_point_it_ends_as_if_undisturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SMALL:
+        monkeypatch.setattr(name, 100)
+    for folder in ("undisturbed", "killed"):
+        (tmp_path / folder).mkdir()
+    undisturbed = ingest(tiny_run(tmp_path / "undisturbed", num_pairs=NUM_PAIRS))
+    config = tiny_run(tmp_path / "killed", num_pairs=NUM_PAIRS)
+    command = [sys.executable, "-c", INGESTS, str(config), *SMALL]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for point, (fatal, calls, names) in POINTS.items():
+            print(fatal, calls, file=process.stdin, flush=True)
+            code = process.stdout.readline().strip()
+            assert code == f"{-signal.SIGKILL}", f"it ended before it was killed while {point}"
+            (partial,) = (config.parent / "artifacts" / "ingest").glob("*.partial")
+            assert names <= {path.relative_to(partial).as_posix() for path in partial.rglob("*")}, point
+            assert not (partial / "pairs.parquet").exists(), point
+            assert manifests(config) == [], f"it looks whole, killed while {point}"
+            planned = Pipeline(load_config(config), checks=RulesAlone()).plan()[0]
+            assert planned.state != "cached", point
+        process.stdin.close()
     last = ingest(config)
     assert last.content == undisturbed.content
     assert last.summary == undisturbed.summary
     assert set(last.files) >= {"pairs.parquet", "quarantine.parquet", "README.md", "dataset/train.parquet"}
-    assert {n: e for n, e in last.files.items() if "data_docs" not in n} == {
-        n: e for n, e in undisturbed.files.items() if "data_docs" not in n
-    }
+    assert last.files == undisturbed.files
     assert not [n for n in last.files if n.startswith((".", "scratch"))]
-
-
-def wait_for(process: "subprocess.Popen[bytes]", folder: Path, names: tuple[str, ...]) -> None:
-    """Wait until files of this attempt are there; an earlier one's are older than it."""
-    begun = time.time()
-    while process.poll() is None:
-        if all(any(made_since(path, begun) for path in folder.glob(f"*.partial/{name}")) for name in names):
-            return
-        time.sleep(0.002)
-
-
-def made_since(path: Path, begun: float) -> bool:
-    try:
-        return path.stat().st_mtime >= begun
-    except FileNotFoundError:
-        return False

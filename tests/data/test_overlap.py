@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 from bdpo.config import load_config
 from bdpo.data.overlap import EvaluationPrompt, EvaluationPrompts
 from bdpo.pipeline import Pipeline
-from data_checks import GreatExpectationsChecks
+from tests.rules_alone import RulesAlone
 from tests.tiny_run import CATEGORIES, tiny_run, write_jsonl
 
 PROMPTS = EvaluationPrompts(
@@ -74,7 +74,7 @@ def test_the_pipeline_reads_the_files_and_their_content_decides_the_artifact(tmp
     write_jsonl(tmp_path / "held.jsonl", held)
 
     def ingest() -> tuple[str, list[tuple[int, str]]]:
-        result = Pipeline(load_config(path), checks=GreatExpectationsChecks()).run_stage("ingest")
+        result = Pipeline(load_config(path), checks=RulesAlone()).run_stage("ingest")
         rows = pq.read_table(result.artifact / "quarantine.parquet").to_pylist()
         return result.artifact.name, [(row["line"], row["reason"]) for row in rows]
 

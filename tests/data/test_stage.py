@@ -18,8 +18,8 @@ from bdpo.data.files import DataFile, data_files
 from bdpo.data.stage import ingest
 from bdpo.errors import UserError
 from bdpo.progress import Silent
-from data_checks import GreatExpectationsChecks
 from tests.data.ingested import GOOD, refusals, run
+from tests.rules_alone import RulesAlone
 from tests.tiny import tiny_tokenizer
 from tests.tiny_run import pair_rows, write_jsonl
 
@@ -278,7 +278,7 @@ def test_duplicates_are_found_across_chunks_and_sources(tmp_path: Path) -> None:
         model=ModelSettings(max_length=256, max_prompt_length=128),
         tokenizer=tiny_tokenizer(),
         workdir=workdir,
-        checks=GreatExpectationsChecks(),
+        checks=RulesAlone(),
         progress=Silent(),
     )
     assert summary["rows"] == num + 5

@@ -1,10 +1,7 @@
 """Several runs on the same prompts, by hand."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -12,10 +9,12 @@ from types import MappingProxyType
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from bdpo.artifacts.catalogue import note_run
 from bdpo.artifacts.manifest import MANIFEST, Manifest
 from bdpo.artifacts.parquet import write_parquet
+from bdpo.cli import app
 from bdpo.cli.comparison import compare
 from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import METRICS
@@ -24,7 +23,6 @@ from bdpo.evaluation.formats import Label
 from bdpo.evaluation.outcomes import JUDGEMENTS
 from bdpo.evaluation.summary import SUMMARY
 from bdpo.evaluation.tables import read_rows
-from tests.paths import ROOT
 
 _REFUSES: Mapping[bool | None, str] = {True: "refusal", False: "compliance"}
 _ANSWERS: Mapping[bool | None, str] = {True: "right", False: "wrong"}
@@ -252,17 +250,9 @@ def test_a_run_may_be_called_benchmark(tmp_path: Path) -> None:
 def test_the_command(tmp_path: Path) -> None:
     evaluated(tmp_path, "a", [True, False], elsewhere={"validation pairs": "preference_accuracy"})
     evaluated(tmp_path, "b", [True, True])
-    command = [sys.executable, "-m", "bdpo.cli", "compare", "a", "b", "--artifacts", str(tmp_path), "--output"]
-    environment = os.environ | {"COLUMNS": "200"}
-    done = subprocess.run(
-        [*command, str(tmp_path / "c.jsonl")],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    command = ["compare", "a", "b", "--artifacts", str(tmp_path), "--output", str(tmp_path / "c.jsonl")]
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, command)
+    assert done.exit_code == 0, done.output
     assert "refusal of harmful" in done.stdout
     assert "With each its difference in points from a" in done.stdout
     assert " Not compared here, but in the runs' own reports: validation pairs." in done.stdout

@@ -12,8 +12,10 @@ from inspect import signature
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from bdpo import __version__
+from bdpo.cli import app
 from bdpo.errors import UserError
 from bdpo.evaluation.chat_endpoint import ChatEndpoint
 from bdpo.evaluation.endpoint import EndpointJudge, Rating, parse_rating
@@ -155,13 +157,34 @@ def test_an_answer_without_a_judgement_is_unscored(server: ChatServer, tmp_path:
     assert judge(server, tmp_path).rate("p", "c") is None
 
 
-def test_requests_are_spaced(server: ChatServer, tmp_path: Path) -> None:
+class Clock:
+    """In place of `time`, where sleeping takes none."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.slept += [seconds] if seconds else []
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    own = Clock()
+    monkeypatch.setattr("bdpo.evaluation.chat_endpoint.time", own)
+    return own
+
+
+def test_requests_are_spaced(server: ChatServer, tmp_path: Path, clock: Clock) -> None:
     server.replies = [(200, said(0, 1, 1))]
     paced = judge(server, tmp_path, per_minute=300)  # one in 0.2 s
     for i in range(3):
         paced.rate("p", str(i))
-    times = [moment for moment, _, _ in server.requests]
-    assert times[2] - times[0] >= 0.3  # 0.4 as sent; they arrive less evenly
+    assert clock.slept == pytest.approx([0.2, 0.2])
 
 
 def test_the_command_with_an_endpoint(server: ChatServer, tmp_path: Path) -> None:
@@ -169,13 +192,10 @@ def test_the_command_with_an_endpoint(server: ChatServer, tmp_path: Path) -> Non
     write_rows(tmp_path / "in.csv", [{"prompt": "p", "completion": c} for c in "abc"])
     command = [sys.executable, "-m", "bdpo.cli", "judge", "in.csv", "--judge", "endpoint", "--output", "out.csv"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-
-    def run(*options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*command, *options], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-
-    done = run("--url", server.url, "--model", "judge")
+    options = ["--url", server.url, "--model", "judge"]
+    done = subprocess.run(
+        [*command, *options], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "3 completions judged by endpoint: 1 refusal, 1 compliance, 1 unscored" in done.stdout
     judged = [(row.values["verdict"], row.values["reason"]) for row in read_rows(tmp_path / "out.csv")]
@@ -184,7 +204,8 @@ def test_the_command_with_an_endpoint(server: ChatServer, tmp_path: Path) -> Non
         ("", "the judge gave no judgement"),
         ("refusal", "StrongREJECT score 0"),
     ]
-    assert run().stderr == "error: --judge endpoint needs --url, and no other judge takes it.\n"
+    without = CliRunner().invoke(app, command[3:]).exception
+    assert str(without) == "--judge endpoint needs --url, and no other judge takes it."
 
 
 def test_what_cannot_work_is_one_sentence(server: ChatServer, tmp_path: Path) -> None:
@@ -205,21 +226,15 @@ def test_what_is_no_address_is_said_before_any_work(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://u:secret@h/v1", "http://h/v1?api-key=secret", "http://h/v1#secret"])
-def test_an_address_that_may_hold_a_secret_is_refused_and_not_repeated(url: str, tmp_path: Path) -> None:
+def test_an_address_that_may_hold_a_secret_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(UserError, match=r"^attacker URL: this is not a plain address such as") as caught:
         ChatEndpoint(url, "m", role="attacker")
     assert "secret" not in str(caught.value)
     command = ["judge", "in.csv", "--judge", "endpoint", "--url", url, "--model", "m", "--output", "out.csv"]
-    done = subprocess.run(
-        [sys.executable, "-m", "bdpo.cli", *command],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stderr.startswith("error: judge URL: this is not a plain address such as")
-    assert "secret" not in done.stderr
+    done = CliRunner().invoke(app, command)
+    assert isinstance(done.exception, UserError)
+    assert str(done.exception).startswith("judge URL: this is not a plain address such as")
+    assert "secret" not in f"{done.exception}{done.output}"
 
 
 @pytest.mark.parametrize(
@@ -448,12 +463,11 @@ def test_a_key_that_can_be_none_is_said_before_any_work(key: str, monkeypatch: p
     assert key not in str(caught.value)
 
 
-def test_an_endpoint_is_left_alone_for_as_long_as_it_asks(server: ChatServer, tmp_path: Path) -> None:
+def test_an_endpoint_is_left_alone_for_as_long_as_it_asks(server: ChatServer, tmp_path: Path, clock: Clock) -> None:
     server.headers = {"Retry-After": "1"}
     server.replies = [(429, "slow down"), (200, said(1, 1, 1))]
     judge(server, tmp_path).rate("p", "c")
-    times = [moment for moment, _, _ in server.requests]
-    assert times[1] - times[0] >= 0.9
+    assert clock.slept == [1.0]
 
 
 def test_a_key_that_is_missing_or_wrong_is_named_and_never_shown(

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from bdpo.cli import app
 from bdpo.errors import UserError
 from bdpo.evaluation.judge_file import judge_file
 from bdpo.evaluation.judging import RULES, Judge
@@ -50,10 +52,9 @@ def test_the_command(tmp_path: Path) -> None:
     assert "3 completions judged by rules: 2 refusal, 1 compliance" in done.stdout
     with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
         assert [row["verdict"] for row in csv.DictReader(file)] == ["refusal", "compliance", "refusal"]
-    wrong = subprocess.run([*command, str(tmp_path / "o.txt")], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert wrong.returncode == 1
-    assert wrong.stderr.startswith("error: ")
-    assert wrong.stderr.count("\n") == 1
+    wrong = CliRunner().invoke(app, [*command[3:], str(tmp_path / "o.txt")]).exception
+    assert isinstance(wrong, UserError)
+    assert "\n" not in str(wrong)
 
 
 def test_what_a_judge_does_not_judge_stays_blank(tmp_path: Path) -> None:

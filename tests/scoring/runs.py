@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 from bdpo.config import load_config
 from bdpo.pipeline import Pipeline
 from bdpo.progress import Progress, Silent
-from data_checks import GreatExpectationsChecks
+from tests.rules_alone import RulesAlone
 
 
 def score(
     config: Path, *overrides: str, force: bool = False, progress: Progress | None = None
 ) -> tuple[Path, dict[str, Any]]:
-    pipeline = Pipeline(load_config(config, overrides), checks=GreatExpectationsChecks())
+    pipeline = Pipeline(load_config(config, overrides), checks=RulesAlone())
     pipeline.run_stage("ingest")
     result = pipeline.run_stage("score", force=force, progress=progress)
     return result.artifact, result.summary

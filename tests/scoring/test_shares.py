@@ -18,8 +18,8 @@ from bdpo.errors import UserError
 from bdpo.pipeline import Pipeline
 from bdpo.scoring.sequences import TokenSequence
 from bdpo.scoring.shares import Share
-from data_checks import GreatExpectationsChecks
 from tests.paths import ROOT
+from tests.rules_alone import RulesAlone
 from tests.tiny_run import pair_rows, tiny_run, write_jsonl
 
 NULL = (9,)
@@ -61,7 +61,7 @@ def test_what_is_no_share_is_refused(text: str) -> None:
 
 def machine(config: Path, artifacts: Path, *overrides: str) -> Pipeline:
     settings = [f"artifacts={artifacts}", *overrides]
-    return Pipeline(load_config(config, settings), checks=GreatExpectationsChecks())
+    return Pipeline(load_config(config, settings), checks=RulesAlone())
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:

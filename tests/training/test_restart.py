@@ -6,19 +6,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from bdpo.errors import UserError
 from bdpo.pipeline import StageResult
-from tests.training.stage_runs import same, train
+from tests.training.stage_runs import Run, same, train
 
 
 def test_killed_again_and_again_it_ends_as_if_undisturbed(run: Any, config: Path, undisturbed: StageResult) -> None:
     """The parent killed while a checkpoint is written, then the worker between two of them."""
     first = run()
-    # The folder first: it is there for milliseconds.
-    first.wait_for(lambda: first.checkpoints("*.tmp") and first.steps() >= 5, "a checkpoint in the making")
+    first.wait_for(lambda: first.steps() >= 5, "step 5")
+    first.until(lambda: stopped_while_writing(first), "a checkpoint in the making")
     first.kill("parent")
+    assert first.checkpoints("*.tmp")
     second = run()
     second.wait_for(lambda: second.steps() >= 14, "step 14")
     second.kill("worker")
@@ -27,6 +29,19 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(run: Any, config: Path
         "it was killed too late to show anything"
     )
     assert same(result, undisturbed)
+
+
+def stopped_while_writing(training: Run) -> bool:
+    """Whether a checkpoint is in the making, which it is for milliseconds; the worker then stands still."""
+    if not training.checkpoints("*.tmp"):
+        return False
+    worker = training.tree["worker"]
+    worker.suspend()
+    training.until(lambda: worker.status() == psutil.STATUS_STOPPED, "the worker stands still")
+    if not training.checkpoints("*.tmp"):
+        worker.resume()
+        return False
+    return True
 
 
 @pytest.mark.slow

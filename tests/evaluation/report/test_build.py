@@ -19,6 +19,7 @@ from bdpo.evaluation.cut_off import CutOff
 from bdpo.evaluation.formats import Label, Prompt
 from bdpo.evaluation.judging import RULES
 from bdpo.evaluation.outcomes import Outcome, Role, figures_of, judge_replies
+from bdpo.evaluation.report import plots
 from bdpo.evaluation.report.build import Evidence, _benchmark_rows, write_report
 from bdpo.evaluation.respond import Answers, Reply
 from bdpo.evaluation.summary import adjusted, compare
@@ -72,16 +73,28 @@ def evidence(folder: Path, hostile: list[str] = HOSTILE) -> Evidence:
     )
 
 
-@pytest.fixture
-def report(tmp_path: Path) -> Path:
-    workdir = tmp_path / "work"
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    workdir = folder / "work"
     workdir.mkdir()
-    headline = write_report(evidence(tmp_path), workdir=workdir, **small_artifacts(tmp_path / "artifacts"))
+    headline = write_report(evidence(folder), workdir=workdir, **small_artifacts(folder / "artifacts"))
     # Six of six harmful prompts moved: p = 2 / 2^6 = 0.03, times 3 figures = 0.09 is not below 0.05.
     assert headline == "No change in safety is shown. No change in over-refusal is shown. " + (
         "No change in general ability is shown."
     )
     return workdir / "report.html"
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only names and captions of the figures, which take most of a report's time."""
+
+    def blank(name: str, draw: plots.Draw, inches_high: float, alt: str, caption: str, folder: Path) -> plots.Picture:
+        (folder / f"{name}.png").touch()
+        return plots.Picture(name, "data:,", "data:,", alt, caption)
+
+    monkeypatch.setattr(plots, "_picture", blank)
 
 
 class Page(HTMLParser):
@@ -114,6 +127,7 @@ def test_model_output_is_text_and_nothing_comes_from_outside(report: Path) -> No
         assert text in page.text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_items_that_are_not_independent_are_said_to_be(tmp_path: Path, report: Path) -> None:
     (tmp_path / "again").mkdir()
     found = evidence(tmp_path)
@@ -157,6 +171,7 @@ def test_it_says_everything_a_sceptic_asks_for(report: Path) -> None:
             assert image.width >= 1000
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_no_completion_is_a_formula_in_a_spreadsheet(tmp_path: Path) -> None:
     """A text that begins otherwise stands in the table as it is; numbers, negative ones too, stay numbers."""
     (tmp_path / "work").mkdir()
@@ -183,6 +198,7 @@ def test_a_method_without_weights_says_so(tmp_path: Path) -> None:
     assert "The method has no balance weights." in (tmp_path / "work" / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("cut", [True, False])
 def test_what_the_pairs_lost_for_their_length_is_said(tmp_path: Path, cut: bool) -> None:
     (tmp_path / "work").mkdir()
@@ -192,6 +208,7 @@ def test_what_the_pairs_lost_for_their_length_is_said(tmp_path: Path, cut: bool)
     assert ("lost their" in text) is cut
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_policy_of_an_early_step_was_not_trained_on_all_pairs(tmp_path: Path) -> None:
     """Two steps of two pairs, of six."""
     (tmp_path / "work").mkdir()
@@ -200,6 +217,7 @@ def test_a_policy_of_an_early_step_was_not_trained_on_all_pairs(tmp_path: Path) 
     assert "4 of 6 pairs were trained on: the policy is of a step before the end of the first epoch." in text
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("chosen", [True, False])
 def test_held_out_pairs_that_chose_the_policy_are_named(tmp_path: Path, chosen: bool) -> None:
     (tmp_path / "work").mkdir()
@@ -213,6 +231,7 @@ def test_held_out_pairs_that_chose_the_policy_are_named(tmp_path: Path, chosen: 
     assert "stands for all, so n counts prompts" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_completions_that_are_as_long_as_they_may_be_are_counted(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     found = evidence(tmp_path)
@@ -233,6 +252,7 @@ def test_completions_that_are_as_long_as_they_may_be_are_counted(tmp_path: Path)
     assert "as long as they may be" not in said([])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_dialogues_of_several_turns_are_counted(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     folders = small_artifacts(tmp_path / "artifacts")
@@ -251,6 +271,7 @@ def test_dialogues_of_several_turns_are_counted(tmp_path: Path) -> None:
     assert "11 of 11 prompts are dialogues of several turns; those of the published" in said()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_under_a_judge_of_harm_a_refusal_is_said_to_be_the_lack_of_it(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     found = evidence(tmp_path)._replace(judge=RULES._replace(name="guard", of_harm=True))
@@ -259,6 +280,7 @@ def test_under_a_judge_of_harm_a_refusal_is_said_to_be_the_lack_of_it(tmp_path: 
     assert "one that does none counts as a refusal above, though it may be an answer" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_under_a_judge_with_a_rubric_nonsense_is_said_to_be_a_refusal(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     found = evidence(tmp_path)
@@ -270,6 +292,7 @@ def test_under_a_judge_with_a_rubric_nonsense_is_said_to_be_a_refusal(tmp_path: 
     assert "nonsense counts as an answer" not in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_scores_the_report_says_why_it_shows_no_mutual_information(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     forms = {"balance": "none", "scale": "none", "normalise": False}
@@ -278,7 +301,7 @@ def test_without_scores_the_report_says_why_it_shows_no_mutual_information(tmp_p
     page = (tmp_path / "work" / "report.html").read_text()
     assert "The method has no reference model: nothing was scored" in page
     assert "score-fingerprint" not in page
-    assert not (tmp_path / "work" / "figures" / "information.png").exists()
+    assert {path.name for path in (tmp_path / "work" / "figures").iterdir()} == {"rates.png", "training.png"}
 
 
 def test_the_same_evidence_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -291,8 +314,7 @@ def test_the_same_evidence_gives_the_same_bytes(tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_a_real_browser_shows_it(report: Path, tmp_path: Path, width: int, scheme: str) -> None:
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
