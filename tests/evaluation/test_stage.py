@@ -6,6 +6,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,6 +22,7 @@ from bdpo.evaluation.stage import evaluate, load_benchmarks
 from bdpo.models.loading import load_reference
 from bdpo.models.source import resolve_model
 from bdpo.progress import Silent
+from bdpo.schemas import RowFailure
 from data_checks import GreatExpectationsChecks
 from tests.evaluation.report.artifacts import small_artifacts
 from tests.said import Said
@@ -137,6 +139,23 @@ def test_a_judge_that_is_not_there_is_said_before_any_work(inputs: dict[str, Any
     with pytest.raises(UserError, match=r"^evaluate\.judge\.path '.*gone': there is no such folder\.$"):
         run(inputs | {"settings": inputs["settings"].model_copy(update={"judge": judge})}, tmp_path / "one")
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_figure_that_breaks_a_rule_stops_the_stage_and_is_named(inputs: dict[str, Any], tmp_path: Path) -> None:
+    class Refusing(GreatExpectationsChecks):
+        def evaluation_results(self, frame: pd.DataFrame) -> list[RowFailure]:
+            assert not super().evaluation_results(frame)
+            return [RowFailure(3, "some_rule", "it is no share"), RowFailure(0, "other_rule", "it is none either")]
+
+    own = inputs["settings"].model_copy(update={"benchmarks": inputs["settings"].benchmarks[:1]})
+    with pytest.raises(UserError) as raised:
+        run(inputs | {"settings": own, "checks": Refusing()}, tmp_path / "one")
+    assert str(raised.value) == (
+        "evaluate: over_refusal_rate of the aligned model on own breaks the rule some_rule: it is no share."
+    )
+    left = {path.name for path in (tmp_path / "one").rglob("*")}
+    assert "index.html" in left, "Data Docs show what is wrong"
+    assert not left & {"eval_summary.parquet", "summary.md", "report.html", "manifest.json"}
 
 
 def test_two_benchmarks_of_one_name_are_refused(inputs: dict[str, Any]) -> None:

@@ -76,6 +76,20 @@ def test_every_family_agrees_with_its_own_forward(architecture: str) -> None:
             torch.testing.assert_close(torch.cat(found), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gemma3_text", "gpt2"])
+def test_bfloat16_is_within_the_rounding_that_the_trial_allows(architecture: str) -> None:
+    """A mean over each response, held against its own row alone."""
+    model = tiny_model(architecture).bfloat16()
+    assert choose_layout(model, print) is Layout.PACKED
+    expected, lengths = one_by_one(model, ROWS_OF_ALL_KINDS), [len(r) for row in ROWS_OF_ALL_KINDS for r in row[1]]
+    for layout in Layout:
+        for token_budget in (1, 150, 10_000):
+            found = torch.cat(in_order(model, ROWS_OF_ALL_KINDS, token_budget, layout))
+            assert found.dtype == torch.float32
+            difference = proof.largest_difference(found, expected, lengths)
+            assert difference < proof.TRIAL_TOLERANCE[torch.bfloat16]
+
+
 @pytest.mark.parametrize("architecture", PACKED)
 def test_a_common_beginning_is_computed_once_and_changes_nothing(architecture: str) -> None:
     model = tiny_model(architecture)

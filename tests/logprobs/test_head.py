@@ -64,6 +64,23 @@ def test_every_kind_of_output_layer_gives_the_same(rescaling: dict[str, float]) 
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
+def test_a_softmax_of_bfloat16_logits_is_in_float32() -> None:
+    """In bfloat16 it would be off by up to half its last place, 0.016 nats of 4, at every token."""
+    torch.manual_seed(0)
+    model = tiny_model("llama")
+    layer = nn.Linear(32, 259).bfloat16()
+    model.set_output_embeddings(layer)
+    hidden, targets = 3 * torch.randn(192, 32).bfloat16(), torch.arange(192)
+    with torch.no_grad():
+        expected = layer(hidden).double().log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+        found = token_logps(model, hidden, targets)
+        layer.register_forward_hook(lambda *_: None)
+        hooked = token_logps(model, hidden, targets)
+    for result in (found, hooked):
+        assert result.dtype == torch.float32
+        torch.testing.assert_close(result.double(), expected, atol=1e-4, rtol=0)
+
+
 def test_frozen_weights_get_no_gradient() -> None:
     model = tiny_model("llama").requires_grad_(requires_grad=False)
     hidden = torch.randn(5, 32, requires_grad=True)

@@ -80,6 +80,24 @@ def test_an_input_of_another_name_and_equal_content_is_the_reason(config: Path) 
     assert reasons(other, "score") == ["its input from ingest changed"]
 
 
+def test_an_artifact_is_used_while_its_inputs_have_the_content_that_it_was_made_from(config: Path) -> None:
+    for stage in ("ingest", "score", "train", "evaluate"):
+        make(look(config), stage, b"one")
+    made = look(config).whole("evaluate")
+    make(look(config), "train", b"two")
+    lookup = look(config)
+    inspection = lookup.inspect("evaluate")
+    assert inspection.state is State.WHOLE, "its own files are as they were"
+    assert lookup.reasons("evaluate", inspection) == ["its input from train was computed again and differs"]
+    assert lookup.is_missing("evaluate")
+    assert lookup.if_it_fits("evaluate", made) is None, "nor is a copy of it fetched"
+    make(look(config), "train", b"one")
+    again = look(config)
+    assert again.reasons("evaluate", again.inspect("evaluate")) == []
+    assert not again.is_missing("evaluate")
+    assert again.if_it_fits("evaluate", made) == made
+
+
 def test_of_two_machines_that_differ_the_later_has_its_artifact_in_the_store(memory: Any, config: Path) -> None:
     one, other = (
         look(config, f"artifacts={config.parent / name}", "remote_artifacts=memory://bucket/runs")

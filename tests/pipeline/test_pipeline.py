@@ -1,6 +1,8 @@
 """The graph of stages, run for real on a tiny model: what is cached, what is not, and why."""
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
+import torch
 from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
 
 from bdpo.artifacts.catalogue import CATALOGUE
 from bdpo.artifacts.manifest import read_manifest
 from bdpo.artifacts.store import ArtifactStore
+from bdpo.cli import app
 from bdpo.config import load_config
 from bdpo.errors import UserError
 from bdpo.evaluation.report.sources import training_curves
@@ -23,14 +29,23 @@ from bdpo.fingerprints import STAGES, Stage
 from bdpo.pipeline import Pipeline
 from bdpo.progress import Silent
 from data_checks import GreatExpectationsChecks
+from tests.paths import ROOT
+from tests.tiny import tiny_tokenizer
 from tests.tiny_run import pair_rows, tiny_run, write_jsonl
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run; tests copy it before they change anything."""
+    """The folder of a finished run, of 40 pairs, a refused row and a prompt that is also trained on.
+
+    Tests copy it before they change anything.
+    """
     folder = tmp_path_factory.mktemp("finished")
-    results = pipeline(tiny_run(folder)).run()
+    config = tiny_run(folder)
+    write_jsonl(folder / "pairs.jsonl", [*pair_rows(40), pair_rows(1)[0] | {"chosen": " "}])
+    with (folder / "prompts.jsonl").open("a") as file:
+        file.write(json.dumps({"prompt": pair_rows(1)[0]["prompt"], "label": "harmless"}) + "\n")
+    results = pipeline(config).run()
     assert [(r.stage, r.cached) for r in results] == [(stage, False) for stage in STAGES]
     return folder
 
@@ -143,7 +158,7 @@ def test_a_plan_refuses_a_model_of_quantised_weights(tmp_path: Path) -> None:
 
 def test_every_row_is_accounted_for_and_queryable(run: Path) -> None:
     assert query(run, "select count(*) from pairs") == [(40,)]
-    assert query(run, "select count(*) from quarantine") == [(0,)]
+    assert query(run, "select rule from quarantine") == [("blank_chosen",)]
     rows = query(
         run,
         "select count(*), bool_and(isfinite(ref_chosen_logps) and ref_chosen_logps < 0), "
@@ -162,6 +177,53 @@ def test_the_policy_is_a_standard_folder_and_has_moved(run: Path) -> None:
     policy = AutoModelForCausalLM.from_pretrained(folder)
     base = AutoModelForCausalLM.from_pretrained(run.parent / "model")
     assert any(not p.equal(q) for p, q in zip(policy.parameters(), base.parameters(), strict=True))
+
+
+def test_held_out_accuracy_is_how_often_each_model_finds_the_chosen_response_likelier(run: Path) -> None:
+    """Of the validation pairs, one a prompt, by plain forwards of one row."""
+    folders = {planned.stage: planned.folder for planned in pipeline(run).plan()}
+    pairs = [row for row in pq.read_table(folders["ingest"] / "pairs.parquet").to_pylist() if row["split"] != "train"]
+    tokenizer = tiny_tokenizer()
+
+    def logp(model: Any, pair: dict[str, Any], side: str) -> float:
+        start = tokenizer(
+            f"<|im_start|>user\n{pair['prompt'][0]['content']}<|im_end|>\n<|im_start|>assistant\n"
+        ).input_ids
+        answer = tokenizer(f"{pair[side]}<|im_end|>").input_ids
+        with torch.no_grad():
+            logits = model(torch.tensor([start + answer])).logits[0, len(start) - 1 : -1].double()
+        return float(logits.log_softmax(-1).gather(-1, torch.tensor(answer)[:, None]).sum())
+
+    expected = []
+    for name, folder in (("aligned", folders["train"] / "policy"), ("base", run.parent / "model")):
+        model = AutoModelForCausalLM.from_pretrained(folder).eval()
+        right = sum(logp(model, pair, "chosen") > logp(model, pair, "rejected") for pair in pairs)
+        assert len(pairs) - right != right, "the sides could be exchanged"
+        expected.append((name, len(pairs), right))
+    assert expected[0][1:] != expected[1][1:], "the models could be exchanged"
+    asked = "select model, n, successes from eval_summary where metric = 'preference_accuracy' order by model"
+    assert query(run, asked) == expected
+
+
+def test_every_view_of_the_readme_has_rows_and_the_questions_there_are_answered(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (rows,) = re.findall(r"\n\| view \| one row \|\n.*\n((?:\| .*\n)+)", readme)
+    views = [name for row in rows.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert len(views) == 10
+    for view in views:
+        for name in (view, *([f"all_{view}"] if view != "runs" else [])):
+            assert query(run, f"select count(*) > 0 from {name}") == [(True,)], name
+    assert query(run, "select same, shared from contamination") == [(True, 1.0)]
+
+    lines = [line for line in readme.splitlines() if line.startswith("bdpo query ")]
+    assert len(lines) == 3
+    monkeypatch.chdir(run.parent)
+    for line in lines:
+        result = CliRunner().invoke(app, [*shlex.split(line)[1:], "--format", "json"])
+        assert result.exit_code == 0, (line, result.exception)
+        assert json.loads(result.stdout), line
 
 
 def test_the_report_finds_the_curves_of_both_splits(run: Path) -> None:
@@ -254,7 +316,7 @@ def test_a_file_that_changes_while_a_stage_reads_it_leaves_nothing_under_the_old
         pipeline(run, "ingest.seed=7").run_stage("ingest", progress=Editing())
     pairs.write_bytes(rows)
     assert states(run, "ingest.seed=7")["ingest"] == "stale", "no partial work either"
-    assert pipeline(run, "ingest.seed=7").run_stage("ingest").summary["rows"] == 40
+    assert pipeline(run, "ingest.seed=7").run_stage("ingest").summary["rows"] == 41
 
 
 def test_waiting_for_another_process_is_said_and_counts_for_no_stage(run: Path) -> None:

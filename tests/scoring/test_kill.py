@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from bdpo.artifacts.digest import digest_file
+from bdpo.config import load_config
+from bdpo.pipeline import Pipeline
+from data_checks import GreatExpectationsChecks
 from tests.paths import ROOT
 from tests.scoring.runs import made, score, scores, shards_in
 from tests.tiny_run import pair_rows, tiny_run, write_jsonl
@@ -42,6 +46,9 @@ def test_killed_in_the_middle_it_ends_in_the_same_rows(tmp_path: Path, compiled:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     kept = len(list(cache.glob("*/*.parquet")))
+    planned = Pipeline(load_config(config), checks=GreatExpectationsChecks()).plan()[1]
+    assert (planned.stage, planned.state) == ("score", "partial")
+    assert re.fullmatch(r"\d+ of 240 sequences done", planned.reasons[0])
     folder, summary = score(config)
     assert summary["sequences_reused"] >= 4 * (kept - 1) > 0
     assert summary["sequences_scored"] > 0, "it was killed too late to show anything"

@@ -1,14 +1,17 @@
 """The questions that the README answers with a query, on a tiny run."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from bdpo.artifacts.catalogue import query_catalogue
+from bdpo.balance import Forms, balance_weights
 from bdpo.config import load_config
 from bdpo.pipeline import Pipeline
 from data_checks import GreatExpectationsChecks
@@ -139,6 +142,35 @@ def test_the_summary_of_every_artifact(root: Path) -> None:
     (artifact,) = (path.name for path in root.glob("score/*") if path.is_dir())
     every = ask(root, "select * from all_mi_summary")
     assert every == [{"artifact": artifact} | row for row in ask(root, SUMMARY)]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "forms", "mi_floor", "tau"),
+    [
+        (
+            ["train.balance=softmax", "train.scale=norm", "train.tau=0.3"],
+            Forms("softmax", "norm", normalise=False),
+            0.05,
+            0.3,
+        ),
+        (["train.method=dpo_bw", "train.mi_floor=0.4"], Forms("inverse", "none", normalise=True), 0.4, 1.0),
+    ],
+)
+def test_weights_are_those_of_the_settings_of_the_latest_run(
+    root: Path, tmp_path: Path, overrides: list[str], forms: Forms, mi_floor: float, tau: float
+) -> None:
+    shutil.copytree(root.parent, tmp_path / "run")
+    settings = load_config(tmp_path / "run" / "config.yaml", overrides)
+    assert Pipeline(settings, checks=GreatExpectationsChecks()).run_stage("score").cached
+    found = ask(tmp_path / "run" / "artifacts", "select * from scored_pairs")
+    mi_chosen, mi_rejected = (
+        torch.tensor([row[name] for row in found], dtype=torch.float64) for name in ("mi_chosen", "mi_rejected")
+    )
+    is_train = torch.tensor([row["split"] == "train" for row in found])
+    expected = balance_weights(mi_chosen, mi_rejected, forms=forms, mi_floor=mi_floor, tau=tau, mean_over=is_train)
+    names = {"weight_chosen": expected.chosen, "weight_rejected": expected.rejected, "scale": expected.scale}
+    for name, weights in names.items():
+        assert [row[name] for row in found] == pytest.approx(weights.tolist(), rel=1e-12), name
 
 
 def test_the_questions_of_the_readme_are_answered(root: Path) -> None:

@@ -1,11 +1,13 @@
 """Scoring: what is stored, what is never done twice, and what is refused."""
 
 import shutil
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,8 +23,9 @@ from bdpo.logprobs import response_logps
 from bdpo.logprobs.proof import trial_rows
 from bdpo.pipeline import Pipeline
 from bdpo.progress import Silent
+from bdpo.schemas import RowFailure
 from bdpo.scoring.merge import merge
-from bdpo.scoring.parallel import _failure
+from bdpo.scoring.parallel import Done, _failure
 from data_checks import GreatExpectationsChecks
 from tests.scoring.runs import Told, made, score, scores, shards_in
 from tests.tiny import CHATML, tiny_model, tiny_tokenizer
@@ -206,16 +209,46 @@ def test_a_change_that_reaches_the_scores_scores_again(tmp_path: Path, change: s
         assert again["sequences_reused"] == 0
 
 
-def test_two_processes_give_the_rows_of_one_and_what_is_scored_stays(tmp_path: Path) -> None:
+def test_a_pair_that_breaks_a_rule_stops_the_stage_and_is_named(tmp_path: Path) -> None:
+    named: list[str] = []
+
+    class Refusing(GreatExpectationsChecks):
+        def scored_pairs(self, frame: pd.DataFrame) -> list[RowFailure]:
+            named.append(frame["pair_id"].iloc[3])
+            assert not super().scored_pairs(frame)
+            return [RowFailure(3, "some_rule", "it is no score"), RowFailure(4, "other_rule", "it is none either")]
+
+    work = Pipeline(load_config(tiny_run(tmp_path, 6)), checks=Refusing())
+    work.run_stage("ingest")
+    with pytest.raises(UserError) as raised:
+        work.run_stage("score")
+    assert str(raised.value) == f"score: the pair {named[0]} breaks the rule some_rule: it is no score."
+    left = {path.name for path in (tmp_path / "artifacts" / "score").rglob("*")}
+    assert "index.html" in left, "Data Docs show what is wrong"
+    assert not left & {"scored_pairs.parquet", "manifest.json"}
+
+
+def test_two_processes_give_the_rows_of_one_and_what_is_scored_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Passes of 300 tokens, dealt out; then again with one process, which finds nothing to do."""
     small = {"token_budget": 300, "shard_sequences": 8}
     alone, _ = score(tiny_run(made(tmp_path / "a"), 30, score=small))
     config = tiny_run(made(tmp_path / "b"), 30, score=small | {"processes": 2})
     told = Told()
+    noted: dict[int, Done] = {}
+    read = Done.read
+
+    def noting(folder: Path, number: int) -> Done:
+        noted[number] = read(folder, number)
+        return noted[number]
+
+    monkeypatch.setattr(Done, "read", noting)
     shared, summary = score(config, progress=told)
     assert summary["sequences_scored"] == summary["sequences"] > 0
     assert sum(told.steps) == told.total == summary["sequences"], "the progress of both adds up"
-    assert len({path.stat().st_ino for path in shards_in(tmp_path / "b" / "artifacts" / "cache" / "sequences")}) > 2
+    assert noted.keys() == {0, 1}
+    assert all(0 < done.kept < summary["sequences"] for done in noted.values()), "each has its share"
     for pair_id, row in scores(alone).items():
         for name, value in scores(shared)[pair_id].items():
             assert value == (pytest.approx(row[name], abs=1e-4) if isinstance(value, float) else row[name])
@@ -238,15 +271,32 @@ def test_compiled_two_processes_give_the_rows_of_one_and_take_none_of_those_that
             assert scores(other)[pair_id]["ref_chosen_logps"] == pytest.approx(row["ref_chosen_logps"], abs=1e-4)
 
 
-def test_a_damaged_shard_is_scored_again(tmp_path: Path) -> None:
+def _cut(content: bytes) -> bytes:
+    return content[:-40]
+
+
+def _altered(content: bytes) -> bytes:
+    """A bit of the rows; the footer, which says what rows there are, is as it was."""
+    place = len(content) // 3
+    return content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize(("harm", "by_share"), [(_cut, False), (_altered, False), (_altered, True)])
+def test_a_damaged_shard_is_scored_again(tmp_path: Path, harm: Callable[[bytes], bytes], by_share: bool) -> None:
+    """By the stage, which deletes it, or by a machine's share, which leaves alone what others may be writing."""
     config = tiny_run(tmp_path, 8)
     folder, _ = score(config)
     before = scores(folder)
     shard = sorted((tmp_path / "artifacts" / "cache").rglob("*.parquet"))[0]
-    shard.write_bytes(shard.read_bytes()[:-40])
+    lost = pq.ParquetFile(shard).metadata.num_rows
+    assert 0 < lost < 32
+    shard.write_bytes(harm(shard.read_bytes()))
     shutil.rmtree(folder)
+    if by_share:
+        counts = Pipeline(load_config(config), checks=GreatExpectationsChecks()).score_share("1/1")
+        assert counts == {"sequences": 32, "sequences_scored": lost, "sequences_reused": 32 - lost}
     folder, summary = score(config)
-    assert 0 < summary["sequences_scored"] < 32
+    assert summary["sequences_scored"] == (0 if by_share else lost)
     assert scores(folder) == before
 
 
