@@ -145,9 +145,11 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield running
         children = psutil.Process(running.process.pid).children(recursive=True)
         assert children
+        struck = time.monotonic()
         running.process.send_signal(signal.SIGINT)
         assert running.process.wait(timeout=END_S) == 130
-        assert not psutil.wait_procs(children, timeout=END_S)[1]
+        assert not psutil.wait_procs(children, timeout=5)[1]
+        assert time.monotonic() - struck < 25, "it ended by the limit of Ctrl-C, and not by itself"
         assert "Interrupted." in running.log.read_text()
     finally:
         running.process.kill()
