@@ -88,17 +88,18 @@ class Pair(NamedTuple):
 
     def u(self) -> Tensor:
         """The argument of the sigmoid in plain DPO, at a beta of 0.1."""
-        return 0.1 * ((self.logps[0] - self.refs[0]) - (self.logps[1] - self.refs[1]))
+        delta = self.logps - self.refs
+        return 0.1 * (delta[0] - delta[1])
 
     def weighted(self) -> Tensor:
         """The same of B-DPO."""
-        chosen, rejected = self.logps - self.refs
-        return 0.1 * (self.weights[0] * chosen - self.weights[1] * rejected)
+        delta = self.logps - self.refs
+        return 0.1 * (self.weights[0] * delta[0] - self.weights[1] * delta[1])
 
     def by_the_token(self) -> Tensor:
         """Chosen less rejected log-ratio, each a token."""
-        chosen, rejected = self.logps - self.refs
-        return chosen / self.lengths[0] - rejected / self.lengths[1]
+        delta = self.logps - self.refs
+        return delta[0] / self.lengths[0] - delta[1] / self.lengths[1]
 
 
 def smoothed(u: Tensor) -> Tensor:
