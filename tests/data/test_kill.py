@@ -20,10 +20,12 @@ SMALL = ("bdpo.data.prepare.BLOCK_ROWS", "bdpo.data.candidates.BATCH_ROWS")
 """Limits that are 100 here, so that three chunks are read and three row groups written."""
 INGESTS = """
 import os, signal, sys
+from pathlib import Path
 from pkgutil import resolve_name
 import great_expectations, pandas
 import bdpo.data.stage, data_checks.suites
 from bdpo.config import load_config
+from bdpo.models.loading import load_tokenizer
 from bdpo.pipeline import Pipeline
 from tests.rules_alone import RulesAlone
 
@@ -45,6 +47,7 @@ def ingest(config, fatal, calls):
     Pipeline(load_config(config), checks=RulesAlone()).run_stage("ingest")
 
 config, *small = sys.argv[1:]
+load_tokenizer(Path(config).parent / "model")  # which imports torch
 for limit in small:
     put(limit, 100)
 for line in sys.stdin:
