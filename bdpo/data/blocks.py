@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 import orjson
 import pyarrow as pa
 
+from bdpo.data.batches import pieces
 from bdpo.data.rows import RawRow, RowProblem, json_kind
 from bdpo.errors import UserError, first_line
 
@@ -21,8 +22,6 @@ _MOST_BYTES = 2**30
 """A longer row is refused unread: an array holds texts of 2 GiB together, and a block's rows are one."""
 _KEPT_BYTES = 2**20
 """What quarantine keeps of it."""
-BATCH_ROWS = 1024
-"""Rows of a columnar file that a block is made larger by at a time."""
 
 
 class Block(Protocol):
@@ -184,52 +183,13 @@ def _cut(row: RawRow, size: int) -> RawRow:
 def collect_columns(path: Path, name: str, batches: Iterable[pa.RecordBatch]) -> Iterator[ColumnBlock]:
     """Record batches of a file to blocks of them."""
     block = ColumnBlock(path, name, 1, [])
-    for batch in chain.from_iterable(map(_pieces, batches)):
+    for batch in chain.from_iterable(pieces(batch, BLOCK_BYTES) for batch in batches):
         block.batches.append(batch)
         if len(block) >= BLOCK_ROWS or sum(one.nbytes for one in block.batches) >= BLOCK_BYTES:
             yield block
             block = ColumnBlock(path, name, block.start + len(block), [])
     if len(block):
         yield block
-
-
-def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """A batch in pieces that a block may be made larger by: one of an Arrow file may be all of the file."""
-    if batch.num_rows <= BATCH_ROWS:
-        kinds = [_plain(kind) for kind in batch.schema.types]
-        if kinds != batch.schema.types:
-            batch = batch.cast(pa.schema(zip(batch.schema.names, kinds, strict=True)))
-    half = batch.num_rows // 2
-    parts = batch.slice(0, half), batch.slice(half)
-    is_large = batch.nbytes > BLOCK_BYTES and half > 0
-    # Not where the parts are hardly smaller: they share what lies apart, as the values of a list view do.
-    if batch.num_rows > BATCH_ROWS or (is_large and 2 * sum(part.nbytes for part in parts) < 3 * batch.nbytes):
-        for part in parts:
-            yield from _pieces(part)
-    else:
-        yield batch
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """A column's type without views and dictionaries: a slice of these would take the texts of all its batch along."""
-    in_dictionary = pa.types.is_dictionary(kind)
-    kind = kind.value_type if in_dictionary else kind
-    # In large ones: a dictionary's few texts may be more than an array holds once each row has its own.
-    if pa.types.is_string_view(kind) or (in_dictionary and pa.types.is_string(kind)):
-        return pa.large_string()
-    if pa.types.is_binary_view(kind) or (in_dictionary and pa.types.is_binary(kind)):
-        return pa.large_binary()
-    if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(_plain(field.type)) for field in kind])
-    if pa.types.is_map(kind):
-        return pa.map_(_plain(kind.key_type), _plain(kind.item_type))
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)), kind.list_size)
-    if pa.types.is_list(kind):
-        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)))
-    if pa.types.is_large_list(kind):
-        return pa.large_list(kind.value_field.with_type(_plain(kind.value_type)))
-    return kind
 
 
 def collect_lines(name: str, read: Callable[[int], bytes]) -> Iterator[LineBlock | RowBlock]:

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bdpo.data.batches import BATCH_ROWS
 from bdpo.data.blocks import (
-    BATCH_ROWS,
     Block,
     as_object,
     collect,
