@@ -28,7 +28,7 @@ from prefect.states import Completed, Failed
 from bdpo.config import load_config
 from bdpo.errors import UserError
 from bdpo.fingerprints import Stage
-from bdpo.lifetime import resend_lost_signals
+from bdpo.interrupts import resend_lost_signals
 from bdpo.pipeline import Pipeline, StageResult
 from bdpo.progress import Progress
 from data_checks import GreatExpectationsChecks

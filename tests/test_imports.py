@@ -14,7 +14,7 @@ from tests.paths import ROOT
 from tests.tiny_run import tiny_run
 
 LAYERS = (
-    {"errors", "lifetime", "ngrams", "packages", "progress", "schemas", "transcripts", "versions"},
+    {"errors", "interrupts", "lifetime", "ngrams", "packages", "progress", "schemas", "transcripts", "versions"},
     {"artifacts", "config"},
     {"models"},
     {"layout", "logprobs"},

@@ -12,7 +12,7 @@ from bdpo.cli.models import attack, judge
 from bdpo.cli.query import query
 from bdpo.cli.run import plan, run, up
 from bdpo.errors import UserError
-from bdpo.lifetime import limit_ending, resend_lost_signals
+from bdpo.interrupts import limit_ending, resend_lost_signals
 from bdpo.terminal import visible
 
 app = typer.Typer(

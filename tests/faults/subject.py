@@ -16,7 +16,7 @@ import psutil
 from bdpo.config import load_config
 from bdpo.errors import UserError
 from bdpo.fingerprints import Stage
-from bdpo.lifetime import resend_lost_signals
+from bdpo.interrupts import resend_lost_signals
 from bdpo.pipeline import Pipeline
 from data_checks import GreatExpectationsChecks
 
