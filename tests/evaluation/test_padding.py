@@ -91,4 +91,4 @@ def test_a_model_that_reads_padding_says_beside_others_what_it_says_alone(tmp_pa
     together = texts(5, "together")
     assert together == texts(1, "alone")
     assert len(set(together)) == 3
-    assert said.texts[0].startswith("evaluate: only prompts of one length are completed together, because rwkv reads")
+    assert said.texts[1].startswith("evaluate: only prompts of one length are completed together, because rwkv reads")
