@@ -4,7 +4,7 @@ import importlib.util
 import json
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -122,22 +122,36 @@ def test_without_lm_eval_one_sentence(tmp_path: Path) -> None:
         )
 
 
-def test_a_model_that_can_think_is_asked_without_and_all_folders_are_included(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As all else is asked; lm-eval hands this on to the chat template, which ignores what it does not know."""
-    commands: list[list[str]] = []
-    included: list[object] = []
+class Ran(NamedTuple):
+    """A command, and the config that it names."""
+
+    command: list[str]
+    config: object
+
+    def arguments(self) -> list[str]:
+        """Of the model."""
+        return self.command[self.command.index("--model_args") + 1].split(",")
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[Ran]:
+    """What lm-eval, which need not be there, is started with; it says that one answer is right."""
+    noted: list[Ran] = []
 
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        commands.append(command)
-        included.append(yaml.safe_load(Path(command[command.index("--config") + 1]).read_text()))
+        config = command[command.index("--config") + 1] if "--config" in command else None
+        noted.append(Ran(command, None if config is None else yaml.safe_load(Path(config).read_text())))
         log(Path(command[command.index("--output_path") + 1]), [{"doc_id": 0, "metrics": ["acc"], "acc": 1.0}])
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(harness, "require_package", lambda *_: None)
     monkeypatch.setattr(harness, "version", lambda _: "1")
+    return noted
+
+
+def test_a_model_that_can_think_is_asked_without_and_all_folders_are_included(tmp_path: Path, ran: list[Ran]) -> None:
+    """As all else is asked; lm-eval hands this on to the chat template, which ignores what it does not know."""
     source = resolve_model(str(save_tiny(tmp_path / "model")))
     include = [tmp_path / folder / "t.yaml" for folder in ("b\N{SNOWMAN}", "a")]
     for task in include:
@@ -146,35 +160,25 @@ def test_a_model_that_can_think_is_asked_without_and_all_folders_are_included(
     settings = LmEvalSettings(tasks=["t"], include=include)
     found = harness_outcomes(settings, source, ModelSettings(), batch_size=1, cache=tmp_path, progress=Silent())
     assert found == {"t": {"acc": {"0": True}}}
-    (command,) = commands
-    assert included == [{"include_path": [str(task.parent) for task in reversed(include)]}]
-    assert "--include_path" not in command, "the last of several is taken"
-    assert "enable_thinking=False" in command[command.index("--model_args") + 1].split(",")
+    (own,) = ran
+    assert own.config == {"include_path": [str(task.parent) for task in reversed(include)]}
+    assert "--include_path" not in own.command, "the last of several is taken"
+    assert "enable_thinking=False" in own.arguments()
 
 
 @pytest.mark.parametrize(("num_gpus", "free", "over_all"), [(0, 0, False), (1, 3, False), (2, 3, True), (2, 5, False)])
 def test_a_model_that_needs_several_gpus_gets_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_gpus: int, free: int, over_all: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[Ran], num_gpus: int, free: int, over_all: bool
 ) -> None:
     """By itself lm-eval takes `cuda:0`.  `free`: there, in times the size of the files, which may be bfloat16."""
-    commands: list[list[str]] = []
-
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        commands.append(command)
-        log(Path(command[command.index("--output_path") + 1]), [{"doc_id": 0, "metrics": ["acc"], "acc": 1.0}])
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-    monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(harness, "require_package", lambda *_: None)
-    monkeypatch.setattr(harness, "version", lambda _: "1")
     source = resolve_model(str(save_tiny(tmp_path / "model")))
     size = sum(file.stat().st_size for file in (tmp_path / "model").glob("*.safetensors"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free * size, 8 * size))
     settings, model = LmEvalSettings(tasks=["t"]), ModelSettings(dtype="float32")
     harness_outcomes(settings, source, model, batch_size=1, cache=tmp_path, progress=Silent())
-    (command,) = commands
-    assert ("parallelize=True" in command[command.index("--model_args") + 1].split(",")) is over_all
+    (own,) = ran
+    assert ("parallelize=True" in own.arguments()) is over_all
 
 
 @pytest.mark.slow
