@@ -5,6 +5,7 @@ not look their attention up, some do more in it than they declare.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -74,6 +75,11 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
             f"The model ({model.config.model_type}) gives log-probs that are not finite, for random tokens already: "
             "its weights are damaged, or too large for this model.dtype."
         )
+
+    @cache
+    def noise() -> float:
+        return _noise(model, [row, neighbour], expected)
+
     if not takes_packed_rows(model):
         why = f"its attention is {model.config._attn_implementation}, not sdpa"
     elif getattr(model.config.get_text_config(), "attn_temperature_tuning", False):
@@ -87,17 +93,16 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
                 raise  # says nothing of the model
             why = f"it refuses packed rows: {first_line(error)}"
         else:
-            if _is_rounding(difference, model, [row, neighbour], expected):
+            if _is_rounding(difference, model.dtype, noise):
                 return Layout.PACKED
             why = f"log-probs moved by {difference:.2g} nats a token in the trial"
         stop_packed_attention(model)
     difference = _difference(model, [row, neighbour], Layout.PLAIN, expected)
-    if not _is_rounding(difference, model, [row, neighbour], expected):
-        noise = _noise(model, [row, neighbour], expected)
-        if model.dtype is not torch.float32 and noise > TRIAL_TOLERANCE[model.dtype] / 3:
+    if not _is_rounding(difference, model.dtype, noise):
+        if model.dtype is not torch.float32 and noise() > TRIAL_TOLERANCE[model.dtype] / 3:
             raise UserError(
                 f"The model ({model.config.model_type}) is not made for this model.dtype: its own log-probs move by "
-                f"{noise:.2g} nats a token with the number of rows in a pass; set model.dtype=float32."
+                f"{noise():.2g} nats a token with the number of rows in a pass; set model.dtype=float32."
             )
         raise UserError(
             f"The model ({model.config.model_type}) turns hidden states into logits in a way that bdpo does not know: "
@@ -164,11 +169,12 @@ def largest_difference(found: Tensor, expected: Tensor, response_lengths: Sequen
     return torch.stack(means).max().item()
 
 
-def _is_rounding(difference: float, model: PreTrainedModel, rows: list[Row], expected: list[Tensor]) -> bool:
-    tolerance = TRIAL_TOLERANCE[model.dtype]
-    if difference <= tolerance or model.dtype is torch.float32:
+def _is_rounding(difference: float, dtype: torch.dtype, noise: Callable[[], float]) -> bool:
+    """Whether a difference is allowed; the noise, of passes of eight rows, is measured where it decides alone."""
+    tolerance = TRIAL_TOLERANCE[dtype]
+    if dtype is torch.float32 or not tolerance < difference <= _MOST:
         return difference <= tolerance
-    return difference <= min(_TIMES_ROUNDING * _noise(model, rows, expected), _MOST)
+    return difference <= _TIMES_ROUNDING * noise()
 
 
 def _noise(model: PreTrainedModel, rows: list[Row], expected: list[Tensor]) -> float:

@@ -148,8 +148,12 @@ _STATEFUL = {"layer_types": ["conv", "conv", "full_attention", "conv"], "block_a
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_model_whose_layers_carry_a_state_gets_plain_rows(dtype: torch.dtype) -> None:
+def test_a_model_whose_layers_carry_a_state_gets_plain_rows(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A convolution over the row: what a response before it leaves behind spoils the next one, never the first."""
+    # No rounding allows so much, so that of no model is it measured, in passes of eight rows.
+    monkeypatch.setattr(proof, "_noise", lambda *_: pytest.fail("it decides nothing"))
     torch.manual_seed(0)
     config = AutoConfig.for_model("lfm2", **_SMALL | _STATEFUL)
     model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
