@@ -19,7 +19,7 @@ from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
 from bdpo.errors import UserError, first_line
-from bdpo.training.trackers import metrics_of
+from bdpo.training.trackers import Reporting, metrics_of
 
 
 class MlflowRun:
@@ -28,8 +28,7 @@ class MlflowRun:
     def __init__(self, client: MlflowClient, run_id: str, say: Callable[[str], None]) -> None:
         self._client = client
         self._id = run_id
-        self._say = say
-        self._answers = True
+        self._send = Reporting(say, failures=MlflowException, words=_no_longer)
 
     def __enter__(self) -> "MlflowRun":
         return self
@@ -45,14 +44,9 @@ class MlflowRun:
     ) -> None:
         self._send(lambda: self._client.set_terminated(self._id, "FINISHED" if kind is None else "FAILED"))
 
-    def _send(self, call: Callable[[], None]) -> None:
-        if not self._answers:
-            return
-        try:
-            call()
-        except MlflowException as error:
-            self._answers = False
-            self._say(f"train: mlflow no longer answers and gets no more metrics: {first_line(error)}")
+
+def _no_longer(error: Exception) -> str:
+    return f"train: mlflow no longer answers and gets no more metrics: {first_line(error)}"
 
 
 def open_run(run: str, settings: Mapping[str, Any], folder: Path, say: Callable[[str], None]) -> MlflowRun:

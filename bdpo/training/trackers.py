@@ -29,6 +29,35 @@ class Tracker(Protocol):
     ) -> None: ...
 
 
+class Reporting:
+    """Calls of a tracker until one fails: that ends the reporting, is said once, and does not end the training."""
+
+    def __init__(
+        self, say: Callable[[str], None], *, failures: type[Exception], words: Callable[[Exception], str]
+    ) -> None:
+        """Begin to report.
+
+        Args:
+            say: told of the first failure.
+            failures: what such a call raises; whatever else it raises is a bug.
+            words: what is said of it.
+        """
+        self._say = say
+        self._failures = failures
+        self._words = words
+        self._works = True
+
+    def __call__(self, call: Callable[[], None]) -> None:
+        """Make a call, or none any more."""
+        if not self._works:
+            return
+        try:
+            call()
+        except self._failures as error:
+            self._works = False
+            self._say(self._words(error))
+
+
 def require_trackers(names: Sequence[TrackerName]) -> None:
     """Raise before any work what would fail after it.
 

@@ -17,7 +17,7 @@ os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 import wandb
 
 from bdpo.errors import UserError, first_line
-from bdpo.training.trackers import metrics_of
+from bdpo.training.trackers import Reporting, metrics_of
 
 _FIRST_VERSION = (0, 30)
 """Whose `login` can be told not to ask for a key."""
@@ -35,8 +35,8 @@ class WandbRun:
 
     def __init__(self, run: Any, say: Callable[[str], None]) -> None:
         self._run = run
-        self._say = say
-        self._works = True
+        # Of wandb's errors many have no common type, and the system's come where its process is gone.
+        self._send = Reporting(say, failures=Exception, words=_no_longer)
 
     def __enter__(self) -> "WandbRun":
         return self
@@ -50,18 +50,12 @@ class WandbRun:
     ) -> None:
         self._send(lambda: self._run.finish(exit_code=0 if kind is None else 1))
 
-    def _send(self, call: Callable[[], None]) -> None:
-        if not self._works:
-            return
-        try:
-            call()
-        # Of wandb's errors many have no common type, and the system's come where its process is gone.
-        except Exception as error:
-            self._works = False
-            self._say(
-                f"train: wandb no longer works and gets no more metrics: {first_line(error).rstrip('.')}; `wandb sync` "
-                "can send later what it has kept"
-            )
+
+def _no_longer(error: Exception) -> str:
+    reason = first_line(error).rstrip(".")
+    return (
+        f"train: wandb no longer works and gets no more metrics: {reason}; `wandb sync` can send later what it has kept"
+    )
 
 
 def open_run(run: str, settings: Mapping[str, Any], folder: Path, say: Callable[[str], None]) -> WandbRun:
