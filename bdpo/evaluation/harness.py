@@ -14,7 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 import yaml
 
 from bdpo.artifacts.digest import digest_value
@@ -23,6 +22,7 @@ from bdpo.config import ModelSettings
 from bdpo.config.evaluate import LmEvalSettings
 from bdpo.errors import UserError
 from bdpo.evaluation.task_files import digest_tasks
+from bdpo.models.gpus import count_gpus
 from bdpo.models.loading import devices_for
 from bdpo.models.source import ModelSource
 from bdpo.packages import require_package
@@ -108,7 +108,7 @@ def _run(settings: LmEvalSettings, source: ModelSource, model: ModelSettings, ba
     command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--log_samples", "--output_path", str(target)]
     of_model = f"pretrained={source.folder},dtype={model.dtype},trust_remote_code={model.trust_remote_code}"
     of_model += ",enable_thinking=False"  # as every prompt of ours is written (`bdpo.layout.rendering`)
-    if torch.cuda.device_count() > 1 and devices_for(source, model.dtype) == "auto":
+    if count_gpus() > 1 and devices_for(source, model.dtype) == "auto":
         of_model += ",parallelize=True"  # by itself it takes the first GPU alone
     command += ["--model_args", of_model, "--tasks", *settings.tasks]
     command += ["--batch_size", str(batch_size)]

@@ -107,7 +107,8 @@ def prepare(
     if scores is not None:
         scored = {row["pair_id"]: row for row in pq.read_table(scores, columns=_SCORED).to_pylist()}
     rows: list[dict[str, Any]] = []
-    left_out = prompts_cut = responses_cut = 0
+    laid_out: list[TokenizedPair] = []
+    left_out = 0
     table = pq.read_table(pairs).to_pylist()
     tokenized = tokenize_pairs(
         tokenizer,
@@ -121,8 +122,7 @@ def prepare(
             raise UserError(f"train: the pair {pair['pair_id']} cannot be laid out: {ids.reason}.") from ids
         row = {"pair_id": pair["pair_id"], "split": pair["split"], "unsafe_difference": 0.0}
         row |= {"prompt_ids": ids.prompt_ids, "chosen_ids": ids.chosen_ids, "rejected_ids": ids.rejected_ids}
-        prompts_cut += ids.prompt_is_cut
-        responses_cut += ids.cut_responses
+        laid_out.append(ids)
         if scores is not None:
             row |= _score(scored.get(pair["pair_id"]), ids, pair["pair_id"], scorer_digest, scores)
         else:
@@ -146,7 +146,7 @@ def prepare(
     scaled = zip(rows, weights.scaled_chosen.tolist(), weights.scaled_rejected.tolist(), strict=True)
     records = [row | {"weight_chosen": chosen, "weight_rejected": rejected} for row, chosen, rejected in scaled]
     write_parquet(pa.Table.from_pylist(records, PREPARED), target)
-    return Counts(left_out, Cuts(len(table), prompts_cut, responses_cut))
+    return Counts(left_out, Cuts.of(laid_out))
 
 
 def _score(

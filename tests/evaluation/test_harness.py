@@ -173,7 +173,7 @@ def test_a_model_that_needs_several_gpus_gets_them(
     """By itself lm-eval takes `cuda:0`.  `free`: there, in times the size of the files, which may be bfloat16."""
     source = resolve_model(str(save_tiny(tmp_path / "model")))
     size = sum(file.stat().st_size for file in (tmp_path / "model").glob("*.safetensors"))
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
+    monkeypatch.setattr(harness, "count_gpus", lambda: num_gpus)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free * size, 8 * size))
     settings, model = LmEvalSettings(tasks=["t"]), ModelSettings(dtype="float32")
     harness_outcomes(settings, source, model, batch_size=1, cache=tmp_path, progress=Silent())
