@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.serving import in_background
+
 
 class ChatServer(ThreadingHTTPServer):
     """Answers with the replies that were put in, in order; the last one again and again."""
@@ -57,12 +59,8 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def chat_server() -> Iterator[ChatServer]:
     """A running server."""
-    with ChatServer() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.02,))
-        thread.start()
+    with in_background(ChatServer(), poll_s=0.02) as running:
         try:
             yield running
         finally:
             running.ended.set()
-            running.shutdown()
-            thread.join()

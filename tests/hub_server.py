@@ -3,12 +3,13 @@
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from tests.serving import in_background
 
 COMMIT = "a" * 40
 REVISIONS = ("main", COMMIT)
@@ -112,11 +113,5 @@ def _tree(files: Files, folder: str) -> list[dict[str, Any] | None]:
 @contextmanager
 def hub_server(repos: Mapping[str, Files | None]) -> Iterator[HubServer]:
     """A running server."""
-    with HubServer(repos) as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        try:
-            yield running
-        finally:
-            running.shutdown()
-            thread.join()
+    with in_background(HubServer(repos)) as running:
+        yield running

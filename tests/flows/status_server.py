@@ -1,9 +1,10 @@
 """A server that answers every request with one status."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.serving import in_background
 
 
 class StatusServer(ThreadingHTTPServer):
@@ -30,12 +31,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(status: int) -> Iterator[StatusServer]:
-    with StatusServer(("127.0.0.1", 0), _Handler) as server:
+    """A running one."""
+    with in_background(StatusServer(("127.0.0.1", 0), _Handler)) as server:
         server.status = status
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+        yield server

@@ -17,6 +17,8 @@ from safetensors.torch import load_file
 
 from bdpo.config import load_config
 from bdpo.pipeline import Pipeline, StageResult
+from bdpo.progress import Progress
+from bdpo.training.stage import train as train_stage
 from tests.paths import ROOT
 from tests.rules_alone import RulesAlone
 
@@ -25,6 +27,19 @@ TRAIN = {"epochs": 8, "batch_size": 4, "eval_every": 8, "checkpoint_every": 4, "
 
 def pipeline(config: Path, *overrides: str) -> Pipeline:
     return Pipeline(load_config(config, overrides), checks=RulesAlone())
+
+
+def train_on(work: Pipeline, pairs: Path, workdir: Path, progress: Progress, *, scores: Path | None = None) -> None:
+    """The stage by itself, on a folder with pairs and one with scores, whatever made them."""
+    train_stage(
+        settings=work.config.train,
+        model=work.config.model,
+        source=work.source,
+        pairs=pairs,
+        scores=scores,
+        workdir=workdir,
+        progress=progress,
+    )
 
 
 def train(config: Path, *overrides: str) -> StageResult:

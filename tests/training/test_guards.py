@@ -15,9 +15,8 @@ import torch
 from bdpo.errors import UserError
 from bdpo.models.loading import load_reference
 from bdpo.progress import Silent
-from bdpo.training.stage import train as train_stage
 from bdpo.training.worker_files import Job
-from tests.training.stage_runs import pipeline
+from tests.training.stage_runs import pipeline, train_on
 
 Train = Callable[..., None]
 
@@ -38,15 +37,7 @@ def with_scores(config: Path, tmp_path: Path) -> Train:
         for folder in ("scores", "work/scratch"):
             (tmp_path / folder).mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist(rows, table.schema), tmp_path / "scores" / "scored_pairs.parquet")
-        train_stage(
-            settings=work.config.train,
-            model=work.config.model,
-            source=work.source,
-            pairs=folders["ingest"],
-            scores=tmp_path / "scores",
-            workdir=tmp_path / "work",
-            progress=Silent(),
-        )
+        train_on(work, folders["ingest"], tmp_path / "work", Silent(), scores=tmp_path / "scores")
 
     return run
 
@@ -120,12 +111,4 @@ def test_early_stopping_without_anything_to_watch_is_refused(config: Path, tmp_p
     pq.write_table(table, tmp_path / "pairs.parquet")
     (tmp_path / "work" / "scratch").mkdir(parents=True)
     with pytest.raises(UserError, match=r"train\.early_stopping watches the validation split, which is empty"):
-        train_stage(
-            settings=work.config.train,
-            model=work.config.model,
-            source=work.source,
-            pairs=tmp_path,
-            scores=None,
-            workdir=tmp_path / "work",
-            progress=Silent(),
-        )
+        train_on(work, tmp_path, tmp_path / "work", Silent())

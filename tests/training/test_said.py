@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from bdpo.training.stage import train as train_stage
 from tests.said import Said
-from tests.training.stage_runs import pipeline
+from tests.training.stage_runs import pipeline, train_on
 
 
 class _LaunchedError(Exception):
@@ -26,15 +25,7 @@ def said_before_launch(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "work" / "scratch").mkdir(parents=True)
     monkeypatch.setattr("bdpo.training.stage.launch", _launch)
     with pytest.raises(_LaunchedError):
-        train_stage(
-            settings=work.config.train,
-            model=work.config.model,
-            source=work.source,
-            pairs=folder,
-            scores=None,
-            workdir=tmp_path / "work",
-            progress=said,
-        )
+        train_on(work, folder, tmp_path / "work", said)
     return said.texts
 
 
