@@ -16,7 +16,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bdpo.evaluation.benchmarks import load_benchmark
-from bdpo.evaluation.generation import Completion, end_ids, generate_missing
+from bdpo.evaluation.generation import Completion, chat_end_ids, generate_missing
 from bdpo.layout.chat import tokenize_prompt
 from bdpo.models.loading import load_model, load_tokenizer
 from bdpo.models.source import resolve_model
@@ -61,7 +61,7 @@ def main() -> None:
     texts = [p.text for p in load_benchmark(_PROMPTS).prompts if p.label == "harmless"][: given.prompts]
     ids = [tokenize_prompt(tokenizer, [{"role": "user", "content": t}])[-256:] for t in texts]
     few = ids[:: max(len(ids) // given.one_at_a_time, 1)][: given.one_at_a_time]
-    ends, longest = end_ids(source.folder, tokenizer), given.max_new_tokens
+    ends, longest = chat_end_ids(source.folder, tokenizer), given.max_new_tokens
     measure(model, tokenizer, few[:1], ends=ends, batch_size=1, max_new_tokens=4)  # warm-up
     single, slow = measure(model, tokenizer, few, ends=ends, batch_size=1, max_new_tokens=longest)
     batched, fast = measure(model, tokenizer, ids, ends=ends, batch_size=given.batch_size, max_new_tokens=longest)

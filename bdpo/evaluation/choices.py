@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bdpo.artifacts.digest import digest_value
 from bdpo.artifacts.kept import kept_table
 from bdpo.evaluation.formats import Prompt
-from bdpo.layout.chat import tokenize_responses
+from bdpo.layout.chat import cut_prompt, tokenize_responses
 from bdpo.layout.rendering import Untokenizable
 from bdpo.layout.rows import Layout, Row
 from bdpo.logprobs.score import NonFinite, score_rows
@@ -109,7 +109,7 @@ def _score(
             result.append(Weighed(None, cut, "two options have the same tokens, after truncation"))
             continue
         result.append(Weighed(None, cut, None))
-        rows.append(Row(ids[-max_prompt_length:], tuple(options)))
+        rows.append(Row(cut_prompt(ids, max_prompt_length, tokenizer.bos_token_id), tuple(options)))
         places.append(place)
     try:
         for scored in score_rows(model, rows, token_budget=_TOKEN_BUDGET, layout=layout):

@@ -25,6 +25,7 @@ from bdpo.artifacts.digest import digest_file, digest_value
 from bdpo.artifacts.locks import hold
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.evaluation.ends import as_ends, configured_ends
+from bdpo.layout.chat import end_of_turn
 from bdpo.versions import GENERATION
 
 _SCHEMA = pa.schema([("key", pa.string()), ("completion", pa.string()), ("n_tokens", pa.int32())])
@@ -192,6 +193,27 @@ def _cut(tokenizer: PreTrainedTokenizerBase, tokens: list[int], ends: Sequence[i
     text = tokenizer.decode(tokens[:stop], skip_special_tokens=True)
     assert isinstance(text, str), "decode of one sequence gives one string"
     return Completion(text.strip(), min(stop + 1, len(tokens)))
+
+
+def chat_end_ids(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, *, trust_remote_code: bool = False
+) -> tuple[int, ...]:
+    """What ends an answer in chat, sorted: `end_ids`, and what the chat template writes behind one.
+
+    The latter is where a response ends in training and scoring.  A base model with a chat template (Qwen's) names
+    only its end of text, and would go on with turns of its own making.
+
+    Args:
+        folder: of the model.
+        tokenizer: its tokenizer, with a chat template.
+        trust_remote_code: run Python code that comes with it.
+
+    Raises:
+        UserError: its files name something that is no token, or the template refuses a question and its answer.
+    """
+    ends = end_ids(folder, tokenizer, trust_remote_code=trust_remote_code)
+    of_turn = end_of_turn(tokenizer, str(tokenizer.chat_template))
+    return ends if of_turn is None else tuple(sorted({*ends, of_turn}))
 
 
 def end_ids(folder: Path, tokenizer: PreTrainedTokenizerBase, *, trust_remote_code: bool = False) -> tuple[int, ...]:

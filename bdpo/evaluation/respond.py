@@ -13,10 +13,17 @@ from bdpo.artifacts.store import SCRATCH, note_progress
 from bdpo.config import ModelSettings
 from bdpo.evaluation.choices import likeliest, option_logps
 from bdpo.evaluation.formats import Prompt
-from bdpo.evaluation.generation import Completion, CompletionStore, Decoding, completion_key, end_ids, generate_missing
+from bdpo.evaluation.generation import (
+    Completion,
+    CompletionStore,
+    Decoding,
+    chat_end_ids,
+    completion_key,
+    generate_missing,
+)
 from bdpo.evaluation.padding import try_padding
 from bdpo.evaluation.preference import score_held_out
-from bdpo.layout.chat import tokenize_prompt
+from bdpo.layout.chat import cut_prompt, tokenize_prompt
 from bdpo.layout.rendering import Untokenizable
 from bdpo.layout.rows import Layout
 from bdpo.logprobs.proof import choose_layout
@@ -110,7 +117,7 @@ class Respondent:
 
     @cached_property
     def _ends(self) -> tuple[int, ...]:
-        return end_ids(self._ends_of, self._tokenizer, trust_remote_code=self._settings.trust_remote_code)
+        return chat_end_ids(self._ends_of, self._tokenizer, trust_remote_code=self._settings.trust_remote_code)
 
     @cached_property
     def _model(self) -> PreTrainedModel:
@@ -202,7 +209,7 @@ class Respondent:
         except Untokenizable as problem:
             return problem
         longest = self._settings.max_prompt_length
-        ids = tokens[-longest:]
+        ids = cut_prompt(tokens, longest, self._tokenizer.bos_token_id)
         return _Question(completion_key(ids, decoding), ids, len(tokens) > longest)
 
     def _fill(
@@ -263,7 +270,7 @@ class Respondent:
         settings, source = self._settings, self._source
         identity = [source.weights_digest, source.tokenizer_digest, settings.dtype, settings.attention]
         lengths = [settings.max_length, settings.max_prompt_length]
-        scorer = digest_value(["choices without thoughts", *identity, *lengths, GENERATION, LOGPROBS])
+        scorer = digest_value(["choices without thoughts, after BOS", *identity, *lengths, GENERATION, LOGPROBS])
         self._progress.begin(f"evaluate: choices of the {self._role} model", len(prompts), "choices")
         found = option_logps(
             lambda: (self._model, self._layout),

@@ -65,7 +65,7 @@ def tokenize_pair(
         rejected: content of the worse response.
         max_length: longest prompt plus response, in tokens; a response is cut from its end, and then
             has no end-of-turn token.
-        max_prompt_length: longest prompt, in tokens; a prompt is cut from its start.
+        max_prompt_length: longest prompt, in tokens; a prompt is cut from its start (`cut_prompt`).
 
     Raises:
         Untokenizable: the prompt's tokens are not a prefix of prompt plus response
@@ -149,9 +149,19 @@ def _cut(
     require_different(chosen_ids, rejected_ids)
     end = end_of_turn(tokenizer, str(tokenizer.chat_template))
     cut = [_lacks_end(ids, full[len(prompt) :], end) for ids, full in ((chosen_ids, chosen), (rejected_ids, rejected))]
-    return TokenizedPair(
-        prompt[-max_prompt_length:], chosen_ids, rejected_ids, len(prompt) > max_prompt_length, sum(cut)
-    )
+    kept = cut_prompt(prompt, max_prompt_length, tokenizer.bos_token_id)
+    return TokenizedPair(kept, chosen_ids, rejected_ids, len(prompt) > max_prompt_length, sum(cut))
+
+
+def cut_prompt(prompt: tuple[int, ...], longest: int, bos: int | None) -> tuple[int, ...]:
+    """The last `longest` tokens of a prompt, the first of them `bos` where that begins the prompt and nothing else.
+
+    Some models (Gemma) say nothing sensible after a text without it.  Of others (SmolLM2) it begins every turn.
+    """
+    if len(prompt) <= longest:
+        return prompt
+    kept = prompt[: min(longest, 1)] if prompt[0] == bos and prompt.count(bos) == 1 else ()
+    return kept + prompt[len(prompt) - longest + len(kept) :]
 
 
 def _lacks_end(response: tuple[int, ...], whole: tuple[int, ...], end: int | None) -> bool:
@@ -194,7 +204,7 @@ def tokenize_responses(
     """Tokenise any number of responses to one prompt, each as `tokenize_pair` does; they may be the same.
 
     Returns:
-        The whole prompt, and the responses as they follow its last `max_prompt_length` tokens.
+        The whole prompt, and the responses as they follow it where it is cut to `max_prompt_length` tokens.
 
     Raises:
         Untokenizable: as `tokenize_pair`, but for `identical_tokens`.
@@ -222,7 +232,8 @@ def null_prompt(tokenizer: PreTrainedTokenizerBase, *, max_prompt_length: int) -
         UserError: the template refuses such a message.
     """
     with _template_at_fault(tokenizer, "an empty user message, which stands for no prompt in mutual information"):
-        return tokenize_prompt(tokenizer, [{"role": "user", "content": ""}])[-max_prompt_length:]
+        empty = tokenize_prompt(tokenizer, [{"role": "user", "content": ""}])
+    return cut_prompt(empty, max_prompt_length, tokenizer.bos_token_id)
 
 
 def response_ids(

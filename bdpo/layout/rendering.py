@@ -8,7 +8,9 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from jinja2 import TemplateError
+from jinja2 import Environment, TemplateError, TemplateSyntaxError, nodes
+from jinja2.ext import loopcontrols
+from jinja2.meta import find_undeclared_variables
 from transformers import PreTrainedTokenizerBase
 
 from bdpo.errors import UserError
@@ -112,6 +114,30 @@ def _switch(template: str) -> str | None:
 
 
 @lru_cache(maxsize=16)
+def _begins_with(template: str, switch: str) -> bool:
+    """Whether a template takes a switch from nowhere but itself, and turns it on first (Nemotron's)."""
+    try:
+        tree = Environment(extensions=[loopcontrols], autoescape=False).parse(template)  # noqa: S701 - never rendered
+    except TemplateSyntaxError:
+        return False  # a block of `transformers`' own
+    if switch in find_undeclared_variables(tree):
+        return False
+    values = (_value(node, switch) for node in tree.find_all(nodes.Node))
+    first = next(filter(None, values), None)
+    return isinstance(first, nodes.Const) and bool(first.value)
+
+
+def _value(node: nodes.Node, name: str) -> nodes.Node | None:
+    """What a name, or that attribute of a namespace, is set to."""
+    match node:
+        case nodes.Assign(target=nodes.Name(name=target)) | nodes.Assign(target=nodes.NSRef(attr=target)):
+            return node.node if target == name else None
+        case nodes.Keyword(key=key):
+            return node.value if key == name else None
+    return None
+
+
+@lru_cache(maxsize=16)
 def _leaves_channel_open(tokenizer: PreTrainedTokenizerBase, template: str) -> bool:
     """Whether the model is to name the channel that the template shows an answer in."""
     try:
@@ -134,8 +160,15 @@ def require_answers_follow(tokenizer: PreTrainedTokenizerBase) -> None:
 
     Raises:
         UserError: what it writes up to an answer to come does not begin what it writes with an answer, or has the
-            model think.
+            model think, whatever it is told.
     """
+    switch = _switch(str(tokenizer.get_chat_template()))
+    if switch and _begins_with(str(tokenizer.get_chat_template()), switch):
+        raise UserError(
+            f"The tokenizer in {tokenizer.name_or_path}: its chat template turns `{switch}` on whatever it is told, "
+            f"and so has its model think; copy the model's folder, set it to {_NO_THINKING[switch]} there in "
+            "chat_template.jinja, and name the copy."
+        )
     try:
         asked, answered = _asked_and_answered(tokenizer, used_template(tokenizer))
     except Untokenizable:
@@ -156,13 +189,33 @@ def require_answers_follow(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def find_thoughts(tokenizer: PreTrainedTokenizerBase, *responses: str) -> Untokenizable | None:
-    """What refuses responses with thoughts to a model that can think: it is trained and asked without (`thoughts`)."""
-    found = next(filter(None, map(_END_OF_THINKING.search, responses)), None)
-    if found and _switch(str(tokenizer.get_chat_template())):
-        return Untokenizable(
-            "thoughts", f"a response has thoughts ({found[0]}), and the model is trained and asked without them"
-        )
+    """What refuses responses with thoughts to a model that would not be trained on them (`thoughts`).
+
+    One that can think is trained and asked without, and some templates leave the thoughts of an answer out.
+    """
+    for response in responses:
+        found = _END_OF_THINKING.search(response)
+        if not found:
+            continue
+        if _switch(str(tokenizer.get_chat_template())):
+            return Untokenizable(
+                "thoughts", f"a response has thoughts ({found[0]}), and the model is trained and asked without them"
+            )
+        if _leaves_out(tokenizer, response, response[: found.end()]):
+            return Untokenizable(
+                "thoughts", f"a response has thoughts ({found[0]}), and the chat template leaves them out"
+            )
     return None
+
+
+def _leaves_out(tokenizer: PreTrainedTokenizerBase, response: str, part: str) -> bool:
+    """Whether the template writes a response without some part, white space aside."""
+    conversation = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": response}]
+    try:
+        (written,) = render(tokenizer, [conversation])
+    except Untokenizable:
+        return False  # which is said of the row itself
+    return "".join(part.split()) not in "".join(written.split())
 
 
 def why_not_prefix(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], response: str) -> str:

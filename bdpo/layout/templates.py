@@ -220,7 +220,7 @@ class _Reader:
         kind = self._kind(node.expr)
         if kind is _Kind.TEXT and not more and operand.op in ("eq", "ne") and isinstance(right, nodes.Const):
             self._only_stripped |= right.value == ""
-            if right.value is None or right.value == "":
+            if right.value == "" or not isinstance(right.value, str):  # no text is `none`, `false` or a number
                 return _Kind.FIXED
         has_key = not more and operand.op in ("in", "notin") and isinstance(node.expr, nodes.Const)
         if has_key and self._kind(right) is _Kind.MESSAGE:

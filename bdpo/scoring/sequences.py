@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from bdpo.layout.chat import TokenizedPair
+from bdpo.layout.chat import TokenizedPair, cut_prompt
 from bdpo.layout.rows import Layout, Row
 from bdpo.logprobs.keys import sequence_key
 
@@ -32,7 +32,12 @@ class KeyedRow(NamedTuple):
 
 
 def name_sequences(
-    pairs: Sequence[TokenizedPair], null_prompt: tuple[int, ...], scorer_digest: str, *, max_length: int
+    pairs: Sequence[TokenizedPair],
+    null_prompt: tuple[int, ...],
+    scorer_digest: str,
+    *,
+    max_length: int,
+    bos: int | None = None,
 ) -> tuple[list[PairKeys], dict[str, TokenSequence]]:
     """The sequences of pairs, with and without their prompt.
 
@@ -42,6 +47,7 @@ def name_sequences(
         scorer_digest: who is to score.
         max_length: longest prompt plus response, in tokens.  The null prompt may be longer than a prompt, by the
             template's own system turn, and is then cut from its start like any prompt.
+        bos: the tokenizer's token that begins a text, which no cut takes away.
 
     Returns:
         The keys of each pair, and every sequence once by its key.
@@ -49,7 +55,7 @@ def name_sequences(
     sequences: dict[str, TokenSequence] = {}
 
     def name(prompt: tuple[int, ...], response: tuple[int, ...]) -> str:
-        prompt = prompt[max(len(prompt) + len(response) - max_length, 0) :]
+        prompt = cut_prompt(prompt, max_length - len(response), bos)
         key = sequence_key(prompt, response, scorer_digest)
         sequences[key] = TokenSequence(prompt, response)
         return key

@@ -114,7 +114,7 @@ def _read(scoring: Scoring) -> _Asked:
     said = cuts.shown(max_length=model.max_length, max_prompt_length=model.max_prompt_length)
     if said is not None:
         scoring.progress.say(f"score: {said}")
-    keys, sequences = name_sequences(pairs, empty, scorer, max_length=model.max_length)
+    keys, sequences = name_sequences(pairs, empty, scorer, max_length=model.max_length, bos=tokenizer.bos_token_id)
     return _Asked(table, keys, sequences, empty, scorer, cuts)
 
 

@@ -25,6 +25,7 @@ from bdpo.evaluation.generation import (
     Completion,
     CompletionStore,
     Decoding,
+    chat_end_ids,
     complete,
     completion_key,
     end_ids,
@@ -101,6 +102,19 @@ def test_the_ends_are_those_of_generation_config_else_of_config_and_the_tokenize
     settings.unlink()
     (folder / "config.json").write_text((folder / "config.json").read_text().replace('token_id": 2', 'token_id": 9'))
     assert (configured_ends(folder), end_ids(folder, tokenizer)) == (None, (2, 9))
+
+
+def test_in_chat_a_turn_ends_where_the_template_ends_it_though_the_files_name_only_the_end_of_text(
+    tmp_path: Path,
+) -> None:
+    """As Qwen's base models, which have a chat template."""
+    folder, tokenizer = save_tiny(tmp_path), tiny_tokenizer()
+    tokenizer.eos_token = "<|endoftext|>"
+    (folder / "generation_config.json").write_text('{"eos_token_id": 0}')
+    assert end_ids(folder, tokenizer) == (0,)
+    assert chat_end_ids(folder, tokenizer) == (0, 2)
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
+    assert chat_end_ids(folder, tokenizer) == (0,), "a template without special tokens ends no turn"
 
 
 def test_other_settings_of_a_folder_reuse_a_completion_and_other_ends_do_not(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from tokenizers.processors import TemplateProcessing
 from bdpo.errors import UserError
 from bdpo.layout.chat import (
     TokenizedPair,
+    cut_prompt,
     null_prompt,
     tokenize_pair,
     tokenize_pairs,
@@ -204,6 +205,36 @@ def test_a_prompt_is_cut_from_its_start_and_is_the_same_for_both_sides() -> None
     assert found.chosen_ids == ids(f"Yes{END}")
 
 
+@pytest.mark.parametrize(
+    ("prompt", "longest", "kept"),
+    [
+        ((7, 1, 2, 3), 4, (7, 1, 2, 3)),
+        ((7, 1, 2, 3), 3, (7, 2, 3)),
+        ((7, 1, 2, 3), 1, (7,)),
+        ((7, 1, 2, 3), 0, ()),
+        ((1, 7, 2, 3), 2, (2, 3)),
+        ((7, 1, 7, 2, 3), 2, (2, 3)),
+        ((), 2, ()),
+    ],
+)
+def test_a_cut_prompt_begins_with_the_token_that_begins_a_text_and_no_turn(
+    prompt: tuple[int, ...], longest: int, kept: tuple[int, ...]
+) -> None:
+    assert cut_prompt(prompt, longest, 7) == kept
+    assert cut_prompt(prompt, longest, None) == (prompt[-longest:] if longest else ())
+
+
+def test_a_pairs_cut_prompt_and_the_null_prompt_keep_their_bos() -> None:
+    tokenizer = tiny_tokenizer(LLAMA)
+    tokenizer.bos_token = "<|endoftext|>"
+    bos = tokenizer.bos_token_id
+    found = tokenize_pair(tokenizer, USER, "Yes", "No", max_length=100, max_prompt_length=6)
+    assert tokenize_prompt(tokenizer, USER) == (bos, *ids("[INST] Hi [/INST]"))
+    assert found.prompt_ids == (bos, *ids("INST]"))
+    assert null_prompt(tokenizer, max_prompt_length=6) == (bos, *ids("INST]"))
+    assert found.chosen_ids == ids(f"Yes{END}")
+
+
 def test_a_response_is_cut_from_its_end_and_then_has_no_end_of_turn() -> None:
     found = pair(chosen="Yes, I will", rejected="No", max_prompt_length=6, max_length=9)
     assert found.chosen_ids == ids("Yes")
@@ -313,6 +344,33 @@ def test_a_response_with_thoughts_is_refused_for_a_model_that_can_think(template
         pair(template=template, **thinking)  # type: ignore[arg-type]
     assert caught.value.rule == "thoughts"
     assert pair(template=CHATML, **thinking) != pair(template=CHATML)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("side", ["chosen", "rejected"])
+def test_a_response_whose_thoughts_the_template_leaves_out_is_refused(side: str) -> None:
+    """As Nemotron's template, which is told otherwise than by a switch: scores would be of another text."""
+    template = CHATML.replace("{{ message['content'] }}", "{{ message['content'].split('</think>')[-1].lstrip() }}")
+    thinking: dict[str, str] = {side: "<think>\nHm\n</think>\n\nYes, so"}
+    with pytest.raises(Untokenizable, match=r"^thoughts: .* \(</think>\), and the chat template leaves them out"):
+        pair(template=template, **thinking)  # type: ignore[arg-type]
+    rewritten = CHATML.replace("{{ message['content'] }}", "{{ message['content'].replace('\n', ' ') }}")
+    assert pair(template=rewritten, chosen=thinking[side]).chosen_ids == ids(f"<think> Hm </think>  Yes, so{END}")
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        "{%- set enable_thinking = true %}{% if '/no_think' in messages[0]['content'] %}"
+        "{% set enable_thinking = false %}{% endif %}",
+        "{% set ns = namespace(enable_thinking=true) %}",
+    ],
+)
+def test_a_template_that_sets_its_switch_itself_is_at_fault_unless_it_is_off(own: str) -> None:
+    """As Nemotron's: what it is told before it begins is overwritten."""
+    with pytest.raises(UserError, match=r"turns `enable_thinking` on whatever it is told, and so"):
+        require_answers_follow(tiny_tokenizer(own + CHATML))
+    for taken in (own.replace("= true", "= false").replace("=true", "=false"), "{# enable_thinking = true #}"):
+        require_answers_follow(tiny_tokenizer(taken + CHATML))
 
 
 @pytest.mark.parametrize("template", [CHATML, SYSTEM, LLAMA, THINKING, THINKS_AT_ONCE, THINKS_BY_DEFAULT, CHANNELS])

@@ -19,7 +19,16 @@ SYSTEM = (
     "{% else %}{% set content = m['content'] %}{% endif %}"
     "{% if 'tool_calls' in m or content is not string %}{{ 'no' }}{% endif %}({{ content.strip() }}){% endfor %}"
 )
-COPYING = {"chatml": (CHATML, False), "trims": (TRIMS, True), "system": (SYSTEM, True)}
+TURNS = (
+    "{% if messages[0]['role'] == 'system' %}{% set said = messages[1:] %}{% set system = messages[0]['content'] %}"
+    "{% else %}{% set said = messages %}{% set system = false %}{% endif %}{% for m in said %}"
+    "{% if loop.index0 == 0 and system != false %}{% set content = '<<SYS>>' + system + '<</SYS>>' + m['content'] %}"
+    "{% else %}{% set content = m['content'] %}{% endif %}"
+    "{% if m['role'] == 'user' %}[INST] {{ content.strip() }} [/INST]{% else %} {{ content.strip() }} {{ eos_token }}"
+    "{% endif %}{% endfor %}"
+)
+"""As Llama 2 and Command have it: whether there is a system turn is asked of a text."""
+COPYING = {"chatml": (CHATML, False), "trims": (TRIMS, True), "system": (SYSTEM, True), "turns": (TURNS, True)}
 MESSAGE = "{% for m in messages %}HERE{% endfor %}"
 LOOKING = (
     "{% if 'x' in m.content %}{{ m.content }}{% endif %}",

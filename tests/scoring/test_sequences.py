@@ -82,6 +82,8 @@ def test_a_null_prompt_that_is_longer_than_the_prompt_is_cut_from_its_start_wher
         TokenSequence((8, 9), (3, 3, 3, 3)),
         TokenSequence((6, 7, 8, 9), (4, 5)),
     ]
+    (keys,), sequences = name_sequences([pair], (6, 7, 8, 9), "scorer", max_length=6, bos=6)
+    assert sequences[keys.null_chosen_key] == TokenSequence((6, 9), (3, 3, 3, 3))
 
 
 def test_many_responses_to_a_prompt_fill_rows_up_to_a_length() -> None:

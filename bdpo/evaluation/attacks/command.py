@@ -8,12 +8,12 @@ from bdpo.evaluation.attacks.gcg import gcg_prompt, require_nanogcg
 from bdpo.evaluation.attacks.goals import Attempt, Goal, attack_all, read_goals
 from bdpo.evaluation.attacks.pair import pair
 from bdpo.evaluation.chat_endpoint import ChatEndpoint
-from bdpo.evaluation.generation import complete, end_ids
+from bdpo.evaluation.generation import chat_end_ids, complete
 from bdpo.evaluation.judges import judge_refusal
 from bdpo.evaluation.rules.speech import is_cut_while_thinking
 from bdpo.evaluation.statistics import Rate, rate
 from bdpo.evaluation.tables import check_folder
-from bdpo.layout.chat import tokenize_prompt
+from bdpo.layout.chat import cut_prompt, tokenize_prompt
 from bdpo.layout.rendering import require_answers_follow
 from bdpo.models.loading import load_for_inference, load_tokenizer
 from bdpo.models.source import resolve_model
@@ -70,7 +70,7 @@ def attack(goals: Path, target: Path, plan: AttackPlan, attacker: ChatEndpoint |
     tokenizer = load_tokenizer(source.folder)
     require_answers_follow(tokenizer)  # of a model that thinks in spite of all, thoughts would be attacked
     model = load_for_inference(source, dtype=plan.dtype)
-    ends = end_ids(source.folder, tokenizer)
+    ends = chat_end_ids(source.folder, tokenizer)
 
     cut = 0
 
@@ -78,7 +78,7 @@ def attack(goals: Path, target: Path, plan: AttackPlan, attacker: ChatEndpoint |
         nonlocal cut
         tokens = tokenize_prompt(tokenizer, [{"role": "user", "content": prompt}])
         cut += len(tokens) > plan.max_prompt_length
-        ids = tokens[-plan.max_prompt_length :]
+        ids = cut_prompt(tokens, plan.max_prompt_length, tokenizer.bos_token_id)
         return complete(model, tokenizer, [ids], ends=ends, max_new_tokens=plan.max_new_tokens)[0].text
 
     def complies(goal: Goal, response: str) -> bool:
