@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from bdpo.artifacts.duck import connect, exact_files
+from bdpo.artifacts.duck import exact_files, made_whole
 from bdpo.schemas import SCORED_PAIRS
 
 _BATCH_ROWS = 8192
@@ -69,7 +69,7 @@ def merge(path: Path, *, pairs: pa.Table, shards: Sequence[Path], weights: str) 
 
 
 def _build(path: Path, pairs: pa.Table, shards: Sequence[Path], weights: str) -> pa.Table:
-    with connect(path) as connection:
+    with made_whole(path) as connection:
         connection.register("incoming", pairs)
         connection.execute(
             f"""

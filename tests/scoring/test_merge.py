@@ -12,6 +12,7 @@ from bdpo.schemas import SCORED_PAIRS
 from bdpo.scoring.merge import merge
 from bdpo.scoring.shards import Shards
 from tests.scoring.stored import WEIGHTS, pairs_table, shard_paths, store
+from tests.small_files import run_with_small_files
 
 
 def test_the_view_by_hand(tmp_path: Path) -> None:
@@ -86,6 +87,17 @@ def test_a_missing_sequence_leaves_the_old_file_as_it_was(tmp_path: Path) -> Non
     with pytest.raises(AssertionError, match="a sequence is missing"):
         merge(path, pairs=pairs_table(), shards=shard_paths(tmp_path)[:1], weights=WEIGHTS)
     assert hashlib.sha256(path.read_bytes()).digest() == before
+    assert not (tmp_path / "scores.duckdb.building").exists()
+
+
+def test_a_full_disk_is_an_error_and_leaves_the_old_file_as_it_was(tmp_path: Path) -> None:
+    """DuckDB's log has room, and what closing makes of it has not."""
+    path = store(tmp_path)
+    before = path.read_bytes()
+    again = "from tests.scoring.stored import store\nstore(Path(sys.argv[1]))"
+    ended = run_with_small_files(again, tmp_path, size=len(before) // 2)
+    assert ended.stderr.rstrip().endswith("File too large"), ended.stderr
+    assert path.read_bytes() == before
     assert not (tmp_path / "scores.duckdb.building").exists()
 
 
