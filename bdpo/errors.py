@@ -6,7 +6,17 @@ from collections.abc import Sequence
 _COLUMN = re.compile(r"[\w.-]*( [\w.-]+){0,3}")
 _LONGEST_COLUMN = 40
 _MOST_COLUMNS = 12
-_USER = re.compile(r"(?<=://)[^/?#\s]+@")
+_NAME = r"""[^\s"'/?#,:@[]*:"""
+_SECRET = r"""[^\s"'/?#]|["'](?![\s,:;.)\]}]|$)"""
+"""A comma and an apostrophe may be of a password; a quote that closes a text ends its address."""
+_PORT_AND_PATH = r"\d{1,5}[/?#]"
+_USER = re.compile(
+    r"(?<=://)(?:"
+    r"""[^\s"'/?#,:]+"""  # a token
+    rf"|{_NAME}(?:{_SECRET})+"
+    rf"|{_NAME}(?!{_PORT_AND_PATH})(?:[/?#]|{_SECRET})+"  # characters that should have been quoted
+    r")@"
+)
 
 
 class UserError(Exception):

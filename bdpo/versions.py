@@ -6,6 +6,6 @@ Kept apart from the code so that planning a run imports no model library.
 
 from typing import Final
 
-LOGPROBS: Final = "9"
+LOGPROBS: Final = "10"
 GENERATION: Final = "5"
 STAGES: Final = {"ingest": "13", "score": "7", "train": "9", "evaluate": "17"}

@@ -6,8 +6,8 @@
 Shards of made-up sequences are written first, which is not timed.  Then, each in seconds: `sweep_s` tells
 whole shards from damaged ones, `find_s` looks all keys up, `merge_s` builds `scores.duckdb` and gives
 `merge_sequences_per_s`, `merge_parquet_s` writes `scored_pairs.parquet`.  Queries run on a new connection,
-the first time (`_first_s`) and the best of three more (`_s`): `aggregate` on the view `scored_pairs` of
-`scores.duckdb`, `catalogue` on the one of the catalogue, with the weights of `bdpo`.
+the first time (`_first_s`) and the best of three more (`_s`), with the weights of `bdpo`: `aggregate` on the view
+`scored_pairs` of `scores.duckdb`, `catalogue` on the one of the catalogue.
 """
 
 import argparse
@@ -44,7 +44,7 @@ AGGREGATE = """
 SELECT
     category, count(*) AS pairs, avg(mi_chosen), avg(mi_rejected), avg(abs(imbalance)), quantile_cont(imbalance, 0.5),
     avg(scale * weight_chosen), avg(CAST(ref_chosen_logps < ref_rejected_logps AS INT))
-FROM scored_pairs GROUP BY category ORDER BY category
+FROM {scored} GROUP BY category ORDER BY category
 """
 
 
@@ -84,7 +84,7 @@ def measure(root: Path, num_pairs: int, shard_sequences: int) -> dict[str, float
     clock.lap("find_s")
     weights = weights_sql(forms=method_forms("bdpo"), mi_floor=TrainSettings().mi_floor, tau=TrainSettings().tau)
     store = folder / "scores.duckdb"
-    scored = merge(store, pairs=pairs, shards=shards.paths(), weights=weights)
+    scored = merge(store, pairs=pairs, shards=shards.paths())
     clock.lap("merge_s")
     write_parquet(scored, folder / "scored_pairs.parquet")
     clock.lap("write_parquet_s")
@@ -92,16 +92,18 @@ def measure(root: Path, num_pairs: int, shard_sequences: int) -> dict[str, float
     (folder / MANIFEST).write_text("{}")
     rebuild_catalogue(root, {"score": folder.name}, {"scored_pairs": Columns(columns, weights)})
     clock.lap("catalogue_built_s")
-    for name, path in (("aggregate", store), ("catalogue", root / CATALOGUE)):
+    weighed = f"(SELECT *, {weights} FROM scored_pairs)"
+    for name, path, scored_pairs in (("aggregate", store, weighed), ("catalogue", root / CATALOGUE, "scored_pairs")):
+        aggregate = AGGREGATE.format(scored=scored_pairs)
         with connect(path, read_only=True) as connection:
             clock.start()
-            rows = connection.execute(AGGREGATE).fetchall()
+            rows = connection.execute(aggregate).fetchall()
             clock.lap(f"{name}_first_s")
             assert sum(row[1] for row in rows) == num_pairs
             times = []
             for _ in range(3):
                 started = time.perf_counter()
-                connection.execute(AGGREGATE).fetchall()
+                connection.execute(aggregate).fetchall()
                 times.append(time.perf_counter() - started)
             clock.laps[f"{name}_s"] = round(min(times), 3)
     sequences = len(asked)

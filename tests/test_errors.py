@@ -1,11 +1,15 @@
 """How names of columns are quoted, and that what stands in their place where there is no header is not."""
 
+import re
+import string
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from bdpo.errors import UserError, first_line, shown_columns
+from bdpo.errors import UserError, first_line, shown_columns, without_users
 from bdpo.evaluation.benchmarks import load_benchmark
 from bdpo.evaluation.judge_file import judge_file
 from bdpo.evaluation.judging import RULES
@@ -58,3 +62,44 @@ def test_passwords_in_addresses_are_not_repeated() -> None:
     kept = "API request to https://***@mlflow.example/api?x=a@b failed with http://***@proxy:1/"
     assert first_line(error) == str(UserError(str(error))) == kept
     assert str(UserError("hub://a/b, me@example.org, https://h/@x")) == "hub://a/b, me@example.org, https://h/@x"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://u:p/w@h/db", "postgresql://***@h/db"),
+        ("mysql+pymysql://u:p#w@h/db, s3://k:s/e@h", "mysql+pymysql://***@h/db, s3://***@h"),
+        ("redis://:p?w@h:6379/0", "redis://***@h:6379/0"),
+        ("""{'a':'http://u:it's,"me"@h/x','b':1}""", "{'a':'http://***@h/x','b':1}"),
+    ],
+)
+def test_characters_that_should_be_quoted_end_no_password(text: str, shown: str) -> None:
+    assert without_users(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"url":"http://h.example","mail":"a@b.c"}',
+        '{"url":"http://h:x/y","mail":"a@b.c"}',
+        "{'url':'http://h.example','mail':'a@b.c'}",
+        "http://h.example,a@b.c",
+        "http://h:8000/x@y and http://[::1]:8000/x@y",
+        "http://h:8000?a=b@c",
+        "hf://datasets/u/r@main",
+    ],
+)
+def test_text_without_a_password_is_left_as_it_is(text: str) -> None:
+    assert without_users(text) == text
+
+
+_MARKS = string.punctuation.replace("@", "").replace("'", "").replace('"', "")
+
+
+@given(
+    user=st.text(string.ascii_letters + string.digits + "._-", max_size=5),
+    password=st.text(string.ascii_letters + string.digits + _MARKS, min_size=1, max_size=12),
+)
+def test_no_password_is_left_whatever_is_in_it(user: str, password: str) -> None:
+    assume(not re.match(r"\d{1,5}[/?#]", password))  # a port and a path
+    assert without_users(f"at x://{user}:{password}@h/db: no") == "at x://***@h/db: no"

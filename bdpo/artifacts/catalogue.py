@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from bdpo.artifacts.duck import connect, exact_files, file_of, literal
+from bdpo.artifacts.duck import connect, exact_files, file_of, literal, log_of, made_whole
 from bdpo.artifacts.locks import hold
 from bdpo.artifacts.manifest import MANIFEST
 from bdpo.artifacts.store import write_atomically
@@ -129,7 +129,7 @@ def _rebuild(root: Path, current: Mapping[Any, str], select: Mapping[str, Column
     temporary = root / f".{CATALOGUE}.tmp"
     _discard(temporary)  # what a killed run left
     try:
-        with connect(temporary, readable_since=_READABLE_SINCE) as connection:
+        with made_whole(temporary, readable_since=_READABLE_SINCE) as connection:
             connection.begin()  # as one, or the disk would be waited for after each view
             _create_views(connection, root, current, select)
             known = (str(root.resolve()), json.dumps(current), json.dumps(select))
@@ -137,7 +137,7 @@ def _rebuild(root: Path, current: Mapping[Any, str], select: Mapping[str, Column
             connection.execute(f"create view {_BUILT_FROM} as select {columns}")
             connection.commit()
         # What a user's session that was killed had yet to write into the old one, and belongs to that alone.
-        _log_of(path).unlink(missing_ok=True)
+        log_of(path).unlink(missing_ok=True)
         temporary.replace(path)
     finally:
         _discard(temporary)
@@ -186,12 +186,8 @@ def _create_views(
 
 def _discard(database: Path) -> None:
     """Delete a DuckDB file and its log, if there are any."""
-    for path in (database, _log_of(database)):
+    for path in (database, log_of(database)):
         path.unlink(missing_ok=True)
-
-
-def _log_of(database: Path) -> Path:
-    return database.with_name(f"{database.name}.wal")
 
 
 _RUN_COLUMNS = {

@@ -54,6 +54,30 @@ def connect(
         connection.close()
 
 
+@contextmanager
+def made_whole(path: Path, *, readable_since: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Make a DuckDB file that can be renamed once the `with` block has ended: all of it is in it, nothing in its log.
+
+    Closing brings what is in the log into the file, too, but says nothing where the disk has no room for that.
+
+    Args:
+        path: of the file, which is not there yet.
+        readable_since: as for `connect`.
+
+    Raises:
+        duckdb.Error: the disk does not take it.
+    """
+    with connect(path, readable_since=readable_since) as connection:
+        yield connection
+        connection.execute("checkpoint")
+    assert not log_of(path).exists(), "DuckDB holds back what was written"
+
+
+def log_of(path: Path) -> Path:
+    """Where DuckDB writes first what goes into a file."""
+    return path.with_name(f"{path.name}.wal")
+
+
 def _open(path: Path, read_only: bool, config: dict[str, Any], timeout_s: float) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + timeout_s
     pause = _FIRST_PAUSE_S

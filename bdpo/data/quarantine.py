@@ -8,6 +8,7 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bdpo.data.formats.beavertails import UNPAIRED
 from bdpo.schemas import QUARANTINE, SetFailure
 
 
@@ -57,10 +58,16 @@ class Quarantine:
             rows: how many were read.
             left_out: how many were left out without being refused, by the setting that did.
         """
-        refused = f"of {rows} rows {self.by_rule.total()} were refused"
-        if self.by_rule:
-            common = self.by_rule.most_common(3)
+        # The responses that none was left to pair with are no fault of the rows, and no limit counts them.
+        faulty = Counter({rule: num for rule, num in self.by_rule.items() if rule != UNPAIRED})
+        refused = f"of {rows} rows {faulty.total()} were refused"
+        if faulty:
+            common = faulty.most_common(3)
             counts = ", ".join(f"{rule} ({count})" for rule, count in common)
-            refused += f", most often by: {counts}, as {self.first[common[0][0]]}; they are in {self.path}"
+            refused += f", most often by: {counts}, as {self.first[common[0][0]]}"
+        if self.by_rule[UNPAIRED]:
+            refused += f"; {self.by_rule[UNPAIRED]} responses had none to be paired with ({UNPAIRED})"
+        if self.by_rule:
+            refused += f"; they are in {self.path}"
         left = "".join(f"; {num} were left out by `{cause}`" for cause, num in left_out.items() if num)
         return f"ingest: {failure.rule} is {failure.observed}, allowed is {failure.allowed}; {refused}{left}."

@@ -56,7 +56,8 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
     One random pair, beside a shorter neighbour, goes through the layout and through one-row forwards
     of the whole model; it is longer than an attention window that rows can exceed, and as long as rows can
     be where layers may choose what to attend to once there is enough.  For the packed layout the model's
-    attention is replaced, which changes nothing for whatever is not packed.
+    attention is replaced, which changes nothing for whatever is not packed; a model with
+    layers that may carry a state is not tried in it.
 
     Args:
         model: in eval mode.
@@ -82,6 +83,9 @@ def choose_layout(model: PreTrainedModel, say: Callable[[str], None], *, max_len
 
     if not takes_packed_rows(model):
         why = f"its attention is {model.config._attn_implementation}, not sdpa"
+    elif unknown := _unknown_layers(model.config.get_text_config()):
+        # Of a short memory, or with flat logits, what a row leaves behind for the next may be within the tolerance.
+        why = f"its layers of the kinds {', '.join(unknown)} may carry a state"
     elif getattr(model.config.get_text_config(), "attn_temperature_tuning", False):
         # Llama 4's layers without positions, from the `floor_scale`-th token (8192) on, which no trial reaches.
         why = "its attention counts tokens from the start of a pass"
@@ -203,7 +207,7 @@ def trial_rows(model: PreTrainedModel, max_length: int | None) -> tuple[Row, Row
     """A random pair and its shorter neighbour, the same every time, as `choose_layout` describes them."""
     config = model.config.get_text_config()
     trial = _PROMPT + max(_RESPONSES)
-    if max_length is not None and not set(getattr(config, "layer_types", None) or []) <= _KNOWN_LAYERS:
+    if max_length is not None and _unknown_layers(config):
         trial = max(trial, max_length)
     window = _window(config)
     if window is not None:
@@ -221,6 +225,11 @@ def trial_rows(model: PreTrainedModel, max_length: int | None) -> tuple[Row, Row
     pair = Row(ids(max(longest - max(_RESPONSES), 1)), tuple(ids(n) for n in _RESPONSES))
     prompt, response = _NEIGHBOUR
     return pair, Row(ids(prompt), (ids(response),))
+
+
+def _unknown_layers(config: Any) -> list[str]:
+    """Kinds of layers that a config declares and that are not of the known ones."""
+    return sorted(set(getattr(config, "layer_types", None) or []) - _KNOWN_LAYERS)
 
 
 def _window(config: Any) -> int | None:

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from bdpo.artifacts.digest import digest_files, digest_value
@@ -149,6 +150,29 @@ def require_trainable(source: ModelSource) -> None:
             f"model.path {source.name!r}: its weights are quantised ({stored}), and a policy is trained from those "
             "that they were made from; name that model, or save this one dequantised."
         )
+
+
+def require_own_code(source: ModelSource) -> None:
+    """Refuse Python code that `transformers` would fetch from another repository: no digest holds what lies there.
+
+    Raises:
+        UserError: a class is named as `owner/name--module.Class`.
+    """
+    for name in ("config.json", "tokenizer_config.json"):
+        try:
+            config = json.loads((source.folder / name).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):  # what is not JSON is refused where it is loaded
+            continue
+        auto_map = config.get("auto_map") if isinstance(config, dict) else None
+        classes = auto_map.values() if isinstance(auto_map, dict) else [auto_map]
+        for named in chain.from_iterable(found if isinstance(found, list) else [found] for found in classes):
+            if isinstance(named, str) and "--" in named:
+                elsewhere = named.split("--")[0]
+                raise UserError(
+                    f"model.path {source.name!r}: {name} in {source.folder} names code of another repository, "
+                    f"{named!r}, which may change unseen: copy the .py files of {elsewhere} beside the weights, in a "
+                    f"folder of your own, and take `{elsewhere}--` out."
+                )
 
 
 def _folder(path: str, revision: str | None, field: str) -> Path:

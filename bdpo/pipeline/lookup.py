@@ -13,7 +13,7 @@ from bdpo.artifacts.store import ArtifactStore, Inspection, State
 from bdpo.config import Config
 from bdpo.errors import UserError
 from bdpo.fingerprints import STAGES, Stage
-from bdpo.models.source import ModelSource, look_again, require_trainable, resolve_model
+from bdpo.models.source import ModelSource, look_again, require_own_code, require_trainable, resolve_model
 
 _Value = TypeVar("_Value")
 
@@ -48,6 +48,8 @@ class ArtifactLookup:
         model = self.config.model
         source = resolve_model(model.path, model.revision, model.quantization)
         require_trainable(source)
+        if model.trust_remote_code:
+            require_own_code(source)
         return source
 
     @cached_property

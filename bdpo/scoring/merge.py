@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from bdpo.artifacts.duck import connect, exact_files
+from bdpo.artifacts.duck import exact_files, made_whole
 from bdpo.schemas import SCORED_PAIRS
 
 _BATCH_ROWS = 8192
@@ -29,20 +29,18 @@ ORDER BY pair_id
 
 _VIEW = """
 CREATE VIEW scored_pairs AS
-WITH informed AS (
-    SELECT
-        * EXCLUDE (chosen_safe, rejected_safe, meta),
-        -- I(x; y) = (logp(y|x) - logp(y|0)) / |y|, nats a token
-        (ref_chosen_logps - null_chosen_logps) / chosen_tokens AS mi_chosen,
-        (ref_rejected_logps - null_rejected_logps) / rejected_tokens AS mi_rejected,
-        mi_chosen - mi_rejected AS imbalance
-    FROM pairs
-)
-SELECT *, {weights} FROM informed
+SELECT
+    * EXCLUDE (chosen_safe, rejected_safe, meta),
+    -- I(x; y) = (logp(y|x) - logp(y|0)) / |y|, nats a token
+    (ref_chosen_logps - null_chosen_logps) / chosen_tokens AS mi_chosen,
+    (ref_rejected_logps - null_rejected_logps) / rejected_tokens AS mi_rejected,
+    mi_chosen - mi_rejected AS imbalance
+FROM pairs
 """
+"""Weights are of a training, and scores of none: only the catalogue knows which ran last."""
 
 
-def merge(path: Path, *, pairs: pa.Table, shards: Sequence[Path], weights: str) -> pa.Table:
+def merge(path: Path, *, pairs: pa.Table, shards: Sequence[Path]) -> pa.Table:
     """Write the tables `sequences` and `pairs` and the view `scored_pairs` to a new DuckDB file.
 
     It is built in a folder of its own, `<name>.building`, for DuckDB puts more files beside it: a log, and
@@ -52,7 +50,6 @@ def merge(path: Path, *, pairs: pa.Table, shards: Sequence[Path], weights: str) 
         path: the file; one that is there is replaced once the new one is complete.
         pairs: columns of PAIRS and the four keys.
         shards: Parquet files that hold every sequence that `pairs` asks for; of one that several hold, one is taken.
-        weights: select list for the view, from `bdpo.balance.weights_sql`.
 
     Returns:
         The rows of `scored_pairs`, columns and order of SCORED_PAIRS.
@@ -61,15 +58,15 @@ def merge(path: Path, *, pairs: pa.Table, shards: Sequence[Path], weights: str) 
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir()
     try:
-        scored = _build(building / path.name, pairs, shards, weights)
+        scored = _build(building / path.name, pairs, shards)
         (building / path.name).replace(path)
     finally:
         shutil.rmtree(building)
     return scored.cast(SCORED_PAIRS)
 
 
-def _build(path: Path, pairs: pa.Table, shards: Sequence[Path], weights: str) -> pa.Table:
-    with connect(path) as connection:
+def _build(path: Path, pairs: pa.Table, shards: Sequence[Path]) -> pa.Table:
+    with made_whole(path) as connection:
         connection.register("incoming", pairs)
         connection.execute(
             f"""
@@ -83,7 +80,7 @@ def _build(path: Path, pairs: pa.Table, shards: Sequence[Path], weights: str) ->
         connection.execute("DELETE FROM sequences WHERE rowid NOT IN (SELECT min(rowid) FROM sequences GROUP BY key)")
         connection.execute(_PAIRS)
         connection.unregister("incoming")
-        connection.execute(_VIEW.format(weights=weights))
+        connection.execute(_VIEW)
         columns = ", ".join(SCORED_PAIRS.names)
         found = connection.sql(f"SELECT {columns} FROM scored_pairs ORDER BY pair_id")
         scored: pa.Table = found.to_arrow_table(_BATCH_ROWS)

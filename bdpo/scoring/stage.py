@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from bdpo.artifacts.parquet import write_parquet
-from bdpo.balance import method_forms, weights_sql
-from bdpo.config import ModelSettings, TrainSettings
+from bdpo.config import ModelSettings
 from bdpo.errors import UserError
 from bdpo.layout.chat import TokenizedPair, null_prompt, tokenize_pairs
 from bdpo.layout.cuts import Cuts
@@ -49,10 +48,8 @@ def score(scoring: Scoring, checks: Checks) -> dict[str, Any]:
     table, keys = asked.table, asked.keys
     for name in PairKeys._fields:
         table = table.append_column(name, pa.array([getattr(pair, name) for pair in keys], pa.string()))
-    defaults = TrainSettings()
-    weights = weights_sql(forms=method_forms("bdpo"), mi_floor=defaults.mi_floor, tau=defaults.tau)
     with _filled(scoring, asked, shards, asked.sequences, beside_others=False) as wanted:
-        gathered = merge(workdir / "scores.duckdb", pairs=table, shards=shards.paths(), weights=weights)
+        gathered = merge(workdir / "scores.duckdb", pairs=table, shards=shards.paths())
     frame = gathered.drop_columns(["prompt", "chosen", "rejected"]).to_pandas()
     failures = checks.scored_pairs(frame)
     checks.write_docs(workdir / "data_docs")

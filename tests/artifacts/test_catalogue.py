@@ -17,6 +17,7 @@ from bdpo.artifacts.catalogue import CATALOGUE, Columns, new_run_id, note_run, q
 from bdpo.artifacts.manifest import MANIFEST
 from bdpo.errors import UserError
 from tests.artifacts.test_duck import hold
+from tests.small_files import run_with_small_files
 
 
 def add(root: Path, fingerprint: str, reasons: list[str]) -> None:
@@ -196,6 +197,16 @@ def test_a_damaged_catalogue_is_replaced(tmp_path: Path) -> None:
     (tmp_path / CATALOGUE).write_text(json.dumps("not a database"))
     rebuild_catalogue(tmp_path, {"ingest": "aa"}, {})
     assert query(tmp_path, "select * from quarantine") == [("x",)]
+
+
+def test_a_full_disk_is_an_error_and_leaves_the_old_catalogue(tmp_path: Path) -> None:
+    add(tmp_path, "aa", ["x"])
+    rebuild_catalogue(tmp_path, {"ingest": "aa"}, {})
+    again = "from bdpo.artifacts.catalogue import rebuild_catalogue\nrebuild_catalogue(Path(sys.argv[1]), {}, {})"
+    ended = run_with_small_files(again, tmp_path, size=100_000)
+    assert ended.stderr.rstrip().endswith("File too large"), ended.stderr
+    assert query(tmp_path, "select * from quarantine") == [("x",)]
+    assert not list(tmp_path.glob(".*.tmp*"))
 
 
 def test_what_a_killed_session_left_is_not_read_into_the_next_catalogue(tmp_path: Path) -> None:

@@ -139,6 +139,25 @@ def test_a_batch_that_is_the_whole_file_is_no_block(tmp_path: Path) -> None:
 
 
 _VIEWS = pa.list_(pa.struct([("role", pa.string_view()), ("content", pa.binary_view())]))
+_CATEGORIES = pa.dictionary(pa.uint32(), pa.string_view())
+"""As Polars writes a Categorical; an Enum is ordered."""
+_ROLE = pa.dictionary(pa.uint8(), pa.string_view(), True)
+_MESSAGES = pa.list_(pa.struct([("role", _ROLE), ("content", pa.string())]))
+_OF_STRUCTS = pa.dictionary(pa.int32(), pa.struct([("content", pa.string_view())]))
+_OF_LISTS = pa.dictionary(pa.int32(), pa.list_(pa.string()))
+
+
+def column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Of dictionaries Arrow itself makes those of texts alone."""
+    if kind == _MESSAGES:
+        made = pa.list_(pa.struct([("role", pa.dictionary(pa.uint8(), pa.string())), ("content", pa.string())]))
+        return pa.array(values, made).cast(kind)
+    if not pa.types.is_dictionary(kind):
+        return pa.array(values, kind)
+    present = [value for value in values if value is not None]
+    places = iter(range(len(present)))
+    indices = pa.array([None if value is None else next(places) for value in values], kind.index_type)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(present, kind.value_type))
 
 
 @pytest.mark.parametrize(
@@ -151,6 +170,10 @@ _VIEWS = pa.list_(pa.struct([("role", pa.string_view()), ("content", pa.binary_v
         pa.large_list(pa.string_view()),
         pa.map_(pa.string(), pa.string_view()),
         _VIEWS,
+        _CATEGORIES,
+        _MESSAGES,
+        _OF_STRUCTS,
+        _OF_LISTS,
     ],
     ids=str,
 )
@@ -159,17 +182,27 @@ def test_what_shares_its_texts_goes_to_other_processes_once(tmp_path: Path, kind
     values: dict[str, list[Any]] = {
         "string_view": texts,
         "dictionary<values=string, indices=int32, ordered=0>": texts,
+        str(_CATEGORIES): texts,
+        str(_OF_STRUCTS): [{"content": text} for text in texts],
+        str(_MESSAGES): [[{"role": "user", "content": text}] for text in texts],
         "binary_view": [text.encode() for text in texts],
         "map<string, string_view>": [[("key", text)] for text in texts],
         str(_VIEWS): [[{"role": "user", "content": text.encode()}] for text in texts],
     }
     said = [value if i % 7 else None for i, value in enumerate(values.get(str(kind), [[text] for text in texts]))]
-    batch = pa.record_batch({"said": pa.array(said, kind)})
+    batch = pa.record_batch({"said": column(said, kind)})
     blocks = list(collect_columns(tmp_path, "x", [batch]))
     assert len(blocks) == 3
     assert sum(len(pickle.dumps(block, pickle.HIGHEST_PROTOCOL)) for block in blocks) < 2 * batch.nbytes
     rows = [row for block in blocks for piece in block.batches for row in piece.to_pylist()]
     assert rows == [{"said": value} for value in batch["said"].to_pylist()]
+
+
+def test_a_column_that_arrow_cannot_cast_is_left_as_it_is(tmp_path: Path) -> None:
+    inner = column([{"content": "a"}, None, {"content": "b"}], _OF_STRUCTS)
+    batch = pa.record_batch({"said": pa.StructArray.from_arrays([inner], ["inner"]), "id": pa.array(["1", "2", "3"])})
+    (block,) = collect_columns(tmp_path, "x", [batch])
+    assert [row for piece in block.batches for row in piece.to_pylist()] == batch.to_pylist()
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])

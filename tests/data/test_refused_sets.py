@@ -61,6 +61,25 @@ def test_too_many_refused_rows_fail_with_numbers_and_the_rule(tmp_path: Path) ->
     assert (tmp_path / "out" / "quarantine.parquet").exists()
 
 
+def test_responses_without_a_partner_are_not_among_the_rows_that_fail_it(tmp_path: Path) -> None:
+    said = [
+        ("Q", "yes", True),
+        ("Q", "no", False),
+        ("R", "a", True),
+        ("R", "b", True),
+        ("S", "c", True),
+        ("S", " ", False),
+    ]
+    rows = [{"prompt": p, "response": r, "is_safe": safe, "category": {}} for p, r, safe in said]
+    write_jsonl(tmp_path / "x.jsonl", rows)
+    with pytest.raises(UserError) as error:
+        run(tmp_path / "x.jsonl", tmp_path / "out", max_quarantined_fraction=0.1)
+    message = str(error.value)
+    assert "share of quarantined rows is 0.333 (1 of 3), allowed is at most 0.1; of 6 rows 1 were refused," in message
+    assert "most often by: blank_response (1), as x.jsonl:6: " in message
+    assert "; 3 responses had none to be paired with (unpaired_response); they are in " in message
+
+
 @pytest.mark.parametrize(
     ("limits", "message"),
     [

@@ -5,15 +5,21 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import duckdb
+
 from bdpo.artifacts.digest import digest_value
+from bdpo.artifacts.duck import connect
 from bdpo.artifacts.manifest import Manifest, find_damage, read_manifest
+from bdpo.errors import UserError
 from bdpo.fingerprints import STAGES
 
 _TIMES = {"seconds", "pairs_per_s", "tokens_per_s"}
 _HISTORY = {"resumed_from_step", "sequences_scored", "sequences_reused", "tokens_scored", "generated_tokens"}
 """Figures that say how much a run found done; they differ after a fault, and should."""
-_DATED = ("data_docs/", "tensorboard/", "report.html", "scores.duckdb", "policy/README.md")
-"""Files that hold times of day, or the folder's own path; `scored_pairs.parquet` holds what `scores.duckdb` does."""
+_DATED = ("data_docs/", "tensorboard/", "report.html", "policy/README.md")
+"""Files that hold times of day, or the folder's own path."""
+_SCORES = "scores.duckdb"
+"""DuckDB gives each of its files a number of its own; their rows are compared."""
 
 
 class Committed(NamedTuple):
@@ -76,7 +82,7 @@ def differences(root: Path, undisturbed: Path, stages: tuple[str, ...] = STAGES)
             continue
         damage = find_damage(root / stage / one[0].fingerprint, one[0])
         found += [f"{stage}: {damage}"] if damage else []
-        mine, theirs = _facts(one[0]), _facts(other[0])
+        mine, theirs = _facts(one[0], root), _facts(other[0], undisturbed)
         found += [
             f"{stage}: {name} is {mine.get(name)!r}, undisturbed {theirs.get(name)!r}"
             for name in sorted(mine.keys() | theirs.keys())
@@ -90,8 +96,23 @@ def _manifests(root: Path, stage: str) -> list[Manifest]:
     return [manifest for manifest in map(read_manifest, folders) if manifest is not None]
 
 
-def _facts(manifest: Manifest) -> dict[str, Any]:
+def _facts(manifest: Manifest, root: Path) -> dict[str, Any]:
     summary = {f"figure {n}": v for n, v in manifest.summary.items() if n not in _TIMES | _HISTORY}
-    files = {f"file {n}": e.sha256 for n, e in manifest.files.items() if not n.startswith(_DATED)}
+    files = {f"file {n}": e.sha256 for n, e in manifest.files.items() if not n.startswith((*_DATED, _SCORES))}
+    if _SCORES in manifest.files:
+        files[f"rows of {_SCORES}"] = _rows(root / manifest.stage / manifest.fingerprint / _SCORES)
     dated = {f"file {n}": "there" for n in manifest.files if n.startswith(_DATED) and "/validations/" not in n}
     return {"fingerprint": manifest.fingerprint, "content": manifest.content} | summary | files | dated
+
+
+def _rows(scores: Path) -> str:
+    """Digest of the rows that people ask for, or why there are none."""
+    try:
+        with connect(scores, read_only=True) as connection:
+            rows = [
+                connection.execute(f"select * from {name} order by 1").fetchall()
+                for name in ("sequences", "scored_pairs")
+            ]
+    except (UserError, duckdb.Error) as error:
+        return str(error)
+    return hashlib.sha256(repr(rows).encode()).hexdigest()

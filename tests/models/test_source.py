@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub.utils._paths import filter_repo_objects
 
 from bdpo.errors import UserError
-from bdpo.models.source import require_trainable, resolve_model
+from bdpo.models.source import require_own_code, require_trainable, resolve_model
 from tests.hub_server import hub_server
 from tests.tiny import save_tiny
 
@@ -240,3 +240,34 @@ def test_what_is_loaded_dequantised_or_in_the_same_four_bits_is_taken(folder: Pa
     require_trainable(resolve_model(str(folder)))
     quantise(folder, {"quant_method": "bitsandbytes", "load_in_4bit": True})
     require_trainable(resolve_model(str(folder), None, "nf4"))
+
+
+def name_code(folder: Path, name: str, auto_map: object) -> None:
+    config = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(config | {"auto_map": auto_map}))
+
+
+@pytest.mark.parametrize(
+    ("name", "auto_map"),
+    [
+        ("config.json", {"AutoConfig": "own.C", "AutoModelForCausalLM": "owner/base--modeling_x.X"}),
+        ("tokenizer_config.json", {"AutoTokenizer": ["own.T", "owner/base--modeling_x.X"]}),
+        ("tokenizer_config.json", ["owner/base--modeling_x.X", None]),
+    ],
+)
+def test_code_of_another_repository_is_refused(folder: Path, name: str, auto_map: object) -> None:
+    name_code(folder, name, auto_map)
+    with pytest.raises(UserError) as raised:
+        require_own_code(resolve_model(str(folder)))
+    assert str(raised.value) == (
+        f"model.path '{folder}': {name} in {folder} names code of another repository, 'owner/base--modeling_x.X', "
+        "which may change unseen: copy the .py files of owner/base beside the weights, in a folder of your own, and "
+        "take `owner/base--` out."
+    )
+
+
+def test_code_beside_the_weights_is_taken(folder: Path) -> None:
+    require_own_code(resolve_model(str(folder)))
+    name_code(folder, "config.json", {"AutoModelForCausalLM": "modeling_x.X"})
+    name_code(folder, "tokenizer_config.json", {"AutoTokenizer": ["own.T", None]})
+    require_own_code(resolve_model(str(folder)))

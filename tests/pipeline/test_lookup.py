@@ -1,5 +1,6 @@
 """Reasons and copies of artifacts whose files are made up: nothing is computed."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import yaml
 from bdpo.artifacts.manifest import Manifest
 from bdpo.artifacts.store import Identity, State
 from bdpo.config import load_config
+from bdpo.errors import UserError
 from bdpo.fingerprints import Stage
 from bdpo.models.source import ModelSource
 from bdpo.pipeline import transfer
 from bdpo.pipeline.lookup import ArtifactLookup
 from bdpo.progress import Silent
+from tests.tiny import save_tiny
 
 
 @pytest.fixture
@@ -115,3 +118,13 @@ def test_of_two_machines_that_differ_the_later_has_its_artifact_in_the_store(mem
     assert push(other, late) == late.content
     assert push(one, early) == late.content, "the next run of the first machine leaves it"
     assert push(one, early, computed=True) == early.content, "whatever the clocks say"
+
+
+def test_code_of_another_repository_is_refused_where_it_would_run(config: Path) -> None:
+    folder = save_tiny(config.parent / "model")
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"auto_map": {"AutoConfig": "owner/base--own.C"}}))
+    model = f"model.path={folder}"
+    assert ArtifactLookup(load_config(config, [model])).source.folder == folder
+    with pytest.raises(UserError, match=r"names code of another repository, 'owner/base--own\.C'"):
+        _ = ArtifactLookup(load_config(config, [model, "model.trust_remote_code=true"])).source

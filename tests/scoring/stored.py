@@ -5,12 +5,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from bdpo.artifacts.parquet import write_parquet
-from bdpo.balance import method_forms, weights_sql
 from bdpo.schemas import PAIRS, SEQUENCES
 from bdpo.scoring.merge import merge
 from bdpo.scoring.shards import Shards
-
-WEIGHTS = weights_sql(forms=method_forms("bdpo"), mi_floor=0.05, tau=1.0)
 
 # pair: split, category, then for chosen and rejected: log-probs with the prompt, log-probs without it
 LOGPS = {
@@ -66,6 +63,6 @@ def store(folder: Path) -> Path:
     """Write `scores.duckdb` and `scored_pairs.parquet` into a folder; the DuckDB file's path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "scores.duckdb"
-    scored = merge(path, pairs=pairs_table(), shards=shard_paths(folder), weights=WEIGHTS)
+    scored = merge(path, pairs=pairs_table(), shards=shard_paths(folder))
     write_parquet(scored, folder / "scored_pairs.parquet")
     return path

@@ -60,7 +60,7 @@ def test_the_store_can_be_queried_without_its_keys(tmp_path: Path) -> None:
     folder, summary = score(tiny_run(tmp_path, 6))
     with duckdb.connect(str(folder / "scores.duckdb"), read_only=True) as connection:
         rows = connection.execute(
-            "select count(*), max(abs(scale * (weight_chosen + weight_rejected) - 2)) < 1e-12 from scored_pairs"
+            "select count(*), max(abs(imbalance - (mi_chosen - mi_rejected))) < 1e-12 from scored_pairs"
         ).fetchall()
         tokens = connection.execute(
             "select bool_and(len(logps) = n_tokens and abs(list_sum(logps) - logp_sum) < 1e-3), count(*) from sequences"
