@@ -6,7 +6,6 @@ models is taken, by the task's first filter, and both are named with the figure:
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from bdpo.config import ModelSettings
 from bdpo.config.evaluate import LmEvalSettings
 from bdpo.errors import UserError
 from bdpo.evaluation.task_files import digest_tasks
+from bdpo.lifetime import run_guarded
 from bdpo.models.gpus import count_gpus
 from bdpo.models.loading import devices_for
 from bdpo.models.source import ModelSource
@@ -124,9 +124,9 @@ def _run(settings: LmEvalSettings, source: ModelSource, model: ModelSettings, ba
         folders = sorted({str(path.parent) for path in settings.include})
         config.write_text(yaml.safe_dump({"include_path": folders}), encoding="ascii")
         command += ["--config", str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
+    code, stderr = run_guarded(command)
+    if code != 0:
+        lines = [line for line in stderr.splitlines() if line.strip()] or ["no reason given"]
         raise UserError(f"lm-eval failed on {source.name} ({', '.join(settings.tasks)}): {lines[-1]}")
 
 
