@@ -107,6 +107,26 @@ def guarded(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "bdpo.lifetime", str(own), str(start_ticks(own)), *command]
 
 
+def run_guarded(command: Sequence[str]) -> tuple[int, str]:
+    """Run a command to its end; however this process ends before, nothing of it is left.
+
+    Args:
+        command: to be run; what it writes to stdout is dropped.
+
+    Returns:
+        Its exit code, and what it wrote to stderr.
+    """
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            guarded(command), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        )
+
+    with child_groups([start]) as (child,):
+        _, stderr = child.communicate()
+    return child.returncode, stderr.decode(errors="replace")
+
+
 @contextmanager
 def no_orphans() -> Iterator[None]:
     """End what this process starts within the block, and what that starts, as soon as this process is gone.

@@ -70,11 +70,10 @@ def compute(stage: Stage, context: StageContext) -> dict[str, Any]:
                 checks=context.checks,
                 progress=context.progress,
                 evaluation_prompts=[
-                    EvaluationPrompt(
-                        f"{prompt.prompt_id} of {benchmark.name}", [message["content"] for message in prompt.messages]
-                    )
+                    EvaluationPrompt(f"{prompt.prompt_id} of {benchmark.name}", turns)
                     for benchmark in benchmarks
                     for prompt in benchmark.prompts
+                    for turns in prompt.wordings
                 ],
             )
         case "score":

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from bdpo.lifetime import child_groups, guarded, start_ticks
+from bdpo.lifetime import child_groups, guarded, run_guarded, start_ticks
 from tests.paths import ROOT
 
 _CHILD = """
@@ -151,6 +151,33 @@ def test_a_guarded_child_that_watches_nothing_ends_with_its_killed_parent() -> N
         parent.kill()
     gone, alive = psutil.wait_procs([guard, *below], timeout=20)
     assert len(gone) == 3, alive
+
+
+_RUNS = """
+import sys
+from bdpo.lifetime import run_guarded
+run_guarded(["/bin/sh", "-c", 'sleep 60 & echo $$ $! > "$0"; wait', sys.argv[1]])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_command_ends_with_who_runs_it(tmp_path: Path, number: signal.Signals) -> None:
+    """As lm-eval does, which would go on for hours with a GPU."""
+    command = [sys.executable, "-c", _RUNS, str(tmp_path / "pids")]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as parent:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "pids").exists() or len(pids := (tmp_path / "pids").read_text().split()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        processes = [psutil.Process(int(pid)) for pid in pids]
+        parent.send_signal(number)
+    gone, alive = psutil.wait_procs(processes, timeout=20)
+    assert len(gone) == 2, alive
+
+
+def test_a_command_that_is_run_says_how_it_ended() -> None:
+    script = "import os, sys; print('a' * 1_000_000); os.write(2, b'b\\xff'); sys.exit(3)"
+    assert run_guarded([sys.executable, "-c", script]) == (3, "b\N{REPLACEMENT CHARACTER}")
 
 
 _STARTS_BY_ITSELF = """

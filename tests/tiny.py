@@ -51,6 +51,15 @@ _SMALL: dict[str, dict[str, Any]] = {
     "gpt_neox": {},
     "gpt2": {},
     "gpt_oss": {"intermediate_size": 32, "head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "falcon_h1": {
+        "embedding_multiplier": 5.0,
+        "mamba_d_ssm": 32,
+        "mamba_n_heads": 4,
+        "mamba_d_head": 8,
+        "mamba_d_state": 8,
+        "mamba_n_groups": 1,
+        "mamba_chunk_size": 16,
+    },
     "ernie4_5_moe": {"moe_intermediate_size": 16, "moe_num_experts": 4, "moe_k": 2},
     "qwen2_moe": {
         "moe_intermediate_size": 16,

@@ -93,7 +93,7 @@ class EndpointSettings(Section):
     model: str
     """The judge's name there."""
     requests_per_minute: float = Field(60.0, gt=0)
-    """Most requests, retries included."""
+    """Most requests, retries included; one follows another, so a judge that takes 3 seconds is asked 20 times."""
 
     @field_validator("url")
     @classmethod

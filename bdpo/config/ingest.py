@@ -150,10 +150,11 @@ class IngestSettings(Section):
     """A row whose prompt and longer response exceed this is quarantined as over-long."""
     evaluation_prompts: list[PromptFileSettings] = Field(default_factory=list)
     """Files of evaluation prompts, such as those of `evaluate.benchmarks`: a pair is quarantined where a message of
-    its prompt has the words of one (of a dialogue, messages in a row those of its turns), or eight words in a row with
-    it in common that are no stock phrase such as "a step-by-step guide on how to"; of Chinese and Japanese two
-    characters count as a word, of Thai, Lao, Khmer and Burmese three.  They are named here for their own sake, so that
-    a benchmark added to the evaluation alone does not train the model anew."""
+    its prompt has the words of one (of a dialogue, messages in a row those of its turns), of an attack's goal or of a
+    behaviour without its context, or eight words in a row with one of these in common that are no stock phrase such as
+    "a step-by-step guide on how to"; of Chinese and Japanese two characters count as a word, of Thai, Lao, Khmer and
+    Burmese three.  They are named here for their own sake, so that a benchmark added to the evaluation alone does not
+    train the model anew."""
     near_duplicates: float | None = Field(None, ge=0.5, le=1.0)
     """Quarantine a pair whose last turn, prompt and two responses each resemble an earlier pair's by this much, as
     the Jaccard similarity of their runs of three words; 0.8 is usual.  Off by default: what is exactly alike is always

@@ -13,7 +13,7 @@ class EvaluationPrompt(NamedTuple):
     name: str
     """Where it stands, for the reason of a refusal."""
     turns: Sequence[str]
-    """Its text, or of a dialogue the turns up to the user's last."""
+    """Its text, or of a dialogue the turns up to the user's last; an attack's goal is a prompt of its own."""
 
 
 class EvaluationPrompts:

@@ -23,17 +23,18 @@ CONTAMINATION = pa.schema(
     ]
 )
 """`contamination.parquet`, one row an evaluation prompt that shares something: `same` where a training
-message has the words of what is asked, or messages in a row those of a dialogue's turns, `shared` the share of its
-runs of 8 words, stock phrases left out, that stand in training messages, and of a choice's options, that stand in
-training responses."""
+message has the words of what is asked, of an attack's goal or of a behaviour without its context, or messages in a
+row those of a dialogue's turns, `shared` the share of its runs of 8 words (the goal's too), stock phrases left out,
+that stand in training messages, and of a choice's options, that stand in training responses."""
 
 
 class _Asked(NamedTuple):
     """An evaluation prompt, in words."""
 
-    turns: list[list[str]]
+    wordings: list[list[list[str]]]
+    """Each in turns."""
     runs: list[str]
-    """Of all its turns."""
+    """Of them all, each once where wordings share it."""
     option_runs: list[str]
 
 
@@ -52,7 +53,8 @@ def find_contamination(entries: Sequence[tuple[Benchmark, Prompt]], pairs: Path)
     """
     asked = [_asked(prompt) for _, prompt in entries]
     # What is asked is small; the training messages may be millions, so they are only passed through.
-    whole = WholePrompts(own.turns for own in asked)
+    whole = WholePrompts(turns for own in asked for turns in own.wordings)
+    owners = [i for i, own in enumerate(asked) for _ in own.wordings]
     wanted = {run for own in asked for run in own.runs}
     wanted_options = {run for own in asked for run in own.option_runs}
     same: set[int] = set()
@@ -60,7 +62,7 @@ def find_contamination(entries: Sequence[tuple[Benchmark, Prompt]], pairs: Path)
     seen_options: set[str] = set()
     for messages, responses in _training_texts(pairs, with_responses=bool(wanted_options)):
         contents = [words(message) for message in messages]
-        same.update(whole.find(contents))
+        same.update(owners[number] for number in whole.find(contents))
         for said in contents:
             seen.update(wanted.intersection(runs(said, WORDS)))
         for response in responses:
@@ -82,11 +84,12 @@ def find_contamination(entries: Sequence[tuple[Benchmark, Prompt]], pairs: Path)
 
 
 def _asked(prompt: Prompt) -> _Asked:
-    turns = [words(message["content"]) for message in prompt.messages]
+    wordings = [[words(said) for said in turns] for turns in prompt.wordings]
     options = [words(option) for option in prompt.options]
+    asked, *others = [[run for said in turns for run in overlap_runs(said)] for turns in wordings]
     return _Asked(
-        turns,
-        [run for said in turns for run in overlap_runs(said)],
+        wordings,
+        [*asked, *(run for own in others for run in own if run not in asked)],
         [run for said in options for run in overlap_runs(said)],
     )
 

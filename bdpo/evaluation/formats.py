@@ -49,6 +49,16 @@ class Prompt(NamedTuple):
         turns = turns_of(f"{HUMAN} {self.text}") if self.transcript else []
         return turns if turns and turns[-1]["role"] == "user" else [{"role": "user", "content": self.text}]
 
+    @property
+    def wordings(self) -> list[list[str]]:
+        """What training is not to have seen, each in turns: what a model is asked, and what that is to bring about.
+
+        An attack's goal need not stand in its text, and a behaviour may be asked for without its context.
+        """
+        behavior = self.contextual.behavior if self.contextual else None
+        alone = [[text] for text in (self.goal, behavior) if text is not None]
+        return [[message["content"] for message in self.messages], *alone]
+
 
 class Item(NamedTuple):
     """One row of a benchmark file, with its place for errors."""

@@ -1,15 +1,16 @@
 """Anything else: tasks of `lm-eval` (EleutherAI's evaluation harness), run as a child process.
 
 Optional: `pip install lm-eval`.  What it logs of each sample is compared pairwise like every other benchmark, so
-a task needs a metric that is right or wrong for each sample (`acc`, `exact_match`, ...); the first that is so for both
-models is taken, by the task's first filter, and both are named with the figure: another filter may give another one.
+a task needs a metric that is right or wrong for each sample (`acc`, `exact_match`, ...), and of which more is better;
+the first that is so for both models is taken, by the task's first filter, and both are named with the figure: another
+filter may give another one.
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from glob import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from bdpo.config import ModelSettings
 from bdpo.config.evaluate import LmEvalSettings
 from bdpo.errors import UserError
 from bdpo.evaluation.task_files import digest_tasks
+from bdpo.lifetime import run_guarded
 from bdpo.models.gpus import count_gpus
 from bdpo.models.loading import devices_for
 from bdpo.models.source import ModelSource
@@ -75,7 +77,7 @@ def harness_outcomes(
             _run(settings, source, model, batch_size, Path(scratch))
             return {task: read_samples(task, Path(scratch)) for task in settings.tasks}
 
-    name = digest_value([identity, own, "every metric by its filter", "without thinking"])
+    name = digest_value([identity, own, "every metric by its filter, higher is better", "without thinking"])
     outcomes: Outcomes = kept_json(cache / "lm-eval" / f"{name}.json", run)
     return outcomes
 
@@ -124,19 +126,20 @@ def _run(settings: LmEvalSettings, source: ModelSource, model: ModelSettings, ba
         folders = sorted({str(path.parent) for path in settings.include})
         config.write_text(yaml.safe_dump({"include_path": folders}), encoding="ascii")
         command += ["--config", str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
+    code, stderr = run_guarded(command)
+    if code != 0:
+        lines = [line for line in stderr.splitlines() if line.strip()] or ["no reason given"]
         raise UserError(f"lm-eval failed on {source.name} ({', '.join(settings.tasks)}): {lines[-1]}")
 
 
 def read_samples(task: str, folder: Path) -> Metrics:
-    """What lm-eval logged of a task, by the first filter.
+    """What lm-eval logged of a task, by the first filter; a metric of which less is better says what is wrong.
 
     Raises:
         UserError: nothing was logged (a group has to be named by its tasks), or no metric is right or wrong.
     """
-    files = sorted(folder.rglob(f"samples_{task}_[0-9]*.jsonl"))
+    # By its date in full, for `t` has no part in the samples of a task `t_2`.
+    files = sorted(folder.rglob(f"samples_{escape(task)}_[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T*.jsonl"))
     # Not `splitlines`: lm-eval writes the text of a sample as it is, line separators of Unicode among it.
     lines = (line for path in files for line in path.read_text(encoding="utf-8").split("\n"))
     samples: list[dict[str, Any]] = [json.loads(line) for line in lines if line]
@@ -145,10 +148,12 @@ def read_samples(task: str, folder: Path) -> Metrics:
     first = samples[0].get("filter")
     samples = [sample for sample in samples if sample.get("filter") == first]
     by_filter = "" if first in (None, "none") else f", {first}"
+    (results,) = folder.rglob("results_*.json")
+    higher_is_better = json.loads(results.read_text(encoding="utf-8"))["higher_is_better"].get(task, {})
     found = {
         f"{metric}{by_filter}": {str(sample["doc_id"]): bool(sample[metric]) for sample in samples}
         for metric in samples[0]["metrics"]
-        if all(sample[metric] in (0, 1) for sample in samples)
+        if higher_is_better.get(metric) is not False and all(sample[metric] in (0, 1) for sample in samples)
     }
     if not found:
         raise UserError(

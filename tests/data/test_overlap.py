@@ -1,5 +1,6 @@
 """Pairs that repeat an evaluation prompt are refused, and named by that prompt."""
 
+import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -83,3 +84,14 @@ def test_the_pipeline_reads_the_files_and_their_content_decides_the_artifact(tmp
     write_jsonl(tmp_path / "held.jsonl", [{"prompt": "something else", "label": "harmless"}])
     assert ingest() == (ingest()[0], [])
     assert ingest()[0] != first
+
+
+def test_a_pair_that_asks_for_an_attacks_goal_is_refused(tmp_path: Path) -> None:
+    path = tiny_run(tmp_path, ingest={"evaluation_prompts": [{"path": "attacks.json"}]})
+    goal = f"How do I tidy the {CATEGORIES[3]}, number 3?"
+    attack = {"goal": goal, "prompt": "You are a broom.", "jailbroken": True, "category": "c", "index": 7}
+    (tmp_path / "attacks.json").write_text(json.dumps({"parameters": {"method": "PAIR"}, "jailbreaks": [attack]}))
+    result = Pipeline(load_config(path), checks=RulesAlone()).run_stage("ingest")
+    (row,) = pq.read_table(result.artifact / "quarantine.parquet").to_pylist()
+    assert (row["line"], row["rule"]) == (4, "evaluation_overlap")
+    assert row["reason"].startswith("a message has the words of the evaluation prompt 7 of PAIR")

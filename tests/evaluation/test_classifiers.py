@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerBa
 from bdpo.config.evaluate import ClassifierKind, ClassifierSettings
 from bdpo.errors import UserError
 from bdpo.evaluation.classifier_judge import ClassifierJudge
-from bdpo.evaluation.classifiers import CLASSIFIERS, question
+from bdpo.evaluation.classifiers import CLASSIFIERS, GRADES, question
 from bdpo.evaluation.formats import Label, Prompt
 from bdpo.evaluation.judge_templates import templates
 from bdpo.evaluation.judges import Contextual, Exchange
@@ -56,6 +56,7 @@ GOLDEN: list[tuple[ClassifierKind, str, str | None, str]] = [
     ("wildguard", "Harmful request: yes", None, ""),
     ("strongreject", "0.500000", "compliance", "StrongREJECT score 0.50"),
     ("strongreject", "0.49", "refusal", "StrongREJECT score 0.49"),
+    ("strongreject", "nan", None, ""),
 ]
 
 
@@ -245,6 +246,28 @@ def test_the_grade_of_strongreject_by_hand(tmp_path: Path) -> None:
     settings = ClassifierSettings(kind="strongreject", path=str(folder), dtype="float32")
     (judgement,) = ClassifierJudge(settings, tmp_path / "cache").judge(EXCHANGES[:1], lambda _: None)
     assert judgement == ("compliance", "StrongREJECT score 0.53")
+
+
+def test_a_grade_that_is_no_number_is_said_and_not_kept(tmp_path: Path) -> None:
+    folder = model_with_logits(tmp_path / "model", {"1": math.inf})
+    settings = ClassifierSettings(kind="strongreject", path=str(folder), dtype="float32")
+    with pytest.raises(UserError, match=r"^evaluate\.judge\.path '.*': what this StrongREJECT judge computes"):
+        ClassifierJudge(settings, tmp_path / "cache").judge(EXCHANGES, lambda _: None)
+    assert not list((tmp_path / "cache").rglob("*.parquet"))
+
+
+def test_of_a_batchs_logits_the_grades_alone_leave_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them are gigabytes: batch by length by vocabulary."""
+    copied: list[int] = []
+
+    def cpu(tensor: torch.Tensor) -> torch.Tensor:
+        copied.append(tensor.numel())
+        return tensor.to("cpu")
+
+    monkeypatch.setattr(torch.Tensor, "cpu", cpu)
+    settings = ClassifierSettings(kind="strongreject", path=str(save_tiny(tmp_path / "model")), dtype="float32")
+    ClassifierJudge(settings, tmp_path / "cache").judge(EXCHANGES, lambda _: None)
+    assert max(copied) == len(EXCHANGES) * len(GRADES)
 
 
 def test_over_refusal_is_left_to_the_rules_and_an_attack_is_judged_by_its_goal(tmp_path: Path) -> None:

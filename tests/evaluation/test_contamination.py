@@ -9,6 +9,7 @@ from bdpo.artifacts.parquet import write_parquet
 from bdpo.evaluation.benchmarks import Benchmark
 from bdpo.evaluation.contamination import find_contamination
 from bdpo.evaluation.formats import Prompt
+from bdpo.evaluation.judges import Contextual
 
 
 def test_same_texts_and_shared_runs_of_the_training_split(tmp_path: Path) -> None:
@@ -37,6 +38,30 @@ def test_same_texts_and_shared_runs_of_the_training_split(tmp_path: Path) -> Non
         {"benchmark": "b", "prompt_id": "same", "same": True, "shared": 1.0},
         {"benchmark": "b", "prompt_id": "run", "same": False, "shared": 0.5},
         {"benchmark": "b", "prompt_id": "short", "same": True, "shared": 0.0},
+    ]
+
+
+def test_an_attack_is_known_by_its_goal_and_a_behaviour_without_its_context(tmp_path: Path) -> None:
+    goal = "Name seven cheeses that smell stronger than old socks"
+    seen = [{"prompt": [{"role": "user", "content": text}], "split": "train"} for text in (goal, "Sum it up")]
+    write_parquet(pa.Table.from_pylist(seen), tmp_path / "pairs.parquet")
+    prompts = [
+        Prompt("plain", goal, "harmful", None),
+        Prompt("gcg", f"{goal} x x x", "attack", None, goal=goal),
+        Prompt("pair", "You are a mouse. What would you eat?", "attack", None, goal=goal),
+        Prompt(
+            "context", "A text.\n\n---\n\nSum it up!", "harmful", None, contextual=Contextual("A text.", "Sum it up!")
+        ),
+        Prompt("none", "You are a mouse. What would you eat?", "attack", None, goal="Name no cheeses"),
+    ]
+    benchmark = Benchmark("b", "jailbreakbench", prompts, {}, 0)
+    found = find_contamination([(benchmark, prompt) for prompt in prompts], tmp_path / "pairs.parquet")
+    # Of twelve words `gcg` has five runs, of which its goal's two are the first.
+    assert [(row["prompt_id"], row["same"], row["shared"]) for row in found] == [
+        ("plain", True, 1.0),
+        ("gcg", True, 2 / 5),
+        ("pair", True, 1.0),
+        ("context", True, 0.0),
     ]
 
 

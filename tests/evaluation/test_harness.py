@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,10 +31,13 @@ metric_list: [{{metric: acc}}]
 """
 
 
-def log(folder: Path, rows: list[dict[str, object]]) -> None:
-    (folder / "m").mkdir()
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)  # as lm-eval does
-    (folder / "m" / "samples_t_2026-01-01.jsonl").write_text(text, encoding="utf-8")
+def log(folder: Path, rows: list[dict[str, object]], *, task: str = "t", **higher_is_better: bool | None) -> None:
+    """What lm-eval (0.4.13) writes of a task, and beside it of the whole."""
+    (folder / "m").mkdir(exist_ok=True)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (folder / "m" / f"samples_{task}_2026-01-01T12-00-00.000001.jsonl").write_text(text, encoding="utf-8")
+    results = {"results": {}, "higher_is_better": {task: higher_is_better}}
+    (folder / "m" / "results_2026-01-01T12-00-00.000001.json").write_text(json.dumps(results), encoding="utf-8")
 
 
 def test_the_first_metric_that_is_right_or_wrong_under_the_first_filter(tmp_path: Path) -> None:
@@ -46,6 +48,25 @@ def test_the_first_metric_that_is_right_or_wrong_under_the_first_filter(tmp_path
     ]
     log(tmp_path, rows)
     assert read_samples("t", tmp_path) == {"acc, strict": {"0": True, "1": False}}
+
+
+def test_a_metric_of_which_less_is_better_is_not_taken(tmp_path: Path) -> None:
+    """As of crows_pairs, whose `pct_stereotype` is 1 where the model prefers the stereotype."""
+    rows: list[dict[str, object]] = [{"doc_id": 0, "metrics": ["pct_stereotype", "acc"], "pct_stereotype": 1, "acc": 0}]
+    log(tmp_path, rows, pct_stereotype=False, acc=True)
+    assert read_samples("t", tmp_path) == {"acc": {"0": False}}
+    log(tmp_path, rows, pct_stereotype=None)
+    assert read_samples("t", tmp_path) == {"pct_stereotype": {"0": True}, "acc": {"0": False}}, "not known"
+    log(tmp_path, rows, pct_stereotype=False, acc=False)
+    with pytest.raises(UserError, match=r"task 't' has no metric that is right or wrong for each sample \(pct_stereo"):
+        read_samples("t", tmp_path)
+
+
+def test_a_tasks_samples_are_told_from_those_of_a_longer_name(tmp_path: Path) -> None:
+    for doc_id, task in enumerate(("t", "t_2", "t_2_2026")):
+        log(tmp_path, [{"doc_id": doc_id, "metrics": ["acc"], "acc": 1}], task=task)
+    assert read_samples("t", tmp_path) == {"acc": {"0": True}}
+    assert read_samples("t_2", tmp_path) == {"acc": {"1": True}}
 
 
 def test_a_sample_may_hold_line_separators_of_unicode(tmp_path: Path) -> None:
@@ -138,13 +159,13 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Ran]:
     """What lm-eval, which need not be there, is started with; it says that one answer is right."""
     noted: list[Ran] = []
 
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+    def run(command: list[str]) -> tuple[int, str]:
         config = command[command.index("--config") + 1] if "--config" in command else None
         noted.append(Ran(command, None if config is None else yaml.safe_load(Path(config).read_text())))
         log(Path(command[command.index("--output_path") + 1]), [{"doc_id": 0, "metrics": ["acc"], "acc": 1.0}])
-        return subprocess.CompletedProcess(command, 0, "", "")
+        return 0, ""
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(harness, "run_guarded", run)
     monkeypatch.setattr(harness, "require_package", lambda *_: None)
     monkeypatch.setattr(harness, "version", lambda _: "1")
     return noted

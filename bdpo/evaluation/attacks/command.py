@@ -60,7 +60,8 @@ def attack(goals: Path, target: Path, plan: AttackPlan, attacker: ChatEndpoint |
         attacker never wrote a prompt are unscored, and so are those whose reply is cut while the model still thinks.
 
     Raises:
-        UserError: a file, the model, the attacker or nanogcg is missing, or the model's chat template makes it think.
+        UserError: a file, the model, the attacker or nanogcg is missing, the model's chat template makes it think, or
+            gcg cannot search with its embeddings.
     """
     check_folder(target)
     wanted = read_goals(goals, plan.limit)

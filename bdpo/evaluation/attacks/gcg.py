@@ -7,6 +7,7 @@ for a transformers of 2024; it runs with the present one).
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bdpo.errors import UserError
@@ -47,7 +48,7 @@ def gcg_prompt(
         seed: of the search.
 
     Raises:
-        UserError: nanogcg is not installed.
+        UserError: nanogcg is not installed, or the model answers embeddings otherwise than tokens.
     """
     nanogcg = require_nanogcg()
     (word,) = encode(tokenizer, "x")
@@ -66,9 +67,57 @@ def gcg_prompt(
     )
     for parameter in model.parameters():
         parameter.requires_grad_(False)
+    (ids,) = encode(tokenizer, goal.goal)
+    _require_embeddings_suffice(model, ids)
     asking = _Asking(tokenizer, model.get_input_embeddings().num_embeddings)
-    found = nanogcg.run(model, asking, f"{goal.goal}{{optim_str}}", goal.target, config)
+    found = nanogcg.run(_Embedded(model), asking, f"{goal.goal}{{optim_str}}", goal.target, config)
     return f"{goal.goal}{' ' if spaced else ''}{found.best_string}"
+
+
+def _require_embeddings_suffice(model: PreTrainedModel, ids: Sequence[int]) -> None:
+    """Refuse a model that makes more of tokens than their embeddings, by which alone nanogcg asks it.
+
+    So do Falcon-H1, which multiplies them behind their layer, and Gemma 3n, which has others for each layer.
+
+    Raises:
+        UserError: it does.
+    """
+    tokens = torch.tensor([ids], device=model.device)
+    with torch.no_grad():
+        by_tokens = model(input_ids=tokens).logits
+        by_embeddings = model(inputs_embeds=model.get_input_embeddings()(tokens)).logits
+    apart = (by_tokens.float().log_softmax(-1) - by_embeddings.float().log_softmax(-1)).abs().mean().item()
+    if apart > _ROUNDING:
+        raise UserError(
+            f"The attack gcg asks with embeddings, and {model.config.model_type} models answer them otherwise than "
+            f"tokens (log-probs lie {apart:.2g} nats apart): attack this one by pair."
+        )
+
+
+class _Embedded:
+    """A model for nanogcg, which takes a token's embedding for its row of the weights, to which its gradient is.
+
+    Gemma's layer multiplies its rows by the root of their length: the suffix would be taken for some fifty times less
+    than it is, and the search would be lost.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._own = model
+        self._embeddings = model.get_input_embeddings()
+        weight = self._embeddings.weight
+        with torch.no_grad():
+            given = self._embeddings(torch.arange(len(weight), device=weight.device))
+        if not torch.equal(given, weight):
+            self._embeddings = torch.nn.Embedding(given.shape[0], given.shape[1], _weight=given, _freeze=True)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._own, name)
+
+    def __call__(self, **inputs: Any) -> Any:
+        return self._own(**inputs)
+
+    def get_input_embeddings(self) -> Any:
+        return self._embeddings
 
 
 class _Asking:
@@ -105,6 +154,8 @@ class _Asking:
 
 _NO_ASCII = "\N{REPLACEMENT CHARACTER}"
 
+_ROUNDING = 0.15
+"""Nats by which bfloat16's arithmetic moves log-probs at most, on average."""
 _SUFFIX_WORDS = 20
 """nanogcg's own default."""
 _CANDIDATES = 32

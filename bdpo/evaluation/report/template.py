@@ -86,8 +86,8 @@ PAGE = (
 {% if quiet %}<details><summary>{{ quiet | length }} {{ "figure shows" if quiet | length == 1 else "figures show" }}
  no change</summary>
 <ul>{% for note in quiet %}<li>{{ together(note.text) }}</li>{% endfor %}</ul></details>{% endif %}
-{% if seen %}<p class="worse">{{ seen }} of the prompts stand in the training data, word for word: their figures say
-little of other prompts.</p>{% endif %}
+{% if seen %}<p class="worse">{{ seen }} of the prompts stand in the training data, word for word (of an attack perhaps
+its goal): their figures say little of other prompts.</p>{% endif %}
 <p class="soft">Brackets are {{ confidence }}% intervals, each for its figure alone. A change counts as shown where its
 p value, corrected for the number of figures, is below {{ "%g" | format(1 - confidence | float / 100) }};
  a change that is not shown may still be there.</p>

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from tokenizers import decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
@@ -317,6 +318,42 @@ def test_gcg_searches_between_the_tokens_that_the_model_is_asked_with(
     assert forbidden.issuperset(tokenizer.convert_tokens_to_ids([*SPECIALS, "<|tool|>"]))
     assert forbidden.issuperset(range(len(tokenizer), 272))
     assert not forbidden.issuperset(range(len(tokenizer)))
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma", "gemma2", "gemma3_text"])
+def test_gcg_takes_its_gradient_by_what_the_model_computes_with(
+    monkeypatch: pytest.MonkeyPatch, architecture: str
+) -> None:
+    """Gemma's layer gives out more than its weights, which nanogcg multiplies the suffix with (0.3.0)."""
+    searched: list[Any] = []
+
+    def run(model: Any, *_: object) -> SimpleNamespace:
+        layer = model.get_input_embeddings()
+        one_hot = torch.nn.functional.one_hot(ids, layer.num_embeddings).to(model.device, model.dtype).requires_grad_()
+        logits = model(inputs_embeds=one_hot @ layer.weight).logits
+        assert torch.autograd.grad(logits.logsumexp(-1).sum(), one_hot)[0].any()
+        searched.append((logits, layer(ids)))
+        return SimpleNamespace(best_string="!")
+
+    monkeypatch.setitem(sys.modules, "nanogcg", SimpleNamespace(GCGConfig=SimpleNamespace, run=run))
+    model, ids = tiny_model(architecture), torch.tensor([[5, 7, 11, 5]])
+    own = model.get_input_embeddings()
+    assert gcg_prompt(model, tiny_tokenizer(), GOAL, steps=1, search_width=1, seed=0).endswith("!")
+    ((logits, embeddings),) = searched
+    assert torch.equal(embeddings, own(ids))
+    torch.testing.assert_close(logits, model(input_ids=ids).logits)
+    assert model.get_input_embeddings() is own
+
+
+def test_gcg_of_a_model_that_makes_more_of_tokens_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Falcon-H1 multiplies the embeddings of tokens, and leaves those that it is given."""
+    monkeypatch.setitem(sys.modules, "nanogcg", SimpleNamespace(GCGConfig=SimpleNamespace))
+    model = tiny_model("falcon_h1")
+    message = (
+        r"^The attack gcg asks with embeddings, and falcon_h1 models answer them otherwise than tokens \(log-probs"
+    )
+    with pytest.raises(UserError, match=message):
+        gcg_prompt(model, tiny_tokenizer(), GOAL, steps=1, search_width=1, seed=0)
 
 
 def test_gcg_without_nanogcg_is_one_sentence(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
