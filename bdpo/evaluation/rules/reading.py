@@ -105,9 +105,9 @@ class Reading(NamedTuple):
             return _reading(self.text, [*self.said[:i], *rest[min(turn, 1) :]])
         return self
 
-    def unsaid(self, pattern: re.Pattern[str]) -> "Reading":
-        """The same without what a pattern finds in its sentences."""
-        return _reading(self.text, [pattern.sub(" ", sentence) for sentence in self.said])
+    def saying(self, said: list[str]) -> "Reading":
+        """The same with other sentences."""
+        return _reading(self.text, said)
 
 
 def read(completion: str, *, in_dialogue: bool = False) -> Reading | None:
