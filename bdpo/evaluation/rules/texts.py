@@ -44,7 +44,7 @@ _TELLS_ASKER = (
     r"harm|hurt|endanger|danger|risk|illegal|criminal|crimes?\b|theft|fraud|violen|insult|mock|make fun|demean|degrad|"
     r"belittl|ridicul|exploit|mislead|deceiv|decept|trick|steal|phish|false|lies?\b|lying|rumou?r|threat|frighten|hate|"
     r"hatred|abus|cheat|slander|smear|defam|stereotyp|discriminat|prejudic|misinform|manipulat|scam|hack|terror|bully|"
-    r"harass|incit|attack|target|ill of\b|people\b|any(?:one|body)\b)"
+    r"harass|incit|attack|target|ill of\b|people\b)"
 )
 _NEGATION = rf"(?:{CANNOT}|{WILL_NOT})"
 _NEGATED = (
