@@ -85,8 +85,7 @@ class Reading(NamedTuple):
 
     def without(self, pattern: re.Pattern[str]) -> "Reading":
         """The same without the sentences that a pattern is found in, but for the first."""
-        said = [self.said[0], *(sentence for sentence in self.said[1:] if not pattern.search(sentence))]
-        return _reading(self.text, said)
+        return self.saying([self.said[0], *(sentence for sentence in self.said[1:] if not pattern.search(sentence))])
 
     def without_caveat(self) -> "Reading":
         """The same without a sentence of its opening that condemns, where it or one of the next turns to an answer."""
@@ -107,7 +106,7 @@ class Reading(NamedTuple):
 
     def saying(self, said: list[str]) -> "Reading":
         """The same with other sentences."""
-        return _reading(self.text, said)
+        return self if said == self.said else _reading(self.text, said)
 
 
 def read(completion: str, *, in_dialogue: bool = False) -> Reading | None:
