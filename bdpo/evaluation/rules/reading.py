@@ -64,6 +64,8 @@ _REFERRAL = re.compile(
     r"psych\w+|professionals?|experts?|mediators?|friends?|trust)\b"
 )
 """What sends to others, in the place of an answer or as its first step."""
+_REFERRED = 3
+"""Sentences from the turn on in which it does: that, a number, and the step."""
 _TURNED = 3
 """Sentences in which it turns, the one that condemns with them."""
 
@@ -97,7 +99,7 @@ class Reading(NamedTuple):
             turn = next((k for k, part in enumerate(rest[:_TURNED]) if _YET.search(part)), None)
             if turn is None or any(other.search(rest[turn]) for other in (_OTHER_LIST, _NOT_THAT, DEFLECTION)):
                 return self
-            if any(map(_REFERRAL.search, rest[turn : turn + 2])):
+            if any(map(_REFERRAL.search, rest[turn : turn + _REFERRED])):
                 return self
             if any(act.search(sentence[: condemned.start()]) for _, act in ACTS):
                 return self
