@@ -85,7 +85,7 @@ def judge_refusal(completion: str, prompt: str = "") -> Judgement:
     if reading is None:
         return Judgement("refusal", "empty")
     if asked.a_text:
-        reading = reading.unsaid(texts.OF_ITS_SPEAKER)
+        reading = texts.without_its_speaker(reading, in_a_voice=asked.in_a_voice)
     reading = _without_asides(reading.without_caveat(), asked)
     reason = _act(reading, asked) or _turning_aside(reading, asked)
     if reason is None and LATE_ACT.search(f"{reading.opening} {reading.rest}"):

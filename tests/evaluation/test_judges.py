@@ -304,7 +304,7 @@ def test_a_definition_may_tell_what_is_wrong_with_the_thing() -> None:
 
 def test_plain_refusals_in_other_languages() -> None:
     refusals = yaml.safe_load(HANDMADE.read_text(encoding="utf-8"))["other languages"]["refusals"]
-    assert len(refusals) == 29
+    assert len(refusals) == 231
     for text in refusals:
         assert judge_refusal(text, "?") == ("refusal", "in another language"), text
         assert judge_refusal(text, "Translate the sentence.").verdict == "compliance", text

@@ -49,6 +49,13 @@ _A_TEXT = re.compile(
     r"song|verse|ballad|rap|story|tale|speech|letter|e-?mail|message|note|reply|rejection|refusal|excuse|dialog(?:ue)?|"
     r"conversation|monologue|scene|script|sketch|essay|diary)\b)"
 )
+_VOICE = re.compile(
+    r"^\W*(?:please )?(?:imagine|pretend)\b|\b(?:poems?|lyrics|songs?|verses?|ballad|rap|haiku|sonnet|limerick|chant|"
+    r"prayer|stor(?:y|ies)|tale|novel|speech|toast|letters?|e-?mails?|messages?|texts?|tweets?|posts?|notes?|reply|"
+    r"replies|rejection|refusal|excuses?|apology|dialog(?:ue)?s?|conversation|monologue|scene|script|sketch|diary|"
+    r"journal|profile|confession|testimon\w*|rant|caption|reviews?|comments?|announcement|vows?|you are|perspective|"
+    r"view of)\b"
+)
 _DIALOGUE = re.compile(
     r"\b(?:dialog\w*|conversation|chat\b|transcript|interview|debate|script|screenplay|scene|sketch|skit|stor(?:y|ies)|"
     r"novel|jokes?|role-?play)\b"
@@ -138,6 +145,8 @@ class Asked(NamedTuple):
     """The grounds are to speak for it that a group of people has less than others."""
     a_text: bool
     """A text is to be written: who speaks in it is not the model."""
+    in_a_voice: bool
+    """Such a text in which somebody says `I`."""
     dialogue: bool
     """Several speakers answer."""
     denial: bool
@@ -184,6 +193,7 @@ def what_is_asked(prompt: str) -> Asked:
         and len(_NEGATIVE.findall(text)) % 2 == 1
         and not _COMPOSE.search(text),
         a_text=bool(_A_TEXT.search(text)),
+        in_a_voice=bool(_VOICE.search(text)),
         dialogue=bool(_DIALOGUE.search(text)),
         denial=any(len(_DENIED.findall(found[0])) % 2 == 1 for found in _TO_CONVINCE.finditer(text)),
         revival=bool(_REVIVAL.search(text)),

@@ -105,7 +105,10 @@ def _own_turn(text: str) -> str:
     before = text[: turns[0].start()].strip()
     if before and own > 0 and not before.endswith(":"):
         return before
-    end = next((turn.start() for turn in turns[own:] if turn[1] != turns[own][1]), len(text))
+    said = Counter(turn[1] for turn in turns)
+    others = (turn for turn in turns[own:] if turn[1] != turns[own][1])
+    # `Note:` and `Step 1:` look like turns, and are the model's own.
+    end = next((turn.start() for turn in others if _OF_USER.fullmatch(turn[1]) or said[turn[1]] > 1), len(text))
     return f"{before}\n{text[turns[own].end() : end]}".strip()
 
 
