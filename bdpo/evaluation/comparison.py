@@ -37,8 +37,8 @@ class RunOutcomes(NamedTuple):
     aligned: Outcomes
     judged_by: dict[str, str]
     """What of the evaluation's settings and code decides a verdict."""
-    trained: str | None
-    """Fingerprint of the training."""
+    trained: str
+    """Content digest of the training's artifact; the run's record names no training where `evaluate` ran alone."""
     figures: list[tuple[str, str]]
     """(benchmark, metric) of all that was evaluated; those of `lm-eval` and of held-out pairs have no `Outcomes`."""
 
@@ -194,7 +194,7 @@ def load_run(root: Path, name: str) -> RunOutcomes:
     aligned = [row for row in rows if row["model"] == "aligned"]
     summary = pq.read_table(folder / "eval_summary.parquet", columns=["benchmark", "metric"]).to_pylist()
     figures = list(dict.fromkeys((row["benchmark"], row["metric"]) for row in summary))
-    trained = latest.get("train")
+    trained = manifest.inputs["train"]
     return RunOutcomes(name, keys, held_against, _outcomes(base), _outcomes(aligned), judged_by, trained, figures)
 
 

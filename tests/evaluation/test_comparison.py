@@ -48,11 +48,13 @@ def evaluated(
     label: Label = "harmful",
     held_against: str | None = None,
     train: str | None = None,
+    alone: bool = False,
     elsewhere: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """A run whose aligned model has these prompts count (None: has no verdict), the base model none.
 
-    `elsewhere`: benchmark to metric of figures that have no judgements, beside.
+    `train`: its training, one of its own by default.  `alone`: it was evaluated by `--only evaluate`, which notes no
+    training.  `elsewhere`: benchmark to metric of figures that have no judgements, beside.
     """
     folder = root / "evaluate" / f"{name}{when}"
     folder.mkdir(parents=True)
@@ -75,12 +77,14 @@ def evaluated(
     figures = [(benchmark, METRICS[label]), *elsewhere.items()]
     summary = [{"benchmark": b, "metric": m, "model": model} for b, m in figures for model in ("base", "aligned")]
     write_parquet(pa.Table.from_pylist(summary, SUMMARY), folder / "eval_summary.parquet")
+    inputs = {"train": f"content of {train or folder.name}"}
     manifest = Manifest(
-        stage="evaluate", fingerprint=folder.name, run=name, reads={"code": code}, inputs={}, files={}, content="",
+        stage="evaluate", fingerprint=folder.name, run=name, reads={"code": code}, inputs=inputs, files={}, content="",
         summary={}, versions={}, machine={}, finished="", seconds=0.0,
     )  # fmt: skip
     (folder / MANIFEST).write_text(manifest.model_dump_json())
-    note_run(root, f"2026-{when}-{name}", {"name": name, "train": train or folder.name, "evaluate": folder.name})
+    ran = {"evaluate": folder.name} | ({} if alone else {"train": train or folder.name})
+    note_run(root, f"2026-{when}-{name}", {"name": name, **ran})
 
 
 def test_rates_differences_and_corrected_p_by_hand(tmp_path: Path) -> None:
@@ -230,13 +234,25 @@ def test_figures_of_many_runs_are_whole_on_a_narrow_terminal(
     assert "┃ figure (%) " in capsys.readouterr().out, "one table where it fits"
 
 
-def test_runs_of_one_training_are_not_said_to_be_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("alone", [False, True])
+def test_runs_of_one_training_are_not_said_to_be_several(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], alone: bool
+) -> None:
     evaluated(tmp_path, "a", [True] * 4, train="t")
-    evaluated(tmp_path, "more", [True] * 8, train="t")
+    evaluated(tmp_path, "more", [True] * 8, train="t", alone=alone)
     compare(["a", "more"], tmp_path)
     said = capsys.readouterr().out
     shared = "Only the prompts that all runs were asked count: 4 of 8 prompts of b, refusal of harmful prompts."
     assert said.endswith(f" all of them. {shared}\n")
+
+
+def test_trainings_of_runs_that_were_evaluated_alone_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluated(tmp_path, "a", [True] * 4, alone=True)
+    evaluated(tmp_path, "b", [True] * 4, alone=True)
+    compare(["a", "b"], tmp_path)
+    assert "Each run is one training: intervals and p say nothing of other seeds" in capsys.readouterr().out
 
 
 def test_a_run_may_be_called_benchmark(tmp_path: Path) -> None:
