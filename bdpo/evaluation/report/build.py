@@ -142,6 +142,7 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
         scored=scores is not None,
         trained_pairs=trained_pairs(training),
         all_pairs=training.summary["pairs"],
+        pairs_left_out=training.summary.get("pairs_left_out", 0),
         # Trainings of before they were counted have none.
         cuts={name: training.summary.get(name, 0) for name in ("prompts_cut", "responses_cut")},
         held_out=held_out,

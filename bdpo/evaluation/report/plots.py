@@ -158,8 +158,8 @@ def information(
         f"Mutual information of {n} pairs: chosen {mi_chosen.mean():.2f}, rejected {mi_rejected.mean():.2f} on average"
     )
     caption = (
-        "How well the reference model comprehends the two responses of each training pair; on the line both alike. "
-        + ("A weight of 1 is DPO's." if weights is not None else "The method has no balance weights.")
+        "How well the reference model comprehends the two responses of each pair accepted for training; on the line "
+        "both alike. " + ("A weight of 1 is DPO's." if weights is not None else "The method has no balance weights.")
     )
     return _picture("information", draw, 3.6, alt, caption, folder)
 

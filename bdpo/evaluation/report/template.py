@@ -140,6 +140,9 @@ begins with an apostrophe.</p>
 Pairs accepted:
 {% for split, n in splits.items() %}{{ n }} for {{ "training" if split == "train" else split }}
 {{- ", " if not loop.last }}{% endfor %}.
+{% if pairs_left_out %}Of these, {{ pairs_left_out }} with two unsafe responses
+{{ "was" if pairs_left_out == 1 else "were" }} left out, as {{ method }} asks.
+{% endif %}
 {% if cuts.prompts_cut or cuts.responses_cut %}Too long for <code>model.max_prompt_length</code> and
 <code>model.max_length</code>: the prompts of {{ cuts.prompts_cut }} pairs lost their beginning,
 {{ cuts.responses_cut }} responses their end.

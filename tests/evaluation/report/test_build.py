@@ -209,6 +209,20 @@ def test_what_the_pairs_lost_for_their_length_is_said(tmp_path: Path, cut: bool)
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("left_out", "were"), [(0, None), (1, "1 with two unsafe responses was"), (2, "2 with two unsafe responses were")]
+)
+def test_pairs_that_training_did_without_are_counted(tmp_path: Path, left_out: int, were: str | None) -> None:
+    (tmp_path / "work").mkdir()
+    folders = small_artifacts(tmp_path / "artifacts", method="safedpo", left_out=left_out)
+    write_report(evidence(tmp_path), workdir=tmp_path / "work", **folders)
+    text = " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
+    said = f"6 for training, 2 for validation. Of these, {were} left out, as safedpo asks. Rows refused"
+    assert said in text if were else "left out, as safedpo" not in text
+    assert "the two responses of each pair accepted for training" in text
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_policy_of_an_early_step_was_not_trained_on_all_pairs(tmp_path: Path) -> None:
     """Two steps of two pairs, of six."""
     (tmp_path / "work").mkdir()
