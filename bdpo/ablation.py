@@ -199,13 +199,13 @@ def compare(root: Path, runs: dict[Method, list[str]], confidence: float) -> Com
     for row in table:
         for record in records:
             if figure_name(record["benchmark"], record["metric"]) == row[FIGURE]:
-                row[record["model"]] = _shown(record)
+                row[record["model"]] = _shown(record, confidence)
     names = list(dict.fromkeys(name for record in records for name in record))
     in_full = [{name: record.get(name) for name in names} for record in records]
     return Comparison(table, in_full, not_compared([run for own in loaded.values() for run in own], base))
 
 
-def _shown(record: dict[str, Any]) -> str:
+def _shown(record: dict[str, Any], confidence: float) -> str:
     """A rate with its interval, n and spread over seeds; the difference and its corrected p."""
     unscored = f", {record['unscored']} without a verdict from every run" if record["unscored"] else ""
     if record["value"] is None:
@@ -215,5 +215,6 @@ def _shown(record: dict[str, Any]) -> str:
     text += f"\n(n = {record['n']}{unscored}{seeds if record['seeds'] > 1 else ''})"
     if "p_adjusted" in record:
         low, high = 100 * record["difference_low"], 100 * record["difference_high"]
-        text += f"\n{100 * record['difference']:+.1f} [{low:+.1f}, {high:+.1f}]\n{shown_p(record['p_adjusted'])}"
+        text += f"\n{100 * record['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
+        text += f"\n{shown_p(record['p_adjusted'], confidence)}"
     return text

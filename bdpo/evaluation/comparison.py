@@ -132,7 +132,7 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
                 record |= {"difference": test.value, "difference_n": test.n, "difference_low": test.low}
                 record |= {"difference_high": test.high, "p_value": test.p_value, "p_adjusted": p}
                 if test.value is not None and p is not None:
-                    row[name] += f"\n{points(test)}{other_n(test, rates[first.name], found)}\n{shown_p(p)}"
+                    row[name] += f"\n{points(test)}{other_n(test, rates[first.name], found)}\n{shown_p(p, confidence)}"
             records.append(record)
         table.append(row)
     names_of_all = list(dict.fromkeys(name for record in records for name in record))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from bdpo.evaluation.statistics import Difference, Rate, holm, paired_difference, rate
@@ -157,7 +158,7 @@ def change_in_points(figure: Figure) -> str:
     if figure.difference.value is None or figure.p_adjusted is None:
         return "-"
     n = other_n(figure.difference, figure.base, figure.aligned)
-    return f"{points(figure.difference)}{n}, {shown_p(figure.p_adjusted)}"
+    return f"{points(figure.difference)}{n}, {shown_p(figure.p_adjusted, figure.difference.confidence)}"
 
 
 def other_n(difference: Difference, *rates: Rate) -> str:
@@ -165,12 +166,22 @@ def other_n(difference: Difference, *rates: Rate) -> str:
     return "" if {rate.n for rate in rates} == {difference.n} else f" (n = {difference.n})"
 
 
-def shown_p(p: float) -> str:
-    """A p value for people; of many changed items it is less than a number can hold, and never 0."""
-    return f"p = {p:.2g}" if p >= _SMALLEST_P else f"p < {_SMALLEST_P:g}"
+def shown_p(p: float, confidence: float) -> str:
+    """A p value for people; of many changed items it is less than a number can hold, and never 0.
+
+    It has two digits, or as many as it takes to stand on its own side of one minus the level of the intervals, below
+    which a change is shown.
+    """
+    if p < _SMALLEST_P:
+        return f"p < {_SMALLEST_P:g}"
+    level = round(1 - confidence, _DIGITS)
+    rounded = (f"{p:.{digits}g}" for digits in range(2, _DIGITS))
+    return "p = " + next((text for text in rounded if np.sign(float(text) - level) == np.sign(p - level)), f"{p:.2g}")
 
 
 _SMALLEST_P = 1e-300
+_DIGITS = 12
+"""Of a level: 1 - 0.95 is no 0.05 in binary."""
 
 
 def points(difference: Difference) -> str:

@@ -197,6 +197,9 @@ def _figure_row(figure: Figure) -> dict[str, str | list[str]]:
     bootstrap = "-"
     if difference.bootstrap_low is not None and difference.bootstrap_high is not None:
         bootstrap = f"[{100 * difference.bootstrap_low:+.1f}, {100 * difference.bootstrap_high:+.1f}]"
+    p = "-"
+    if difference.p_value is not None:
+        p = shown_p(difference.p_value, difference.confidence).removeprefix("p = ")
     name = figure.benchmark
     if figure.limited_from is not None:
         name += f" (a first look, not all {figure.limited_from})"
@@ -207,7 +210,7 @@ def _figure_row(figure: Figure) -> dict[str, str | list[str]]:
         "aligned": _PIECE.findall(percent(figure.aligned)),
         "change": _PIECE.findall(change_in_points(figure)),
         "bootstrap": bootstrap,
-        "p": "-" if difference.p_value is None else shown_p(difference.p_value).removeprefix("p = "),
+        "p": p,
         "moved": f"{difference.gained} / {difference.lost}",
         "shown": {"better": "better", "worse": "worse", "nothing": "not shown"}[change_shown(figure)],
     }

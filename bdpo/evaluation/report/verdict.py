@@ -132,9 +132,10 @@ def _sentence(figure: Figure) -> str:
         else f", of {figure.base.n} and {figure.aligned.n} items with a verdict{limited}"
     )
     both = "" if alike else f" on the {n} that both have one on"
+    p = shown_p(figure.p_adjusted, figure.difference.confidence)
     return (
         f"{name}: {_share(figure.base)} for the base model and {_share(figure.aligned)} for the aligned one{of}; "
-        f"{100 * change:+.1f} points{both} [{100 * low:+.1f}, {100 * high:+.1f}], {shown_p(figure.p_adjusted)}: {says}."
+        f"{100 * change:+.1f} points{both} [{100 * low:+.1f}, {100 * high:+.1f}], {p}: {says}."
     )
 
 
