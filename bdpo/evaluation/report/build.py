@@ -111,6 +111,7 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
     flips = flipped(evidence)
     quarantined = quarantined_by_rule(pairs)
     verdict = judge_figures(evidence.figures)
+    asked = {benchmark.name for benchmark, _ in evidence.entries}
     held_out = any(figure.metric == "preference_accuracy" for figure in evidence.figures)
     _write_csv(tables / "eval_summary.csv", summary_rows(evidence.figures))
     _write_csv(tables / "flipped.csv", [flip._asdict() for flip in flips], Flip._fields)
@@ -153,6 +154,8 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
         benchmarks=_benchmark_rows(evidence),
         seen=sum(row["same"] for row in evidence.contamination),
         run_words=RUN_WORDS,
+        # Of pairs and of tasks of lm-eval there is a figure, and no prompt or reply.
+        beside=list(dict.fromkeys(figure.benchmark for figure in evidence.figures if figure.benchmark not in asked)),
         data_docs={
             name: (Path(os.path.relpath(folder, workdir)) / "data_docs" / "index.html").as_posix()
             for name, folder in {"raw pairs": pairs, "scored pairs": scores, "this evaluation": workdir}.items()

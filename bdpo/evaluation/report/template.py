@@ -126,6 +126,7 @@ other. Read some before you trust the judge.</p>
 <p class="soft">All of them: <code>tables/flipped.csv</code>, where a text that a spreadsheet would take for a formula
 begins with an apostrophe.</p>
 {% else %}<p>None.</p>{% endif %}
+{% if beside %}<p class="soft">Not looked at here: {{ beside | join(", ") }}.</p>{% endif %}
 
 <h2>Training</h2>
 {% if pictures.training %}{{ picture(pictures.training) }}{% else %}<p>No curves were recorded.</p>{% endif %}
@@ -162,6 +163,7 @@ Pairs accepted:
 <td data-name="share {{ run_words }} words in a row" {% if b.shared %}class="worse"{% endif %}>{{ b.shared }}</td>
 </tr>{% endfor %}
 </tbody></table></div>
+{% if beside %}<p class="soft">Not compared with the training data: {{ beside | join(", ") }}.</p>{% endif %}
 
 <h2>Limits</h2>
 <ul>

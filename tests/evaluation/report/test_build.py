@@ -267,6 +267,25 @@ def test_completions_that_are_as_long_as_they_may_be_are_counted(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_what_has_a_figure_and_no_prompts_is_named_where_prompts_are_listed(tmp_path: Path, report: Path) -> None:
+    """Both models rank the held-out pair and answer the task's sample differently."""
+    (tmp_path / "work").mkdir()
+    moved = {
+        "validation pairs": "preference_accuracy",
+        "arc_easy (lm-eval, acc)": "accuracy",
+    }
+    found = evidence(tmp_path)
+    others = [compare(b, m, [False], [True], confidence=0.95, limited_from=None) for b, m in moved.items()]
+    alike = {**found.outcomes, "aligned": found.outcomes["base"]}
+    found = found._replace(figures=adjusted([*found.figures, *others]), outcomes=alike)
+    write_report(found, workdir=tmp_path / "work", **small_artifacts(tmp_path / "artifacts"))
+    text = " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
+    assert "None. Not looked at here: validation pairs, arc_easy (lm-eval, acc)." in text
+    assert "Not compared with the training data: validation pairs, arc_easy (lm-eval, acc)." in text
+    assert "Not looked at" not in report.read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_dialogues_of_several_turns_are_counted(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     folders = small_artifacts(tmp_path / "artifacts")
