@@ -136,7 +136,8 @@ def information(
     def draw(canvas: Canvas, theme: _Theme) -> None:
         panels = _row_of(canvas, 2 if weights is not None else 1)
         axes = panels[0]
-        axes.scatter(mi_chosen, mi_rejected, s=9, color=theme.aligned, alpha=0.45, linewidths=0)
+        # As pixels: a point of its own takes 150 bytes, and Firefox refuses figures of more than 32 MB.
+        axes.scatter(mi_chosen, mi_rejected, s=9, color=theme.aligned, alpha=0.45, linewidths=0, rasterized=True)
         ends = [float(min(mi_chosen.min(), mi_rejected.min())), float(max(mi_chosen.max(), mi_rejected.max()))]
         axes.plot(ends, ends, color=theme.base, linewidth=1)
         axes.set_xlabel("chosen, nats a token")
@@ -173,7 +174,7 @@ def _picture(name: str, draw: Draw, inches_high: float, alt: str, caption: str, 
             if theme is _LIGHT:
                 canvas.savefig(folder / f"{name}.png", dpi=_DPI, facecolor="white", metadata={"Software": None})
             svg = io.BytesIO()
-            canvas.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+            canvas.savefig(svg, format="svg", dpi=_DPI, transparent=True, metadata={"Date": None, "Creator": None})
             uris.append("data:image/svg+xml;base64," + base64.b64encode(svg.getvalue()).decode("ascii"))
     return Picture(name, uris[0], uris[1], alt, caption)
 
