@@ -2,15 +2,18 @@
 
 import base64
 import io
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any, NamedTuple
+from unicodedata import east_asian_width
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.font_manager import fontManager
 from numpy.typing import NDArray
 
 from bdpo.evaluation.summary import WORDS, Figure
@@ -18,7 +21,11 @@ from bdpo.evaluation.summary import WORDS, Figure
 _INCHES_WIDE = 8.0
 _DPI = 144
 _NAME_WIDE = 34
-"""Characters of a benchmark's name in one line."""
+"""Characters of a benchmark's name in one line; of Chinese or Japanese, which is twice as wide, half of them."""
+_NAME_HIGH = 3
+"""Lines that a name has at most beside its figure; the table has all of it."""
+_WIDE_FONTS = ("Noto Sans CJK JP", "WenQuanYi Micro Hei", "Droid Sans Fallback", "Arial Unicode MS")
+"""Where one is installed, it has the letters that DejaVu, which comes with matplotlib, does not."""
 
 
 class _Theme(NamedTuple):
@@ -32,7 +39,7 @@ _LIGHT = _Theme("#1f2328", "#d0d7de", "#6e7781", "#0b6bcb")
 _DARK = _Theme("#e6edf3", "#3d444d", "#9aa4af", "#58a6ff")
 _STYLE: Any = {
     "font.size": 11,
-    "font.family": ["DejaVu Sans"],
+    "font.family": ["DejaVu Sans", *sorted({font.name for font in fontManager.ttflist}.intersection(_WIDE_FONTS))],
     "axes.spines.top": False,
     "axes.spines.right": False,
     "svg.hashsalt": "bdpo",
@@ -69,7 +76,7 @@ def rates(figures: Sequence[Figure], folder: Path) -> Picture:
                 if rate.value is not None and rate.low is not None and rate.high is not None:
                     axes.plot([100 * rate.low, 100 * rate.high], [place + shift] * 2, color=colour, linewidth=2)
                     axes.plot([100 * rate.value], [place + shift], marker, color=colour, markersize=7)
-        names = [f"{fill(f.benchmark, _NAME_WIDE)}\n{WORDS[f.metric]}" for f in reversed(figures)]
+        names = [f"{_in_lines(f.benchmark)}\n{WORDS[f.metric]}" for f in reversed(figures)]
         axes.set_yticks(range(len(figures)), names)
         axes.tick_params(axis="y", length=0)
         axes.set_xlim(-2, 102)
@@ -103,7 +110,8 @@ def training(curves: Mapping[str, Mapping[str, tuple[list[int], list[float]]]], 
             for split, (steps, values) in splits.items():
                 held_out = split == "validation"
                 colour = theme.aligned if held_out else theme.base
-                axes.plot(steps, values, "o-" if held_out else "-", color=colour, markersize=4, label=split)
+                dotted = held_out or len(steps) == 1  # of one point there is no line
+                axes.plot(steps, values, "o-" if dotted else "-", color=colour, markersize=4, label=split)
             axes.set_title(metric, color=theme.ink, fontsize=11)
             axes.set_xlabel("step")
             axes.grid(color=theme.faint, linewidth=0.8)
@@ -168,7 +176,8 @@ def information(
 def _picture(name: str, draw: Draw, inches_high: float, alt: str, caption: str, folder: Path) -> Picture:
     uris = []
     for theme in (_LIGHT, _DARK):
-        with mpl.rc_context(_STYLE):
+        with mpl.rc_context(_STYLE), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # the table has the name
             canvas = Canvas(figsize=(_INCHES_WIDE, inches_high), layout="constrained")
             draw(canvas, theme)
             if theme is _LIGHT:
@@ -177,6 +186,12 @@ def _picture(name: str, draw: Draw, inches_high: float, alt: str, caption: str, 
             canvas.savefig(svg, format="svg", dpi=_DPI, transparent=True, metadata={"Date": None, "Creator": None})
             uris.append("data:image/svg+xml;base64," + base64.b64encode(svg.getvalue()).decode("ascii"))
     return Picture(name, uris[0], uris[1], alt, caption)
+
+
+def _in_lines(name: str) -> str:
+    """A benchmark's name beside its figure, which has room for so much of it."""
+    wide = any(east_asian_width(letter) in "WF" for letter in name)
+    return fill(name, _NAME_WIDE // 2 if wide else _NAME_WIDE, max_lines=_NAME_HIGH, placeholder=" …")
 
 
 def _row_of(canvas: Canvas, panels: int) -> list[Axes]:
