@@ -57,6 +57,9 @@ class Figure(NamedTuple):
     aligned: Rate
     difference: Difference
     limited_from: int | None
+    extremes: tuple[Difference, Difference] | None = None
+    """The lowest and the highest difference that completions without a verdict leave open: all of them are taken to
+    count for the base model and not for the aligned one, and the other way round.  None where there are none."""
     p_adjusted: float | None = None
     """McNemar's p, corrected by Holm for all figures of the evaluation."""
 
@@ -69,6 +72,7 @@ def compare(
     *,
     confidence: float,
     limited_from: int | None,
+    unanswerable: Sequence[bool] | None = None,
 ) -> Figure:
     """A figure of both models.
 
@@ -79,9 +83,27 @@ def compare(
         aligned: verdicts of the aligned model, on the same items.
         confidence: level of the intervals.
         limited_from: number of items where only some were used.
+        unanswerable: of each item, whether no model can have a verdict on it; none is so by default.
     """
     difference = paired_difference(base, aligned, confidence)
-    return Figure(benchmark, metric, rate(base, confidence), rate(aligned, confidence), difference, limited_from)
+    open_to = _extremes(base, aligned, unanswerable or [False] * len(base), confidence)
+    rates = rate(base, confidence), rate(aligned, confidence)
+    return Figure(benchmark, metric, *rates, difference, limited_from, open_to)
+
+
+def _extremes(
+    base: Sequence[bool | None], aligned: Sequence[bool | None], unanswerable: Sequence[bool], confidence: float
+) -> tuple[Difference, Difference] | None:
+    both = [(a, b) for a, b, none_can in zip(base, aligned, unanswerable, strict=True) if not none_can]
+    if not any(None in of_item for of_item in both):
+        return None
+    first, second = zip(*both, strict=True)
+    lowest = paired_difference(_filled(first, True), _filled(second, False), confidence)
+    return lowest, paired_difference(_filled(first, False), _filled(second, True), confidence)
+
+
+def _filled(verdicts: Sequence[bool | None], missing: bool) -> list[bool]:
+    return [missing if verdict is None else verdict for verdict in verdicts]
 
 
 def adjusted(figures: Sequence[Figure]) -> list[Figure]:

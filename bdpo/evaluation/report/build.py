@@ -32,7 +32,7 @@ from bdpo.evaluation.report.sources import (
     training_curves,
 )
 from bdpo.evaluation.report.template import PAGE
-from bdpo.evaluation.report.verdict import change_shown, judge_figures
+from bdpo.evaluation.report.verdict import change_shown, judge_figures, unanswerable, without_verdict
 from bdpo.evaluation.respond import Answers
 from bdpo.evaluation.summary import WORDS, Figure, change_in_points, percent, shown_p, summary_rows
 
@@ -132,6 +132,8 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
         attacked=any(figure.metric == "attack_success_rate" for figure in safety),
         max_new_tokens=evidence.settings.max_new_tokens,
         cut_off=evidence.cut_off,
+        without_verdict=without_verdict(evidence.figures),
+        unanswerable=unanswerable(evidence.figures),
         safety=[_figure_row(figure) for figure in safety],
         ability=[_figure_row(figure) for figure in evidence.figures if figure.metric not in _SAFETY],
         pictures=pictures,

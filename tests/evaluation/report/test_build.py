@@ -267,20 +267,34 @@ def test_completions_that_are_as_long_as_they_may_be_are_counted(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_what_has_a_figure_and_no_prompts_is_named_where_prompts_are_listed(tmp_path: Path, report: Path) -> None:
-    """Both models rank the held-out pair and answer the task's sample differently."""
+def test_completions_without_a_verdict_are_among_the_limits(tmp_path: Path, report: Path) -> None:
     (tmp_path / "work").mkdir()
-    moved = {
-        "validation pairs": "preference_accuracy",
-        "arc_easy (lm-eval, acc)": "accuracy",
-    }
+    figure = compare(
+        "b", "refusal_rate", [None, True, None], [True, True, None],
+        confidence=0.95, limited_from=None, unanswerable=[False, False, True],
+    )  # fmt: skip
+    found = evidence(tmp_path)._replace(figures=adjusted([figure]))
+    write_report(found, workdir=tmp_path / "work", **small_artifacts(tmp_path / "artifacts"))
+    text = " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
+    assert "is so for what it says. Of b, refusal of harmful prompts: 1 of 2 by the base model and 0 by the" in text
+    assert "get no verdict from any model: 1 of 3 of b, refusal of harmful prompts." in text
+    without = " ".join(Page(report.read_text(encoding="utf-8")).text.split())
+    assert "Completions without a verdict" not in without
+    assert "no verdict from any model" not in without
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_has_a_figure_and_no_prompts_is_named_where_prompts_are_listed(tmp_path: Path, report: Path) -> None:
+    """The models rank the held-out pair and answer the task's sample differently."""
+    (tmp_path / "work").mkdir()
+    moved = {"validation pairs": "preference_accuracy", "arc_easy (lm-eval, acc)": "accuracy"}
     found = evidence(tmp_path)
     others = [compare(b, m, [False], [True], confidence=0.95, limited_from=None) for b, m in moved.items()]
     alike = {**found.outcomes, "aligned": found.outcomes["base"]}
     found = found._replace(figures=adjusted([*found.figures, *others]), outcomes=alike)
     write_report(found, workdir=tmp_path / "work", **small_artifacts(tmp_path / "artifacts"))
     text = " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
-    assert "None. Not looked at here: validation pairs, arc_easy (lm-eval, acc)." in text
+    assert "Not looked at here: validation pairs, arc_easy (lm-eval, acc)." in text
     assert "Not compared with the training data: validation pairs, arc_easy (lm-eval, acc)." in text
     assert "Not looked at" not in report.read_text()
 
