@@ -10,6 +10,7 @@ from bdpo.artifacts.catalogue import run_records
 from bdpo.artifacts.manifest import find_damage, read_manifest
 from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import METRICS
+from bdpo.evaluation.caveats import Caveats, read_caveats, shown_caveats
 from bdpo.evaluation.statistics import holm, paired_difference, rate
 from bdpo.evaluation.summary import WORDS, other_n, percent, points, shown_p
 
@@ -41,6 +42,7 @@ class RunOutcomes(NamedTuple):
     """Content digest of the training's artifact; the run's record names no training where `evaluate` ran alone."""
     figures: list[tuple[str, str]]
     """(benchmark, metric) of all that was evaluated; those of `lm-eval` and of held-out pairs have no `Outcomes`."""
+    caveats: Caveats
 
 
 class Comparison(NamedTuple):
@@ -56,6 +58,8 @@ class Comparison(NamedTuple):
     """Figures of which some run was asked more prompts than all were, as `50 of 100 prompts of xstest, ...`."""
     trainings: int = 1
     """How many the runs are."""
+    caveats: Sequence[str] = ()
+    """What the p values do not know."""
 
 
 def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Comparison:
@@ -142,7 +146,10 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
         for figure, ids in figures.items()
         if (most := max(len(run.aligned[figure]) for run in runs)) > len(ids)
     ]
-    return Comparison(table, in_full, not_compared(runs, figures), partly, len({run.trained for run in runs}))
+    verdicts = {figure: [[run.aligned[figure][i] for i in ids] for run in runs] for figure, ids in figures.items()}
+    caveats = shown_caveats([run.caveats for run in runs], figures, verdicts)
+    trainings = len({run.trained for run in runs})
+    return Comparison(table, in_full, not_compared(runs, figures), partly, trainings, caveats)
 
 
 def figure_name(benchmark: str, metric: str) -> str:
@@ -195,7 +202,10 @@ def load_run(root: Path, name: str) -> RunOutcomes:
     summary = pq.read_table(folder / "eval_summary.parquet", columns=["benchmark", "metric"]).to_pylist()
     figures = list(dict.fromkeys((row["benchmark"], row["metric"]) for row in summary))
     trained = manifest.inputs["train"]
-    return RunOutcomes(name, keys, held_against, _outcomes(base), _outcomes(aligned), judged_by, trained, figures)
+    caveats = read_caveats(folder, manifest)
+    return RunOutcomes(
+        name, keys, held_against, _outcomes(base), _outcomes(aligned), judged_by, trained, figures, caveats
+    )
 
 
 def _first_difference(

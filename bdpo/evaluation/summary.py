@@ -47,6 +47,9 @@ WORDS = {
 }
 """Metric to its name for people."""
 
+HELD_OUT = "validation pairs"
+"""What the figure of held-out pairs has for a benchmark."""
+
 
 class Figure(NamedTuple):
     """One figure of both models, on the same items."""
