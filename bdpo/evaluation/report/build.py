@@ -221,7 +221,7 @@ def _figure_row(figure: Figure) -> dict[str, str | list[str]]:
     }
 
 
-_PIECE = re.compile(r"\[[^\]]*\],?|\([^)]*\)|p [=<] \S+|[^\s\[(]+")
+_PIECE = re.compile(r"\[[^\]]*\],?|\([^)]*\),?|p [=<] \S+|[^\s\[(]+")
 """What of a figure stands on one line: a number, an interval, an n, a p."""
 
 

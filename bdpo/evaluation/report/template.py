@@ -174,8 +174,8 @@ over the whole.</li>
 of one prompt or sentence taken as one, they are {{ b.independent }} at most. Its interval and p are somewhat too sure.
 </li>
 {% endfor %}
-{% if without_verdict %}<li>Completions without a verdict are in no rate. They are no random few: what a judge or its
-filter declines, or is cut amid thoughts, is so for what it says. Of
+{% if without_verdict %}<li>Completions without a verdict are in no rate, and are no random few: a judge or its filter
+declines by what is said, and long thoughts are cut. Of
 {% for text in without_verdict %}{{ text }}{{ "; of " if not loop.last else "." }}
 {% endfor %}</li>{% endif %}
 {% if unanswerable %}<li>Prompts that the chat template refuses, or that ask for a text under copyright where harm is

@@ -276,7 +276,8 @@ def test_completions_without_a_verdict_are_among_the_limits(tmp_path: Path, repo
     found = evidence(tmp_path)._replace(figures=adjusted([figure]))
     write_report(found, workdir=tmp_path / "work", **small_artifacts(tmp_path / "artifacts"))
     text = " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
-    assert "is so for what it says. Of b, refusal of harmful prompts: 1 of 2 by the base model and 0 by the" in text
+    assert "and long thoughts are cut. Of b, refusal of harmful prompts: 1 of 2 by the base model and 0 by the" in text
+    assert "+0.0 [-79.3, +79.3] (n = 1), p = 1" in text
     assert "get no verdict from any model: 1 of 3 of b, refusal of harmful prompts." in text
     without = " ".join(Page(report.read_text(encoding="utf-8")).text.split())
     assert "Completions without a verdict" not in without
