@@ -5,6 +5,7 @@ goes on, and is trained and evaluated with every seed.  The policy of a training
 `train.early_stopping` is set, so its length is chosen by the same split, and that of its last step elsewhere.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +17,11 @@ from bdpo.config import Config
 from bdpo.config.methods import Method
 from bdpo.config.train import ValidationMetric
 from bdpo.errors import UserError
+from bdpo.evaluation.caveats import shown_caveats
 from bdpo.evaluation.comparison import FIGURE, Comparison, Outcomes, figure_name, load_run, not_compared
 from bdpo.evaluation.seeds import judged_by_all, seeded_difference, seeded_rate
 from bdpo.evaluation.statistics import holm
-from bdpo.evaluation.summary import shown_p
+from bdpo.evaluation.summary import HELD_OUT, shown_p
 from bdpo.fingerprints import STAGES, Stage
 from bdpo.pipeline import Pipeline, StageResult
 from bdpo.progress import Progress
@@ -46,6 +48,8 @@ class Ablation(NamedTuple):
     """The same in full precision, a row a figure and method."""
     not_compared: list[str]
     """Figures that are in the runs' own reports alone, as people call them."""
+    caveats: Sequence[str]
+    """What the p values do not know."""
     trainings: int
     sequences: int
     """That the trainings share; 0 where no method has a reference model, and nothing is scored."""
@@ -86,8 +90,26 @@ def ablate(config: Config, *, checks: Checks, progress: Progress) -> Ablation:
     }
     comparison = compare(config.artifacts, runs, config.evaluate.confidence)
     scored = runner.scored or [0]
-    table, records, left_out, *_ = comparison  # of one config: every run is asked the same prompts
-    return Ablation(trials, table, records, left_out, len(runner.trained), runner.sequences, scored[0], sum(scored[1:]))
+    left_out = [
+        f"{name} ({_CHOSEN_BY})" if name == HELD_OUT and len(plan.learning_rates) > 1 else name
+        for name in comparison.not_compared
+    ]
+    # Of one config: every run is asked the same prompts.
+    return Ablation(
+        trials,
+        comparison.table,
+        comparison.records,
+        left_out,
+        comparison.caveats,
+        len(runner.trained),
+        runner.sequences,
+        scored[0],
+        sum(scored[1:]),
+    )
+
+
+_CHOSEN_BY = "by which the learning rates were chosen, so too good"
+"""Said of held-out pairs: no run's own report knows of the others."""
 
 
 class _Runner:
@@ -172,11 +194,14 @@ def compare(root: Path, runs: dict[Method, list[str]], confidence: float) -> Com
     base = loaded[first][0].base
     outcomes: dict[str, list[Outcomes]] = {"base": [base]}
     outcomes |= {method: [run.aligned for run in own] for method, own in loaded.items()}
+    asked = {figure: list(verdicts) for figure, verdicts in base.items()}
+    every = {
+        figure: [[run[figure][i] for i in ids] for own in outcomes.values() for run in own]
+        for figure, ids in asked.items()
+    }
     table, records = [], []
-    for (benchmark, metric), verdicts in base.items():
-        ids = list(verdicts)
-        every = [[run[benchmark, metric][i] for i in ids] for own in outcomes.values() for run in own]
-        known = judged_by_all(every)
+    for (benchmark, metric), ids in asked.items():
+        known = judged_by_all(every[benchmark, metric])
         row = {FIGURE: figure_name(benchmark, metric)}
         values = {
             name: np.array([[float(run[benchmark, metric][i] or 0) for i in ids] for run in own]).T[known]
@@ -199,13 +224,15 @@ def compare(root: Path, runs: dict[Method, list[str]], confidence: float) -> Com
     for row in table:
         for record in records:
             if figure_name(record["benchmark"], record["metric"]) == row[FIGURE]:
-                row[record["model"]] = _shown(record)
+                row[record["model"]] = _shown(record, confidence)
     names = list(dict.fromkeys(name for record in records for name in record))
     in_full = [{name: record.get(name) for name in names} for record in records]
-    return Comparison(table, in_full, not_compared([run for own in loaded.values() for run in own], base))
+    every_run = [run for own in loaded.values() for run in own]
+    caveats = shown_caveats([run.caveats for run in every_run], asked, every)
+    return Comparison(table, in_full, not_compared(every_run, base), caveats=caveats)
 
 
-def _shown(record: dict[str, Any]) -> str:
+def _shown(record: dict[str, Any], confidence: float) -> str:
     """A rate with its interval, n and spread over seeds; the difference and its corrected p."""
     unscored = f", {record['unscored']} without a verdict from every run" if record["unscored"] else ""
     if record["value"] is None:
@@ -215,5 +242,6 @@ def _shown(record: dict[str, Any]) -> str:
     text += f"\n(n = {record['n']}{unscored}{seeds if record['seeds'] > 1 else ''})"
     if "p_adjusted" in record:
         low, high = 100 * record["difference_low"], 100 * record["difference_high"]
-        text += f"\n{100 * record['difference']:+.1f} [{low:+.1f}, {high:+.1f}]\n{shown_p(record['p_adjusted'])}"
+        text += f"\n{100 * record['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
+        text += f"\n{shown_p(record['p_adjusted'], confidence)}"
     return text

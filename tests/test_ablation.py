@@ -77,7 +77,12 @@ def test_prompts_without_a_verdict_from_every_run_are_counted(tmp_path: Path) ->
     evaluated(tmp_path, "d1", [True] * 6)
     evaluated(tmp_path, "b0", [None, True, True, True, True, True])
     evaluated(tmp_path, "b1", [True] * 6)
-    ((row,), records, *_) = compare(tmp_path, {"dpo": ["d0", "d1"], "bdpo": ["b0", "b1"]}, 0.95)
+    found = compare(tmp_path, {"dpo": ["d0", "d1"], "bdpo": ["b0", "b1"]}, 0.95)
+    ((row,), records, *_) = found
+    assert found.caveats == [
+        "some model has no verdict on 2 of 6 prompts of b, refusal of harmful prompts, which are not compared: what a "
+        "judge or its filter declines, it declines for what is said"
+    ]
     assert row["base"].endswith("\n(n = 4, 2 without a verdict from every run)")
     assert "\n(n = 4, 2 without a verdict from every run, 2 seeds 0.0 to 100.0)" in row["dpo"]
     assert [(r["value"], r["n"], r["unscored"]) for r in records] == [(0.0, 4, 2), (0.5, 4, 2), (1.0, 4, 2)]
@@ -151,7 +156,7 @@ def test_the_whole_on_a_tiny_model_scores_once(tmp_path: Path) -> None:
     assert found.sequences_scored == found.sequences > 0
     assert found.rescored == 0
     assert {name for row in found.table for name in row} == {"figure (%)", "base", "dpo", "bdpo"}
-    assert found.not_compared == ["validation pairs"]
+    assert found.not_compared == ["validation pairs (by which the learning rates were chosen, so too good)"]
     evaluations = sorted((tmp_path / "artifacts" / "evaluate").glob("*/judgements.parquet"))
     assert len(evaluations) == 4
     base = [[r["key"] for r in pq.read_table(p).to_pylist() if r["model"] == "base"] for p in evaluations]
@@ -160,10 +165,9 @@ def test_the_whole_on_a_tiny_model_scores_once(tmp_path: Path) -> None:
     assert (again.table, again.sequences_scored, again.rescored) == (found.table, 0, 0)
 
 
-def test_methods_without_a_reference_model_score_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of the stages only which of them run is looked at."""
+@pytest.fixture
+def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Stage]]:
+    """Methods and stages that `ablate` asked for; nothing is run or compared."""
     ran: list[tuple[str, Stage]] = []
 
     def run_stage(pipeline: Pipeline, stage: Stage, **_: object) -> StageResult:
@@ -174,8 +178,31 @@ def test_methods_without_a_reference_model_score_nothing(
 
     monkeypatch.setattr(Pipeline, "run_stage", run_stage)
     monkeypatch.setattr("bdpo.ablation.validation_of", lambda *_: 0.5)
-    monkeypatch.setattr("bdpo.ablation.compare", lambda *_: Comparison([], [], []))
+    compared = Comparison([], [], ["arc_easy", "validation pairs"], caveats=["the items of b are not independent"])
+    monkeypatch.setattr("bdpo.ablation.compare", lambda *_: compared)
     (tmp_path / "artifacts").mkdir()
+    return ran
+
+
+@pytest.mark.parametrize(
+    ("rates", "chosen"), [([1e-3], ""), ([1e-3, 1e-4], " (by which the learning rates were chosen, so too good)")]
+)
+@pytest.mark.usefixtures("ran")
+def test_what_the_figures_do_not_say_stands_under_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rates: list[float], chosen: str
+) -> None:
+    grid = {"methods": {"dpo": {}}, "learning_rates": rates, "seeds": [0]}
+    ablate_command(config_with(tmp_path, grid), [])
+    assert (
+        " nothing of others. What intervals and p do not know: the items of b are not independent. Not compared here, "
+        f"but in the runs' own reports: arc_easy; validation pairs{chosen}.\n"
+    ) in capsys.readouterr().out
+
+
+def test_methods_without_a_reference_model_score_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ran: list[tuple[str, Stage]]
+) -> None:
+    """Of the stages only which of them run is looked at."""
     said = {
         ("simpo", "cpo"): "\n2 trainings have no reference model, so nothing was scored; figures in ",
         ("simpo", "dpo"): "\n2 trainings share 4 scored sequences: 4 were scored now, 0 again; figures in ",

@@ -32,7 +32,8 @@ def compare(
     console.print(
         f"In per cent, with {100 * confidence:g}% intervals. With each its difference in points from {runs[0]}; p by "
         f"McNemar's exact test, corrected by Holm for all of them.{_only_shared(comparison.partly)}"
-        f"{_left_out(comparison.not_compared)}{_SINGLE if comparison.trainings > 1 else ''}",
+        f"{_beware(comparison.caveats)}{_left_out(comparison.not_compared)}"
+        f"{_SINGLE if comparison.trainings > 1 else ''}",
         soft_wrap=True,
     )
     if output is not None:
@@ -64,7 +65,7 @@ def ablate(
         "Newcombe's for a difference, both rather too wide where there are several seeds. With each its difference "
         f"in points from {result.trials[0].method}; exact p by exchanging the two methods prompt by prompt, corrected "
         "by Holm for all of them. The seeds are those of these trainings: intervals and p say nothing of others."
-        f"{_left_out(result.not_compared)}",
+        f"{_beware(result.caveats)}{_left_out(result.not_compared)}",
         soft_wrap=True,
     )
     target = settings.artifacts / f"{settings.name}.csv"
@@ -87,6 +88,11 @@ _SINGLE = (
 def _only_shared(figures: Sequence[str]) -> str:
     """A sentence on prompts that not all runs were asked, with a space before it; nothing where all were."""
     return f" Only the prompts that all runs were asked count: {'; '.join(figures)}." if figures else ""
+
+
+def _beware(caveats: Sequence[str]) -> str:
+    """A sentence on what makes intervals and p say less, with a space before it; nothing where nothing does."""
+    return f" What intervals and p do not know: {'; '.join(caveats)}." if caveats else ""
 
 
 def _left_out(figures: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from bdpo.artifacts.catalogue import run_records
 from bdpo.artifacts.manifest import find_damage, read_manifest
 from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import METRICS
+from bdpo.evaluation.caveats import Caveats, read_caveats, shown_caveats
 from bdpo.evaluation.statistics import holm, paired_difference, rate
 from bdpo.evaluation.summary import WORDS, other_n, percent, points, shown_p
 
@@ -37,10 +38,11 @@ class RunOutcomes(NamedTuple):
     aligned: Outcomes
     judged_by: dict[str, str]
     """What of the evaluation's settings and code decides a verdict."""
-    trained: str | None
-    """Fingerprint of the training."""
+    trained: str
+    """Content digest of the training's artifact; the run's record names no training where `evaluate` ran alone."""
     figures: list[tuple[str, str]]
     """(benchmark, metric) of all that was evaluated; those of `lm-eval` and of held-out pairs have no `Outcomes`."""
+    caveats: Caveats
 
 
 class Comparison(NamedTuple):
@@ -56,6 +58,8 @@ class Comparison(NamedTuple):
     """Figures of which some run was asked more prompts than all were, as `50 of 100 prompts of xstest, ...`."""
     trainings: int = 1
     """How many the runs are."""
+    caveats: Sequence[str] = ()
+    """What the p values do not know."""
 
 
 def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Comparison:
@@ -132,7 +136,7 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
                 record |= {"difference": test.value, "difference_n": test.n, "difference_low": test.low}
                 record |= {"difference_high": test.high, "p_value": test.p_value, "p_adjusted": p}
                 if test.value is not None and p is not None:
-                    row[name] += f"\n{points(test)}{other_n(test, rates[first.name], found)}\n{shown_p(p)}"
+                    row[name] += f"\n{points(test)}{other_n(test, rates[first.name], found)}\n{shown_p(p, confidence)}"
             records.append(record)
         table.append(row)
     names_of_all = list(dict.fromkeys(name for record in records for name in record))
@@ -142,7 +146,10 @@ def compare_runs(root: Path, names: Sequence[str], confidence: float) -> Compari
         for figure, ids in figures.items()
         if (most := max(len(run.aligned[figure]) for run in runs)) > len(ids)
     ]
-    return Comparison(table, in_full, not_compared(runs, figures), partly, len({run.trained for run in runs}))
+    verdicts = {figure: [[run.aligned[figure][i] for i in ids] for run in runs] for figure, ids in figures.items()}
+    caveats = shown_caveats([run.caveats for run in runs], figures, verdicts)
+    trainings = len({run.trained for run in runs})
+    return Comparison(table, in_full, not_compared(runs, figures), partly, trainings, caveats)
 
 
 def figure_name(benchmark: str, metric: str) -> str:
@@ -194,8 +201,11 @@ def load_run(root: Path, name: str) -> RunOutcomes:
     aligned = [row for row in rows if row["model"] == "aligned"]
     summary = pq.read_table(folder / "eval_summary.parquet", columns=["benchmark", "metric"]).to_pylist()
     figures = list(dict.fromkeys((row["benchmark"], row["metric"]) for row in summary))
-    trained = latest.get("train")
-    return RunOutcomes(name, keys, held_against, _outcomes(base), _outcomes(aligned), judged_by, trained, figures)
+    trained = manifest.inputs["train"]
+    caveats = read_caveats(folder, manifest)
+    return RunOutcomes(
+        name, keys, held_against, _outcomes(base), _outcomes(aligned), judged_by, trained, figures, caveats
+    )
 
 
 def _first_difference(

@@ -1,5 +1,6 @@
 """Replies to verdicts, verdicts to figures."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -55,6 +56,8 @@ class Outcome(NamedTuple):
     judge: str
     verdict: str | None
     reason: str
+    unanswerable: bool = False
+    """Whether it has no verdict for what its prompt is, as no model's can have."""
 
 
 def judge_replies(
@@ -77,9 +80,9 @@ def judge_replies(
         if prompt.label in ("question", "choice"):
             outcomes[i] = _compared(prompt, reply)
         elif reply.text is None:
-            outcomes[i] = Outcome(None, judge.name, None, _why_not(reply))
+            outcomes[i] = Outcome(None, judge.name, None, _why_not(reply), unanswerable=True)
         elif judge.of_harm and prompt.copyrighted:
-            outcomes[i] = Outcome(None, judge.name, None, _COMPARED_BY_HASHES)
+            outcomes[i] = Outcome(None, judge.name, None, _COMPARED_BY_HASHES, unanswerable=True)
         else:
             asked[judge.of_harm and prompt.label == "harmless"].append(i)
     if places := asked[False] + asked[True]:
@@ -95,11 +98,14 @@ def judge_replies(
             else:
                 refuses = judgement.verdict == "refusal"
                 outcomes[i] = Outcome(refuses != (prompts[i].label == "attack"), who.name, *judgement)
-    if cut := sum(outcome.reason == CUT_WHILE_THINKING for outcome in outcomes.values()):
+    without = Counter(outcome.reason for outcome in outcomes.values() if outcome.counts is None)
+    if cut := without.pop(CUT_WHILE_THINKING, 0):
         progress.say(
             f"evaluate: {cut} of {len(prompts)} replies of the {role} model are cut while it still thinks: they have "
             "no answer and get no verdict; raise evaluate.max_new_tokens"
         )
+    for reason, number in without.items():
+        progress.say(f"evaluate: {number} of {len(prompts)} completions of the {role} model got no verdict: {reason}")
     return [outcomes[i] for i in range(len(prompts))]
 
 
@@ -115,7 +121,7 @@ def _compared(prompt: Prompt, reply: Reply) -> Outcome:
     """A question or choice, held against its answer."""
     rule = "log-prob" if prompt.label == "choice" else "exact match"
     if reply.text is None:
-        return Outcome(None, rule, None, _why_not(reply))
+        return Outcome(None, rule, None, _why_not(reply), unanswerable=True)
     if prompt.label == "question" and is_cut_while_thinking(reply.text):
         return Outcome(None, rule, None, CUT_WHILE_THINKING)
     assert prompt.answer is not None, "questions and choices have an answer"
@@ -177,6 +183,7 @@ def figures_of(entries: Sequence[Entry], outcomes: Mapping[Role, list[Outcome]],
                         [outcomes["aligned"][i].counts for i in places],
                         confidence=confidence,
                         limited_from=entries[places[0]][0].limited_from(label),
+                        unanswerable=[all(own[i].unanswerable for own in outcomes.values()) for i in places],
                     )
                 )
     return figures

@@ -20,7 +20,7 @@ from bdpo.evaluation.preference import held_out_pairs, ranked_right
 from bdpo.evaluation.published import locate
 from bdpo.evaluation.report.build import REPORT, Evidence, write_report
 from bdpo.evaluation.respond import Answers, Respondent, Task
-from bdpo.evaluation.summary import SUMMARY, adjusted, compare, markdown, summary_rows, table
+from bdpo.evaluation.summary import HELD_OUT, SUMMARY, adjusted, compare, markdown, summary_rows, table
 from bdpo.models.allocator import release_memory
 from bdpo.models.source import ModelSource, resolve_model
 from bdpo.progress import Progress
@@ -56,7 +56,8 @@ def evaluate(
         progress: where to show what happens.
 
     Returns:
-        `table` (the figures for people), `verdict`, counts and the speed of generation.
+        `table` (the figures for people), `verdict`, counts and the speed of generation; `independent`: how many
+        prompts are, at most, of each benchmark whose prompts are not all.
     """
     benchmarks = load_benchmarks(settings)
     judge = make_judge(settings.judge, cache / "judge")  # before any work: it says what the judge lacks
@@ -101,7 +102,7 @@ def evaluate(
     if held_out:
         figures.append(
             compare(
-                "validation pairs",
+                HELD_OUT,
                 "preference_accuracy",
                 [
                     ranked_right(p["ref_chosen_logps"], p["ref_rejected_logps"])
@@ -148,6 +149,7 @@ def evaluate(
         "verdict": verdict,
         "report": REPORT,
         "prompts": len(entries),
+        "independent": {b.name: number for b in benchmarks if (number := b.independent()) < len(b.prompts)},
         "held_out_pairs": len(held_out),
         "generated_tokens": generated,
         "tokens_per_s": round(generated / seconds, 1) if generated else None,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from bdpo.evaluation.statistics import Difference, Rate, holm, paired_difference, rate
@@ -46,6 +47,9 @@ WORDS = {
 }
 """Metric to its name for people."""
 
+HELD_OUT = "validation pairs"
+"""What the figure of held-out pairs has for a benchmark."""
+
 
 class Figure(NamedTuple):
     """One figure of both models, on the same items."""
@@ -56,6 +60,9 @@ class Figure(NamedTuple):
     aligned: Rate
     difference: Difference
     limited_from: int | None
+    extremes: tuple[Difference, Difference] | None = None
+    """The lowest and the highest difference that completions without a verdict leave open: all of them are taken to
+    count for the base model and not for the aligned one, and the other way round.  None where there are none."""
     p_adjusted: float | None = None
     """McNemar's p, corrected by Holm for all figures of the evaluation."""
 
@@ -68,6 +75,7 @@ def compare(
     *,
     confidence: float,
     limited_from: int | None,
+    unanswerable: Sequence[bool] | None = None,
 ) -> Figure:
     """A figure of both models.
 
@@ -78,9 +86,27 @@ def compare(
         aligned: verdicts of the aligned model, on the same items.
         confidence: level of the intervals.
         limited_from: number of items where only some were used.
+        unanswerable: of each item, whether no model can have a verdict on it; none is so by default.
     """
     difference = paired_difference(base, aligned, confidence)
-    return Figure(benchmark, metric, rate(base, confidence), rate(aligned, confidence), difference, limited_from)
+    open_to = _extremes(base, aligned, unanswerable or [False] * len(base), confidence)
+    rates = rate(base, confidence), rate(aligned, confidence)
+    return Figure(benchmark, metric, *rates, difference, limited_from, open_to)
+
+
+def _extremes(
+    base: Sequence[bool | None], aligned: Sequence[bool | None], unanswerable: Sequence[bool], confidence: float
+) -> tuple[Difference, Difference] | None:
+    both = [(a, b) for a, b, none_can in zip(base, aligned, unanswerable, strict=True) if not none_can]
+    if not any(None in of_item for of_item in both):
+        return None
+    first, second = zip(*both, strict=True)
+    lowest = paired_difference(_filled(first, True), _filled(second, False), confidence)
+    return lowest, paired_difference(_filled(first, False), _filled(second, True), confidence)
+
+
+def _filled(verdicts: Sequence[bool | None], missing: bool) -> list[bool]:
+    return [missing if verdict is None else verdict for verdict in verdicts]
 
 
 def adjusted(figures: Sequence[Figure]) -> list[Figure]:
@@ -157,7 +183,7 @@ def change_in_points(figure: Figure) -> str:
     if figure.difference.value is None or figure.p_adjusted is None:
         return "-"
     n = other_n(figure.difference, figure.base, figure.aligned)
-    return f"{points(figure.difference)}{n}, {shown_p(figure.p_adjusted)}"
+    return f"{points(figure.difference)}{n}, {shown_p(figure.p_adjusted, figure.difference.confidence)}"
 
 
 def other_n(difference: Difference, *rates: Rate) -> str:
@@ -165,12 +191,22 @@ def other_n(difference: Difference, *rates: Rate) -> str:
     return "" if {rate.n for rate in rates} == {difference.n} else f" (n = {difference.n})"
 
 
-def shown_p(p: float) -> str:
-    """A p value for people; of many changed items it is less than a number can hold, and never 0."""
-    return f"p = {p:.2g}" if p >= _SMALLEST_P else f"p < {_SMALLEST_P:g}"
+def shown_p(p: float, confidence: float) -> str:
+    """A p value for people; of many changed items it is less than a number can hold, and never 0.
+
+    It has two digits, or as many as it takes to stand on its own side of one minus the level of the intervals, below
+    which a change is shown.
+    """
+    if p < _SMALLEST_P:
+        return f"p < {_SMALLEST_P:g}"
+    level = round(1 - confidence, _DIGITS)
+    rounded = (f"{p:.{digits}g}" for digits in range(2, _DIGITS))
+    return "p = " + next((text for text in rounded if np.sign(float(text) - level) == np.sign(p - level)), f"{p:.2g}")
 
 
 _SMALLEST_P = 1e-300
+_DIGITS = 12
+"""Of a level: 1 - 0.95 is no 0.05 in binary."""
 
 
 def points(difference: Difference) -> str:

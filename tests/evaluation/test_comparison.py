@@ -19,6 +19,7 @@ from bdpo.cli.comparison import compare
 from bdpo.errors import UserError
 from bdpo.evaluation.benchmarks import METRICS
 from bdpo.evaluation.comparison import compare_runs
+from bdpo.evaluation.contamination import CONTAMINATION
 from bdpo.evaluation.formats import Label
 from bdpo.evaluation.outcomes import JUDGEMENTS
 from bdpo.evaluation.summary import SUMMARY
@@ -48,11 +49,17 @@ def evaluated(
     label: Label = "harmful",
     held_against: str | None = None,
     train: str | None = None,
+    alone: bool = False,
     elsewhere: Mapping[str, str] = MappingProxyType({}),
+    limited_from: int | None = None,
+    independent: int | None = None,
+    seen: Sequence[int] = (),
 ) -> None:
     """A run whose aligned model has these prompts count (None: has no verdict), the base model none.
 
-    `elsewhere`: benchmark to metric of figures that have no judgements, beside.
+    `train`: its training, one of its own by default.  `alone`: it was evaluated by `--only evaluate`, which notes no
+    training.  `elsewhere`: benchmark to metric of figures that have no judgements, beside.
+    `limited_from`, `independent`, `seen`: prompts that there are, those that are independent, those in training data.
     """
     folder = root / "evaluate" / f"{name}{when}"
     folder.mkdir(parents=True)
@@ -73,14 +80,23 @@ def evaluated(
     ]
     write_parquet(pa.Table.from_pylist(rows, JUDGEMENTS), folder / "judgements.parquet")
     figures = [(benchmark, METRICS[label]), *elsewhere.items()]
-    summary = [{"benchmark": b, "metric": m, "model": model} for b, m in figures for model in ("base", "aligned")]
+    summary = [
+        {"benchmark": b, "metric": m, "model": model, "limited_from": limited_from if b == benchmark else None}
+        for b, m in figures
+        for model in ("base", "aligned")
+    ]
     write_parquet(pa.Table.from_pylist(summary, SUMMARY), folder / "eval_summary.parquet")
+    shared = [{"benchmark": benchmark, "prompt_id": str(i), "same": i in seen, "shared": 1.0} for i in (*seen, 0)]
+    write_parquet(pa.Table.from_pylist(shared, CONTAMINATION), folder / "contamination.parquet")
+    inputs = {"train": f"content of {train or folder.name}"}
     manifest = Manifest(
-        stage="evaluate", fingerprint=folder.name, run=name, reads={"code": code}, inputs={}, files={}, content="",
-        summary={}, versions={}, machine={}, finished="", seconds=0.0,
+        stage="evaluate", fingerprint=folder.name, run=name, reads={"code": code}, inputs=inputs, files={}, content="",
+        summary={"independent": {} if independent is None else {benchmark: independent}}, versions={}, machine={},
+        finished="", seconds=0.0,
     )  # fmt: skip
     (folder / MANIFEST).write_text(manifest.model_dump_json())
-    note_run(root, f"2026-{when}-{name}", {"name": name, "train": train or folder.name, "evaluate": folder.name})
+    ran = {"evaluate": folder.name} | ({} if alone else {"train": train or folder.name})
+    note_run(root, f"2026-{when}-{name}", {"name": name, **ran})
 
 
 def test_rates_differences_and_corrected_p_by_hand(tmp_path: Path) -> None:
@@ -196,6 +212,21 @@ def test_figures_that_are_not_compared_are_named_once(tmp_path: Path) -> None:
     assert found == [*elsewhere, "more, refusal of harmful prompts"]
 
 
+def test_what_the_p_values_do_not_know_is_said(tmp_path: Path) -> None:
+    """Of 5 prompts both have no verdict on the last; the base model's are not compared here."""
+    evaluated(tmp_path, "a", [True, None, False, True, None], limited_from=40, seen=[1, 9], benchmark="hhh")
+    evaluated(
+        tmp_path, "b", [None, True, True, True, None], limited_from=40, seen=[1, 2], independent=3, benchmark="hhh"
+    )
+    assert compare_runs(tmp_path, ["a", "b"], 0.95).caveats == [
+        "some model has no verdict on 2 of 5 prompts of hhh, refusal of harmful prompts, which are not compared: what "
+        "a judge or its filter declines, it declines for what is said",
+        "hhh, refusal of harmful prompts, is a first look at 5 of 40 prompts",
+        "the items of hhh are not independent",
+        "of hhh 2 of 5 prompts stand in training data, word for word",
+    ]
+
+
 def test_a_run_may_be_called_base_and_be_named_twice(tmp_path: Path) -> None:
     evaluated(tmp_path, "a", [True] * 8)
     evaluated(tmp_path, "base", [False] * 8)
@@ -230,13 +261,25 @@ def test_figures_of_many_runs_are_whole_on_a_narrow_terminal(
     assert "┃ figure (%) " in capsys.readouterr().out, "one table where it fits"
 
 
-def test_runs_of_one_training_are_not_said_to_be_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("alone", [False, True])
+def test_runs_of_one_training_are_not_said_to_be_several(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], alone: bool
+) -> None:
     evaluated(tmp_path, "a", [True] * 4, train="t")
-    evaluated(tmp_path, "more", [True] * 8, train="t")
+    evaluated(tmp_path, "more", [True] * 8, train="t", alone=alone)
     compare(["a", "more"], tmp_path)
     said = capsys.readouterr().out
     shared = "Only the prompts that all runs were asked count: 4 of 8 prompts of b, refusal of harmful prompts."
     assert said.endswith(f" all of them. {shared}\n")
+
+
+def test_trainings_of_runs_that_were_evaluated_alone_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluated(tmp_path, "a", [True] * 4, alone=True)
+    evaluated(tmp_path, "b", [True] * 4, alone=True)
+    compare(["a", "b"], tmp_path)
+    assert "Each run is one training: intervals and p say nothing of other seeds" in capsys.readouterr().out
 
 
 def test_a_run_may_be_called_benchmark(tmp_path: Path) -> None:
@@ -249,12 +292,13 @@ def test_a_run_may_be_called_benchmark(tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path) -> None:
     evaluated(tmp_path, "a", [True, False], elsewhere={"validation pairs": "preference_accuracy"})
-    evaluated(tmp_path, "b", [True, True])
+    evaluated(tmp_path, "b", [True, True], independent=1)
     command = ["compare", "a", "b", "--artifacts", str(tmp_path), "--output", str(tmp_path / "c.jsonl")]
     done = CliRunner(env={"COLUMNS": "200"}).invoke(app, command)
     assert done.exit_code == 0, done.output
     assert "refusal of harmful" in done.stdout
     assert "With each its difference in points from a" in done.stdout
+    assert " all of them. What intervals and p do not know: the items of b are not independent." in done.stdout
     assert " Not compared here, but in the runs' own reports: validation pairs." in done.stdout
     assert (
         "Each run is one training: intervals and p say nothing of other seeds; for that, `bdpo ablate`" in done.stdout

@@ -35,7 +35,9 @@ FILES = {
         for i in range(4)
     ),
     "sums.jsonl": json.dumps({"question": "2 + 3?", "answer": "#### 5"}) + "\n",
-    "hhh.jsonl": json.dumps({"input": "q", "target_scores": {"bad": 0, "good": 1}}) + "\n",
+    "hhh.jsonl": "".join(
+        json.dumps({"input": "q", "target_scores": {"bad": 1 - score, "good": score}}) + "\n" for score in (0, 1)
+    ),
     "pair.json": json.dumps(
         {
             "parameters": {"method": "PAIR", "model": "other"},
@@ -84,12 +86,12 @@ def test_every_kind_of_prompt_gets_its_figure(inputs: dict[str, Any], tmp_path: 
         ("own", "refusal_rate", 3, 4),
         ("own", "over_refusal_rate", 3, 4),
         ("sums", "accuracy", 1, None),
-        ("hhh", "accuracy", 1, None),
+        ("hhh", "accuracy", 2, None),
         ("PAIR (found against other)", "attack_success_rate", 1, None),
     ]
     assert shown == [(b, m, model, n, of) for b, m, n, of in expected for model in ("base", "aligned")]
     generations = pq.read_table(tmp_path / "one" / "generations.parquet").to_pylist()
-    assert len(generations) == 2 * 9
+    assert len(generations) == 2 * 10
     assert {g["completion"] for g in generations if g["label"] == "choice"} <= {"bad", "good"}
     assert max(g["n_tokens"] for g in generations if g["label"] == "question") == 5
     judgements = pq.read_table(tmp_path / "one" / "judgements.parquet").to_pylist()
@@ -102,6 +104,7 @@ def test_every_kind_of_prompt_gets_its_figure(inputs: dict[str, Any], tmp_path: 
     }
     held_against = {j["label"]: j["held_against"] for j in judgements}
     assert held_against == {"harmful": None, "harmless": None, "attack": "g", "question": "5", "choice": "good"}
+    assert first["independent"] == {"hhh": 1}
     report = (tmp_path / "one" / first["report"]).read_text()
     assert report.startswith("<!doctype html>")
     assert "aligned one, at 5 tokens" in report

@@ -63,7 +63,23 @@ def test_the_table_is_in_per_cent_and_the_page_keeps_its_columns() -> None:
 
 
 def test_a_p_is_never_0() -> None:
-    assert [shown_p(p) for p in (1.0, 0.0349, 0.0)] == ["p = 1", "p = 0.035", "p < 1e-300"]
+    assert [shown_p(p, 0.95) for p in (1.0, 0.0349, 0.0)] == ["p = 1", "p = 0.035", "p < 1e-300"]
+
+
+@pytest.mark.parametrize(
+    ("p", "confidence", "shown"),
+    [
+        (0.04977, 0.95, "0.0498"),
+        (0.04996, 0.95, "0.04996"),
+        (0.0501, 0.95, "0.0501"),
+        (0.05, 0.95, "0.05"),
+        (0.04977, 0.9, "0.05"),
+        (0.0996, 0.9, "0.0996"),
+        (0.0546, 0.9451, "0.0546"),
+    ],
+)
+def test_a_p_stands_on_its_own_side_of_the_level(p: float, confidence: float, shown: str) -> None:
+    assert shown_p(p, confidence) == f"p = {shown}"
 
 
 def test_where_no_prompt_has_a_verdict_nothing_is_compared() -> None:

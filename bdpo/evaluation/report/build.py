@@ -32,7 +32,7 @@ from bdpo.evaluation.report.sources import (
     training_curves,
 )
 from bdpo.evaluation.report.template import PAGE
-from bdpo.evaluation.report.verdict import change_shown, judge_figures
+from bdpo.evaluation.report.verdict import change_shown, judge_figures, unanswerable, without_verdict
 from bdpo.evaluation.respond import Answers
 from bdpo.evaluation.summary import WORDS, Figure, change_in_points, percent, shown_p, summary_rows
 
@@ -111,6 +111,7 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
     flips = flipped(evidence)
     quarantined = quarantined_by_rule(pairs)
     verdict = judge_figures(evidence.figures)
+    asked = {benchmark.name for benchmark, _ in evidence.entries}
     held_out = any(figure.metric == "preference_accuracy" for figure in evidence.figures)
     _write_csv(tables / "eval_summary.csv", summary_rows(evidence.figures))
     _write_csv(tables / "flipped.csv", [flip._asdict() for flip in flips], Flip._fields)
@@ -131,6 +132,8 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
         attacked=any(figure.metric == "attack_success_rate" for figure in safety),
         max_new_tokens=evidence.settings.max_new_tokens,
         cut_off=evidence.cut_off,
+        without_verdict=without_verdict(evidence.figures),
+        unanswerable=unanswerable(evidence.figures),
         safety=[_figure_row(figure) for figure in safety],
         ability=[_figure_row(figure) for figure in evidence.figures if figure.metric not in _SAFETY],
         pictures=pictures,
@@ -142,6 +145,7 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
         scored=scores is not None,
         trained_pairs=trained_pairs(training),
         all_pairs=training.summary["pairs"],
+        pairs_left_out=training.summary.get("pairs_left_out", 0),
         # Trainings of before they were counted have none.
         cuts={name: training.summary.get(name, 0) for name in ("prompts_cut", "responses_cut")},
         held_out=held_out,
@@ -152,6 +156,8 @@ def write_report(evidence: Evidence, *, pairs: Path, scores: Path | None, traine
         benchmarks=_benchmark_rows(evidence),
         seen=sum(row["same"] for row in evidence.contamination),
         run_words=RUN_WORDS,
+        # Of pairs and of tasks of lm-eval there is a figure, and no prompt or reply.
+        beside=list(dict.fromkeys(figure.benchmark for figure in evidence.figures if figure.benchmark not in asked)),
         data_docs={
             name: (Path(os.path.relpath(folder, workdir)) / "data_docs" / "index.html").as_posix()
             for name, folder in {"raw pairs": pairs, "scored pairs": scores, "this evaluation": workdir}.items()
@@ -196,6 +202,9 @@ def _figure_row(figure: Figure) -> dict[str, str | list[str]]:
     bootstrap = "-"
     if difference.bootstrap_low is not None and difference.bootstrap_high is not None:
         bootstrap = f"[{100 * difference.bootstrap_low:+.1f}, {100 * difference.bootstrap_high:+.1f}]"
+    p = "-"
+    if difference.p_value is not None:
+        p = shown_p(difference.p_value, difference.confidence).removeprefix("p = ")
     name = figure.benchmark
     if figure.limited_from is not None:
         name += f" (a first look, not all {figure.limited_from})"
@@ -206,13 +215,13 @@ def _figure_row(figure: Figure) -> dict[str, str | list[str]]:
         "aligned": _PIECE.findall(percent(figure.aligned)),
         "change": _PIECE.findall(change_in_points(figure)),
         "bootstrap": bootstrap,
-        "p": "-" if difference.p_value is None else shown_p(difference.p_value).removeprefix("p = "),
+        "p": p,
         "moved": f"{difference.gained} / {difference.lost}",
         "shown": {"better": "better", "worse": "worse", "nothing": "not shown"}[change_shown(figure)],
     }
 
 
-_PIECE = re.compile(r"\[[^\]]*\],?|\([^)]*\)|p [=<] \S+|[^\s\[(]+")
+_PIECE = re.compile(r"\[[^\]]*\],?|\([^)]*\),?|p [=<] \S+|[^\s\[(]+")
 """What of a figure stands on one line: a number, an interval, an n, a p."""
 
 

@@ -2,15 +2,18 @@
 
 import base64
 import io
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any, NamedTuple
+from unicodedata import east_asian_width
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.font_manager import fontManager
 from numpy.typing import NDArray
 
 from bdpo.evaluation.summary import WORDS, Figure
@@ -18,7 +21,11 @@ from bdpo.evaluation.summary import WORDS, Figure
 _INCHES_WIDE = 8.0
 _DPI = 144
 _NAME_WIDE = 34
-"""Characters of a benchmark's name in one line."""
+"""Characters of a benchmark's name in one line; of Chinese or Japanese, which is twice as wide, half of them."""
+_NAME_HIGH = 3
+"""Lines that a name has at most beside its figure; the table has all of it."""
+_WIDE_FONTS = ("Noto Sans CJK JP", "WenQuanYi Micro Hei", "Droid Sans Fallback", "Arial Unicode MS")
+"""Where one is installed, it has the letters that DejaVu, which comes with matplotlib, does not."""
 
 
 class _Theme(NamedTuple):
@@ -32,7 +39,7 @@ _LIGHT = _Theme("#1f2328", "#d0d7de", "#6e7781", "#0b6bcb")
 _DARK = _Theme("#e6edf3", "#3d444d", "#9aa4af", "#58a6ff")
 _STYLE: Any = {
     "font.size": 11,
-    "font.family": ["DejaVu Sans"],
+    "font.family": ["DejaVu Sans", *sorted({font.name for font in fontManager.ttflist}.intersection(_WIDE_FONTS))],
     "axes.spines.top": False,
     "axes.spines.right": False,
     "svg.hashsalt": "bdpo",
@@ -69,7 +76,7 @@ def rates(figures: Sequence[Figure], folder: Path) -> Picture:
                 if rate.value is not None and rate.low is not None and rate.high is not None:
                     axes.plot([100 * rate.low, 100 * rate.high], [place + shift] * 2, color=colour, linewidth=2)
                     axes.plot([100 * rate.value], [place + shift], marker, color=colour, markersize=7)
-        names = [f"{fill(f.benchmark, _NAME_WIDE)}\n{WORDS[f.metric]}" for f in reversed(figures)]
+        names = [f"{_in_lines(f.benchmark)}\n{WORDS[f.metric]}" for f in reversed(figures)]
         axes.set_yticks(range(len(figures)), names)
         axes.tick_params(axis="y", length=0)
         axes.set_xlim(-2, 102)
@@ -103,7 +110,8 @@ def training(curves: Mapping[str, Mapping[str, tuple[list[int], list[float]]]], 
             for split, (steps, values) in splits.items():
                 held_out = split == "validation"
                 colour = theme.aligned if held_out else theme.base
-                axes.plot(steps, values, "o-" if held_out else "-", color=colour, markersize=4, label=split)
+                dotted = held_out or len(steps) == 1  # of one point there is no line
+                axes.plot(steps, values, "o-" if dotted else "-", color=colour, markersize=4, label=split)
             axes.set_title(metric, color=theme.ink, fontsize=11)
             axes.set_xlabel("step")
             axes.grid(color=theme.faint, linewidth=0.8)
@@ -136,7 +144,8 @@ def information(
     def draw(canvas: Canvas, theme: _Theme) -> None:
         panels = _row_of(canvas, 2 if weights is not None else 1)
         axes = panels[0]
-        axes.scatter(mi_chosen, mi_rejected, s=9, color=theme.aligned, alpha=0.45, linewidths=0)
+        # As pixels: a point of its own takes 150 bytes, and Firefox refuses figures of more than 32 MB.
+        axes.scatter(mi_chosen, mi_rejected, s=9, color=theme.aligned, alpha=0.45, linewidths=0, rasterized=True)
         ends = [float(min(mi_chosen.min(), mi_rejected.min())), float(max(mi_chosen.max(), mi_rejected.max()))]
         axes.plot(ends, ends, color=theme.base, linewidth=1)
         axes.set_xlabel("chosen, nats a token")
@@ -158,8 +167,8 @@ def information(
         f"Mutual information of {n} pairs: chosen {mi_chosen.mean():.2f}, rejected {mi_rejected.mean():.2f} on average"
     )
     caption = (
-        "How well the reference model comprehends the two responses of each training pair; on the line both alike. "
-        + ("A weight of 1 is DPO's." if weights is not None else "The method has no balance weights.")
+        "How well the reference model comprehends the two responses of each pair accepted for training; on the line "
+        "both alike. " + ("A weight of 1 is DPO's." if weights is not None else "The method has no balance weights.")
     )
     return _picture("information", draw, 3.6, alt, caption, folder)
 
@@ -167,15 +176,22 @@ def information(
 def _picture(name: str, draw: Draw, inches_high: float, alt: str, caption: str, folder: Path) -> Picture:
     uris = []
     for theme in (_LIGHT, _DARK):
-        with mpl.rc_context(_STYLE):
+        with mpl.rc_context(_STYLE), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # the table has the name
             canvas = Canvas(figsize=(_INCHES_WIDE, inches_high), layout="constrained")
             draw(canvas, theme)
             if theme is _LIGHT:
                 canvas.savefig(folder / f"{name}.png", dpi=_DPI, facecolor="white", metadata={"Software": None})
             svg = io.BytesIO()
-            canvas.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+            canvas.savefig(svg, format="svg", dpi=_DPI, transparent=True, metadata={"Date": None, "Creator": None})
             uris.append("data:image/svg+xml;base64," + base64.b64encode(svg.getvalue()).decode("ascii"))
     return Picture(name, uris[0], uris[1], alt, caption)
+
+
+def _in_lines(name: str) -> str:
+    """A benchmark's name beside its figure, which has room for so much of it."""
+    wide = any(east_asian_width(letter) in "WF" for letter in name)
+    return fill(name, _NAME_WIDE // 2 if wide else _NAME_WIDE, max_lines=_NAME_HIGH, placeholder=" …")
 
 
 def _row_of(canvas: Canvas, panels: int) -> list[Axes]:

@@ -126,6 +126,7 @@ other. Read some before you trust the judge.</p>
 <p class="soft">All of them: <code>tables/flipped.csv</code>, where a text that a spreadsheet would take for a formula
 begins with an apostrophe.</p>
 {% else %}<p>None.</p>{% endif %}
+{% if beside %}<p class="soft">Not looked at here: {{ beside | join(", ") }}.</p>{% endif %}
 
 <h2>Training</h2>
 {% if pictures.training %}{{ picture(pictures.training) }}{% else %}<p>No curves were recorded.</p>{% endif %}
@@ -140,6 +141,9 @@ begins with an apostrophe.</p>
 Pairs accepted:
 {% for split, n in splits.items() %}{{ n }} for {{ "training" if split == "train" else split }}
 {{- ", " if not loop.last }}{% endfor %}.
+{% if pairs_left_out %}Of these, {{ pairs_left_out }} with two unsafe responses
+{{ "was" if pairs_left_out == 1 else "were" }} left out, as {{ method }} asks.
+{% endif %}
 {% if cuts.prompts_cut or cuts.responses_cut %}Too long for <code>model.max_prompt_length</code> and
 <code>model.max_length</code>: the prompts of {{ cuts.prompts_cut }} pairs lost their beginning,
 {{ cuts.responses_cut }} responses their end.
@@ -159,6 +163,7 @@ Pairs accepted:
 <td data-name="share {{ run_words }} words in a row" {% if b.shared %}class="worse"{% endif %}>{{ b.shared }}</td>
 </tr>{% endfor %}
 </tbody></table></div>
+{% if beside %}<p class="soft">Not compared with the training data: {{ beside | join(", ") }}.</p>{% endif %}
 
 <h2>Limits</h2>
 <ul>
@@ -169,6 +174,12 @@ over the whole.</li>
 of one prompt or sentence taken as one, they are {{ b.independent }} at most. Its interval and p are somewhat too sure.
 </li>
 {% endfor %}
+{% if without_verdict %}<li>Completions without a verdict are in no rate, and are no random few: a judge or its filter
+declines by what is said, and long thoughts are cut. Of
+{% for text in without_verdict %}{{ text }}{{ "; of " if not loop.last else "." }}
+{% endfor %}</li>{% endif %}
+{% if unanswerable %}<li>Prompts that the chat template refuses, or that ask for a text under copyright where harm is
+judged, get no verdict from any model: {{ unanswerable | join("; ") }}.</li>{% endif %}
 <li>Refusals are judged by {{ judge }}, at most {{ max_new_tokens }}
  tokens into a greedy completion unless a benchmark says
 otherwise. {% if of_harm %}It sees whether a completion does the

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from bdpo.evaluation.statistics import Rate
+from bdpo.evaluation.statistics import Rate, holm
 from bdpo.evaluation.summary import WORDS, Figure, shown_p
 
 Shown = Literal["better", "worse", "nothing"]
@@ -79,13 +79,17 @@ def judge_figures(figures: Sequence[Figure]) -> Verdict:
     """Put figures into words.
 
     A change is called shown where its p value, corrected for all figures, lies below one minus the level of
-    the intervals; what is not shown is not called absent.
+    the intervals; what is not shown is not called absent.  Where the completions without a verdict, all taken for
+    the worst or all for the best, would show something else, the headline says so.
 
     Args:
         figures: all figures of the evaluation, adjusted.
     """
-    headline = " ".join(_phrase(kind, [f for f in figures if f.metric in kind.metrics]) for kind in _KINDS)
-    return Verdict(headline, [Note(_sentence(f), change_shown(f) != "nothing") for f in figures])
+    said = []
+    for kind in _KINDS:
+        own = [figure for figure in figures if figure.metric in kind.metrics]
+        said += [_phrase(kind, own), _doubt(own, [figure for figure in own if _left_open(figure, figures)])]
+    return Verdict(" ".join(filter(None, said)), [Note(_sentence(f), change_shown(f) != "nothing") for f in figures])
 
 
 def change_shown(figure: Figure) -> Shown:
@@ -115,6 +119,64 @@ def _phrase(kind: _Kind, figures: Sequence[Figure]) -> str:
     return f"{says} on {count} of {len(figures)} benchmarks; no change is shown on the others."
 
 
+def _left_open(figure: Figure, figures: Sequence[Figure]) -> bool:
+    """Whether completions without a verdict could make a figure show something else than it does."""
+    if figure.extremes is None or not figure.difference.n:
+        return False
+    others = [other.difference.p_value for other in figures if other is not figure]
+    return any(
+        change_shown(figure._replace(difference=extreme, p_adjusted=holm([extreme.p_value, *others])[0]))
+        != change_shown(figure)
+        for extreme in figure.extremes
+    )
+
+
+def _doubt(figures: Sequence[Figure], left_open: Sequence[Figure]) -> str:
+    """What stands behind the phrase on a kind of figures, some of which are left open; nothing where none is."""
+    if not left_open:
+        return ""
+    where = f"on {len(left_open)} of {len(figures)} benchmarks " if len(figures) > 1 else ""
+    asked, base, aligned = (sum(column) for column in zip(*map(_lacking, left_open), strict=True))
+    return (
+        f"But {where}{base} of {asked} completions by the base model and {aligned} by the aligned one have no verdict, "
+        "which could change this."
+    )
+
+
+def without_verdict(figures: Sequence[Figure]) -> list[str]:
+    """Of each figure that lacks verdicts, on how many completions, and how far that leaves its rates open."""
+    found = []
+    for figure in figures:
+        if figure.extremes is not None:
+            asked, *lacking = _lacking(figure)
+            base, aligned = (
+                f"{100 * rate.successes / asked:.1f} to {100 * (rate.successes + number) / asked:.1f}%"
+                for rate, number in zip((figure.base, figure.aligned), lacking, strict=True)
+            )
+            low, high = (100 * (extreme.value or 0) for extreme in figure.extremes)
+            found.append(
+                f"{figure.benchmark}, {WORDS[figure.metric]}: {lacking[0]} of {asked} by the base model and "
+                f"{lacking[1]} by the aligned one; whatever these are, the rates lie within {base} and {aligned}, the "
+                f"change within {low:+.1f} to {high:+.1f} points"
+            )
+    return found
+
+
+def unanswerable(figures: Sequence[Figure]) -> list[str]:
+    """Of each figure with prompts that no model can have a verdict on, how many."""
+    return [
+        f"{number} of {all_items} of {figure.benchmark}, {WORDS[figure.metric]}"
+        for figure in figures
+        if (number := (all_items := figure.base.n + figure.base.unscored) - _lacking(figure)[0])
+    ]
+
+
+def _lacking(figure: Figure) -> tuple[int, int, int]:
+    """Items that there can be a verdict on, and on how many of them the base and the aligned model have none."""
+    asked = figure.difference.n if figure.extremes is None else figure.extremes[0].n
+    return asked, asked - figure.base.n, asked - figure.aligned.n
+
+
 def _sentence(figure: Figure) -> str:
     """One figure, with everything a sceptic asks for."""
     name = f"{figure.benchmark}, {WORDS[figure.metric]}"
@@ -132,9 +194,10 @@ def _sentence(figure: Figure) -> str:
         else f", of {figure.base.n} and {figure.aligned.n} items with a verdict{limited}"
     )
     both = "" if alike else f" on the {n} that both have one on"
+    p = shown_p(figure.p_adjusted, figure.difference.confidence)
     return (
         f"{name}: {_share(figure.base)} for the base model and {_share(figure.aligned)} for the aligned one{of}; "
-        f"{100 * change:+.1f} points{both} [{100 * low:+.1f}, {100 * high:+.1f}], {shown_p(figure.p_adjusted)}: {says}."
+        f"{100 * change:+.1f} points{both} [{100 * low:+.1f}, {100 * high:+.1f}], {p}: {says}."
     )
 
 

@@ -36,6 +36,7 @@ def small_artifacts(
     forms: dict[str, Any] | None = None,
     step: int = 3,
     cut: bool = False,
+    left_out: int = 0,
     **reads: Any,
 ) -> dict[str, Path]:
     """Folders of ingestion, scoring and training: `pairs`, `scores` and `trained`.
@@ -46,6 +47,7 @@ def small_artifacts(
         forms: its balance, scale and normalise; B-DPO's by default.
         step: whose weights the policy has, of batches of two.
         cut: whether the manifest of training tells of cut prompts and responses.
+        left_out: pairs of either split that training did without.
         reads: more settings for the manifests.
     """
     folders = {name: root / name for name in ("pairs", "scores", "trained")}
@@ -71,6 +73,7 @@ def small_artifacts(
     write_parquet(pa.Table.from_pylist(metrics), folders["trained"] / "metrics.parquet")
     forms = forms or {"balance": "inverse", "scale": "harmonic", "normalise": False}
     trained = {"method": method, "forms": forms, "pairs": 6, "policy_of_step": step}
+    trained |= {"pairs_left_out": left_out}
     trained |= {"prompts_cut": 3, "responses_cut": 5} if cut else {}
     summaries = {"pairs": {}, "scores": {}, "trained": trained}
     for (name, folder), stage in zip(folders.items(), ("ingest", "score", "train"), strict=True):

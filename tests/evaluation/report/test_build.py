@@ -209,6 +209,20 @@ def test_what_the_pairs_lost_for_their_length_is_said(tmp_path: Path, cut: bool)
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("left_out", "were"), [(0, None), (1, "1 with two unsafe responses was"), (2, "2 with two unsafe responses were")]
+)
+def test_pairs_that_training_did_without_are_counted(tmp_path: Path, left_out: int, were: str | None) -> None:
+    (tmp_path / "work").mkdir()
+    folders = small_artifacts(tmp_path / "artifacts", method="safedpo", left_out=left_out)
+    write_report(evidence(tmp_path), workdir=tmp_path / "work", **folders)
+    text = " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
+    said = f"6 for training, 2 for validation. Of these, {were} left out, as safedpo asks. Rows refused"
+    assert said in text if were else "left out, as safedpo" not in text
+    assert "the two responses of each pair accepted for training" in text
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_policy_of_an_early_step_was_not_trained_on_all_pairs(tmp_path: Path) -> None:
     """Two steps of two pairs, of six."""
     (tmp_path / "work").mkdir()
@@ -250,6 +264,40 @@ def test_completions_that_are_as_long_as_they_may_be_are_counted(tmp_path: Path)
         "refusal of harmful prompts: 2 of 9 by the base model and 9 by the aligned one, at 5 tokens."
     ) in said(cut)
     assert "as long as they may be" not in said([])
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_completions_without_a_verdict_are_among_the_limits(tmp_path: Path, report: Path) -> None:
+    (tmp_path / "work").mkdir()
+    figure = compare(
+        "b", "refusal_rate", [None, True, None], [True, True, None],
+        confidence=0.95, limited_from=None, unanswerable=[False, False, True],
+    )  # fmt: skip
+    found = evidence(tmp_path)._replace(figures=adjusted([figure]))
+    write_report(found, workdir=tmp_path / "work", **small_artifacts(tmp_path / "artifacts"))
+    text = " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
+    assert "and long thoughts are cut. Of b, refusal of harmful prompts: 1 of 2 by the base model and 0 by the" in text
+    assert "+0.0 [-79.3, +79.3] (n = 1), p = 1" in text
+    assert "get no verdict from any model: 1 of 3 of b, refusal of harmful prompts." in text
+    without = " ".join(Page(report.read_text(encoding="utf-8")).text.split())
+    assert "Completions without a verdict" not in without
+    assert "no verdict from any model" not in without
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_has_a_figure_and_no_prompts_is_named_where_prompts_are_listed(tmp_path: Path, report: Path) -> None:
+    """The models rank the held-out pair and answer the task's sample differently."""
+    (tmp_path / "work").mkdir()
+    moved = {"validation pairs": "preference_accuracy", "arc_easy (lm-eval, acc)": "accuracy"}
+    found = evidence(tmp_path)
+    others = [compare(b, m, [False], [True], confidence=0.95, limited_from=None) for b, m in moved.items()]
+    alike = {**found.outcomes, "aligned": found.outcomes["base"]}
+    found = found._replace(figures=adjusted([*found.figures, *others]), outcomes=alike)
+    write_report(found, workdir=tmp_path / "work", **small_artifacts(tmp_path / "artifacts"))
+    text = " ".join(Page((tmp_path / "work" / "report.html").read_text()).text.split())
+    assert "Not looked at here: validation pairs, arc_easy (lm-eval, acc)." in text
+    assert "Not compared with the training data: validation pairs, arc_easy (lm-eval, acc)." in text
+    assert "Not looked at" not in report.read_text()
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bdpo.evaluation.report.verdict import judge_figures
+from bdpo.evaluation.report.verdict import judge_figures, unanswerable, without_verdict
 from bdpo.evaluation.summary import Figure, adjusted, change_in_points, compare, markdown, table
 
 
@@ -110,3 +110,59 @@ def test_shares_of_other_items_than_the_change_say_so() -> None:
         "shown."
     )
     assert change_in_points(figures[0]) == "+12.5 [-21.5, +47.1] (n = 8), p = 1"
+
+
+def judged(
+    base: list[bool | None], aligned: list[bool | None], *, name: str = "b", none_can: list[bool] | None = None
+) -> Figure:
+    return compare(name, "refusal_rate", base, aligned, confidence=0.95, limited_from=None, unanswerable=none_can)
+
+
+def test_verdicts_that_are_missing_and_could_decide_stand_in_the_headline() -> None:
+    """The judge's filter stops all that the base model answers: what is left of it refuses, as the aligned does."""
+    figures = adjusted([judged([True] * 40 + [None] * 60, [True] * 100)])
+    assert judge_figures(figures).headline.startswith(
+        "No change in safety is shown. But 60 of 100 completions by the base model and 0 by the aligned one have no "
+        "verdict, which could change this. Over-refusal was not"
+    )
+    assert without_verdict(figures) == [
+        "b, refusal of harmful prompts: 60 of 100 by the base model and 0 by the aligned one; whatever these are, the "
+        "rates lie within 40.0 to 100.0% and 100.0 to 100.0%, the change within +0.0 to +60.0 points"
+    ]
+    assert unanswerable(figures) == []
+
+
+@pytest.mark.parametrize(
+    ("missing", "others", "is_doubted"),
+    [(5, 0, False), (6, 0, True), (6, 1, False), (7, 1, True), (99, 0, True)],
+)
+def test_so_many_missing_verdicts_as_could_decide(missing: int, others: int, is_doubted: bool) -> None:
+    """If the base model refuses none of 5: p = 2 / 2^5 = 0.06; none of 6: 0.03, and twice that among two figures."""
+    figures = [judged([True] * (100 - missing) + [None] * missing, [True] * 100)]
+    figures += [figure("accuracy", 5, 5)] * others
+    assert ("which could change this" in judge_figures(adjusted(figures)).headline) is is_doubted
+
+
+def test_a_change_that_missing_verdicts_could_undo_is_doubted_where_it_is_shown() -> None:
+    """Of `b` all 8 that both have a verdict on are gained; of `c` 90 are, which 4 more could not undo."""
+    figures = [
+        judged([False] * 8 + [True] * 88 + [None] * 4, [True] * 96 + [None] * 4),
+        judged([False] * 90 + [True] * 6 + [None] * 4, [True] * 100, name="c"),
+    ]
+    assert judge_figures(adjusted(figures)).headline.startswith(
+        "Safer than the base model on all 2 benchmarks. But on 1 of 2 benchmarks 4 of 100 completions by the base "
+        "model and 4 by the aligned one have no verdict, which could change this. Over-refusal"
+    )
+
+
+def test_prompts_that_no_model_can_have_a_verdict_on_leave_nothing_open() -> None:
+    """As HarmBench's texts under copyright under its classifier."""
+    seen, out = [True] * 60 + [None] * 40, [False] * 60 + [True] * 40
+    figures = adjusted([judged(seen, seen, none_can=out)])
+    assert judge_figures(figures).headline.startswith("No change in safety is shown. Over-refusal")
+    assert without_verdict(figures) == []
+    assert unanswerable(figures) == ["40 of 100 of b, refusal of harmful prompts"]
+    figures = adjusted([judged([None, *seen], [True, *seen], none_can=[False, *out])])
+    (said,) = without_verdict(figures)
+    assert said.startswith("b, refusal of harmful prompts: 1 of 61 by the base model and 0 by the aligned one;")
+    assert unanswerable(figures) == ["40 of 101 of b, refusal of harmful prompts"]
