@@ -49,7 +49,7 @@ def fetch(remote: RemoteStore, store: ArtifactStore) -> None:
     store.accept("ingest", "abc")
 
 
-@pytest.mark.parametrize("place", ["memory://bucket/prefix/", "file://{}/shared"])
+@pytest.mark.parametrize("place", ["memory://bucket/prefix/", "file://{}/shared", "file://{}/my share/b-dpo"])
 def test_what_was_pushed_is_fetched_whole(place: str, memory: Any, tmp_path: Path) -> None:
     remote = RemoteStore(place.format(tmp_path))
     assert remote.look("ingest", "abc").manifest is None
