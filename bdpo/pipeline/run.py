@@ -11,6 +11,7 @@ from typing import Any
 
 from bdpo.artifacts.disk import explain_disk_error
 from bdpo.artifacts.locks import own_folder
+from bdpo.artifacts.manifest import Manifest
 from bdpo.artifacts.store import Identity
 from bdpo.config import Config
 from bdpo.errors import UserError
@@ -136,19 +137,23 @@ class Pipeline:
         self.require_packages(stages, force)
         return [self.run_stage(stage, force=stage in force, progress=progress) for stage in stages]
 
-    def run_stage(self, stage: Stage, *, force: bool = False, progress: Progress | None = None) -> StageResult:
+    def run_stage(
+        self, stage: Stage, *, force: bool = False, request: str | None = None, progress: Progress | None = None
+    ) -> StageResult:
         """Run one stage, or find that its artifact is whole.
 
         Args:
             stage: the stage; the artifacts that it is given must be whole.
             force: compute it though it is cached.
+            request: who forces it.  The same one again, as of a run that a cluster ended and starts anew, goes on with
+                what it began, and finds cached what it finished; without one, all begins anew each time.
             progress: where to show what happens; nowhere by default.
 
         Raises:
             UserError: an input is missing, or the user's data, settings or disk are at fault.
         """
         with self._explained(stage):
-            result = self._run_locked(stage, force, progress or Silent())
+            result = self._run_locked(stage, force, request, progress or Silent())
         self._record.stage_done(stage, cached=result.cached)
         return result
 
@@ -189,15 +194,15 @@ class Pipeline:
         finally:
             release_memory()
 
-    def _run_locked(self, stage: Stage, force: bool, progress: Progress) -> StageResult:
+    def _run_locked(self, stage: Stage, force: bool, request: str | None, progress: Progress) -> StageResult:
         store, fingerprint = self._lookup.store, self.fingerprints[stage]
         with store.lock(stage, fingerprint, lambda: transfer.say_waiting(stage, progress)):
             started = time.monotonic()
             store.recover(stage, fingerprint)
             inspection = self._lookup.inspect(stage)
             reasons = self._lookup.reasons(stage, inspection)
-            if force:
-                return self._compute(stage, reasons or ["forced"], progress, started, afresh=True)
+            if force and not self._was_forced(stage, inspection.manifest, request):
+                return self._compute(stage, reasons or ["forced"], progress, started, force=True, request=request)
             if inspection.manifest is not None and not reasons:
                 transfer.push(self._lookup, stage, inspection.manifest, progress)
                 summary, took = inspection.manifest.summary, time.monotonic() - started
@@ -217,7 +222,8 @@ class Pipeline:
         progress: Progress,
         started: float,
         *,
-        afresh: bool = False,
+        force: bool = False,
+        request: str | None = None,
         mend: bool = False,
     ) -> StageResult:
         """Compute a stage under its lock.
@@ -227,7 +233,8 @@ class Pipeline:
             reasons: why, one phrase each.
             progress: where to show what happens.
             started: `time.monotonic()` at the beginning.
-            afresh: keep nothing of an earlier attempt.
+            force: keep nothing of an earlier attempt, but of one by the same request.
+            request: who forces it.
             mend: replace what the remote store has, which is damaged.
         """
         lookup = self._lookup
@@ -240,7 +247,9 @@ class Pipeline:
             run=self.config.name,
             reads=lookup.reads[stage],
             inputs={above: lookup.whole(above).content for above in lookup.inputs[stage]},
+            forced_by=request,
         )
+        afresh = force and not lookup.store.was_begun(identity)
         context = self._context(stage, lookup.store.begin(identity, afresh=afresh), progress, afresh=afresh)
         summary = compute(stage, context)
         try:
@@ -258,6 +267,13 @@ class Pipeline:
         manifest = lookup.store.commit(identity, summary, started)
         transfer.push(lookup, stage, manifest, progress, computed=True, mend=mend)
         return StageResult(stage, lookup.folder(stage), False, reasons, manifest.summary, manifest.seconds)
+
+    def _was_forced(self, stage: Stage, here: Manifest | None, request: str | None) -> bool:
+        """Whether a request that forces a stage has finished it before, by the artifact here or else the remote one."""
+        if request is None:
+            return False
+        manifest = here or self._lookup.elsewhere(stage)
+        return manifest is not None and manifest.forced_by == request
 
     def _score_share(self, share: str, progress: Progress) -> dict[str, int]:
         self._bring_inputs("score", progress)
