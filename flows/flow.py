@@ -145,7 +145,8 @@ def run_stages(
         shown: a second place to show progress.
 
     Raises:
-        UserError: a stage failed for something that the user can put right, or `force` names one that does not run.
+        UserError: a stage failed for something that the user can put right, `force` names one that does not run, or,
+            when all are done, the remote store has not taken what was computed.
     """
     pipeline = Pipeline(load_config(config, overrides), checks=GreatExpectationsChecks())
     if share is not None and only != "score":
@@ -201,6 +202,7 @@ def run_stages(
         if isinstance(result, BaseException):
             raise result
         results.append(result)
+    pipeline.require_pushed()
     return results
 
 

@@ -62,6 +62,8 @@ class Pipeline:
         self._checks = checks
         self._lookup = ArtifactLookup(config)
         self._record = RunRecord(self._lookup)
+        self._unpushed: dict[Stage, str] = {}
+        """Stages that this run computed and could not push, and why."""
 
     @property
     def source(self) -> ModelSource:
@@ -129,13 +131,27 @@ class Pipeline:
             progress: where to show what happens; nowhere by default.
 
         Raises:
-            UserError: as for `run_stage`.
+            UserError: as for `run_stage` and, when all stages are done, `require_pushed`.
         """
         stages = self.stages if only is None else (only,)
         if only is None:
             self.require_files()
         self.require_packages(stages, force)
-        return [self.run_stage(stage, force=stage in force, progress=progress) for stage in stages]
+        results = [self.run_stage(stage, force=stage in force, progress=progress) for stage in stages]
+        self.require_pushed()
+        return results
+
+    def require_pushed(self) -> None:
+        """See at the end of a run that the remote store took what was computed: a night's work goes on without it.
+
+        Raises:
+            UserError: it did not.
+        """
+        for stage, why in self._unpushed.items():
+            raise UserError(
+                f"Stage {stage} is finished, and its artifact here, but not in the remote store: {why} The same "
+                "command pushes it when it is run again."
+            )
 
     def run_stage(
         self, stage: Stage, *, force: bool = False, request: str | None = None, progress: Progress | None = None
@@ -265,7 +281,9 @@ class Pipeline:
             shutil.rmtree(context.workdir)
             raise
         manifest = lookup.store.commit(identity, summary, started)
-        transfer.push(lookup, stage, manifest, progress, computed=True, mend=mend)
+        unpushed = transfer.push(lookup, stage, manifest, progress, computed=True, mend=mend)
+        if unpushed is not None:
+            self._unpushed[stage] = unpushed
         return StageResult(stage, lookup.folder(stage), False, reasons, manifest.summary, manifest.seconds)
 
     def _was_forced(self, stage: Stage, here: Manifest | None, request: str | None) -> bool:
@@ -288,7 +306,7 @@ class Pipeline:
                 f"Stage {stage} needs the artifact of {missing[0]}, which is not there for these settings: "
                 f"run {missing[0]} first, or ask for the missing stages to be run too."
             )
-        if self._lookup.remote is not None:
+        if self._lookup.remote is not None and not self._unpushed:
             self._lookup.remote.require_writable()
 
     def _context(self, stage: Stage, workdir: Path, progress: Progress, *, afresh: bool = False) -> StageContext:
