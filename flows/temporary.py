@@ -6,17 +6,19 @@ vain for minutes; and a run that is killed leaves it behind.
 """
 
 import atexit
+import socket
 import subprocess
 from typing import Any
 
 from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import PREFECT_HOME
+from prefect.settings import PREFECT_HOME, get_current_settings
 
 from bdpo.errors import UserError
 from bdpo.lifetime import end_with_parent
 from flows.up import own_pages_alone, wait_until_healthy
 
 _STARTS = 3
+_DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
 
 class _Apart(SubprocessASGIServer):
@@ -49,13 +51,28 @@ class _Apart(SubprocessASGIServer):
         assert port is not None, "it is chosen before"
 
         def start(args: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
-            return plain(args, env=env | own_pages_alone(port), process_group=0, preexec_fn=end_with_parent)
+            added = own_pages_alone(port) | own_database()
+            return plain(args, env=env | added, process_group=0, preexec_fn=end_with_parent)
 
         subprocess.Popen = start  # type: ignore[assignment,misc]
         try:
             return super()._run_uvicorn_command()
         finally:
             subprocess.Popen = plain  # type: ignore[misc]
+
+
+def own_database() -> dict[str, str]:
+    """What to add to the server's environment, so that it has a database of this host; none where the user names one.
+
+    The home folder, where Prefect has it by default, may be shared by the nodes of a cluster, and SQLite's write-ahead
+    log works among the processes of one host only.
+    """
+    configured, home = get_current_settings().server.database, PREFECT_HOME.value()
+    url = configured.connection_url
+    usual = url is not None and url.get_secret_value() == f"sqlite+aiosqlite:///{home}/prefect.db"
+    if "connection_url" in configured.model_fields_set or not usual:
+        return {}
+    return {_DATABASE: f"sqlite+aiosqlite:///{home}/temporary-{socket.gethostname()}.db"}
 
 
 def start_temporary_server() -> None:

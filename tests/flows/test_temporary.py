@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import PREFECT_HOME, temporary_settings
+from prefect.settings import PREFECT_HOME, PREFECT_SERVER_DATABASE_CONNECTION_URL, temporary_settings
 
 from bdpo.errors import UserError
-from flows.temporary import start_temporary_server
+from flows.temporary import own_database, start_temporary_server
 from tests.cli.command import environment_of
 from tests.flows.origins import may_be_used_by
 from tests.flows.status_server import serving
@@ -75,6 +75,23 @@ def test_another_runs_server_at_the_port_is_not_taken_for_its_own(
         assert may_be_used_by("https://evil.example", server.api_url) is None
         assert may_be_used_by(f"http://localhost:{free}", server.api_url) == f"http://localhost:{free}"
         server.stop()
+    assert [file.name for file in tmp_path.glob("*.db")] == [f"temporary-{socket.gethostname()}.db"]
+
+
+def test_each_host_has_a_database_of_its_own_in_a_home_that_hosts_share(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def on(host: str) -> dict[str, str]:
+        monkeypatch.setattr(socket, "gethostname", lambda: host)
+        return own_database()
+
+    name = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+    with temporary_settings({PREFECT_HOME: tmp_path}):
+        for host in ("node-1", "node-2"):
+            assert on(host) == {name: f"sqlite+aiosqlite:///{tmp_path}/temporary-{host}.db"}
+        for own in ("sqlite+aiosqlite:////data/prefect.db", f"sqlite+aiosqlite:///{tmp_path}/prefect.db"):
+            with temporary_settings({PREFECT_SERVER_DATABASE_CONNECTION_URL: own}):
+                assert on("node-1") == {}, "the user's"
 
 
 @pytest.mark.usefixtures("own_home")
@@ -87,6 +104,6 @@ def test_a_server_that_cannot_start_is_said(capfd: pytest.CaptureFixture[str]) -
 @pytest.fixture
 def own_home(tmp_path: Path) -> Iterator[None]:
     """Prefect's files are in a folder where its database cannot be."""
-    (tmp_path / "prefect.db").mkdir()
+    (tmp_path / f"temporary-{socket.gethostname()}.db").mkdir()
     with temporary_settings({PREFECT_HOME: tmp_path}):
         yield
