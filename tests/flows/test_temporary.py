@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -75,20 +76,22 @@ def test_another_runs_server_at_the_port_is_not_taken_for_its_own(
         assert may_be_used_by("https://evil.example", server.api_url) is None
         assert may_be_used_by(f"http://localhost:{free}", server.api_url) == f"http://localhost:{free}"
         server.stop()
-    assert [file.name for file in tmp_path.glob("*.db")] == [f"temporary-{socket.gethostname()}.db"]
 
 
 def test_each_host_has_a_database_of_its_own_in_a_home_that_hosts_share(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def on(host: str) -> dict[str, str]:
+    def on(host: str, kind: str = "nfs4") -> dict[str, str]:
+        mounts = [SimpleNamespace(mountpoint="/", fstype="ext4"), SimpleNamespace(mountpoint=str(shared), fstype=kind)]
+        monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
         monkeypatch.setattr(socket, "gethostname", lambda: host)
         return own_database()
 
-    name = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+    name, shared = "PREFECT_SERVER_DATABASE_CONNECTION_URL", tmp_path.resolve()
     with temporary_settings({PREFECT_HOME: tmp_path}):
-        for host in ("node-1", "node-2"):
-            assert on(host) == {name: f"sqlite+aiosqlite:///{tmp_path}/temporary-{host}.db"}
+        for host, kind in (("node-1", "nfs4"), ("node-2", "fuse.sshfs")):
+            assert on(host, kind) == {name: f"sqlite+aiosqlite:///{tmp_path}/temporary-{host}.db"}
+        assert on("node-1", "xfs") == {}, "no other host has it, and `bdpo up` shows its runs"
         for own in ("sqlite+aiosqlite:////data/prefect.db", f"sqlite+aiosqlite:///{tmp_path}/prefect.db"):
             with temporary_settings({PREFECT_SERVER_DATABASE_CONNECTION_URL: own}):
                 assert on("node-1") == {}, "the user's"
@@ -104,6 +107,6 @@ def test_a_server_that_cannot_start_is_said(capfd: pytest.CaptureFixture[str]) -
 @pytest.fixture
 def own_home(tmp_path: Path) -> Iterator[None]:
     """Prefect's files are in a folder where its database cannot be."""
-    (tmp_path / f"temporary-{socket.gethostname()}.db").mkdir()
+    (tmp_path / "prefect.db").mkdir()
     with temporary_settings({PREFECT_HOME: tmp_path}):
         yield
