@@ -4,6 +4,8 @@ missing=""
 note() { missing="$missing
   - $1"; }
 
+[ "$(uname -s)" = Linux ] || note "Linux (this is $(uname -s))"
+
 if ! command -v "$1" >/dev/null 2>&1; then
     note "Python 3.11 or newer ('$1' is not a command; name another with: make PYTHON=python3.12 ...)"
 else
@@ -18,8 +20,10 @@ command -v git >/dev/null 2>&1 || note "git"
 if ! command -v "${CXX:-c++}" >/dev/null 2>&1 && ! command -v g++ >/dev/null 2>&1; then
     note "a C++ compiler (on Debian: apt install g++)"
 fi
-space=$(df -Pk . | awk 'NR == 2 {print int($4 / 1048576)}')
-[ "$space" -ge 6 ] || note "6 GiB of free disk here, and 15 for torch with CUDA (there are $space)"
+if [ ! -e .venv/.setup-done ]; then  # else it is all here already
+    space=$(df -Pk . | awk 'NR == 2 {print int($4 / 1048576)}')
+    [ "$space" -ge 6 ] || note "6 GiB of free disk here, and 15 for torch with CUDA (there are $space)"
+fi
 
 if [ -n "$missing" ]; then
     printf 'Nothing was installed. This machine lacks:%s\n' "$missing" >&2

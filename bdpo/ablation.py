@@ -151,6 +151,7 @@ class _Runner:
                 self.scored.append(0 if result.cached else result.summary["sequences_scored"])
             elif stage == "train":
                 self.trained.add(result.artifact)
+        pipeline.require_pushed()
         return result
 
 

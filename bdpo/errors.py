@@ -1,4 +1,4 @@
-"""The one exception for what a user can put right, and how other errors and names of columns are quoted in it."""
+"""Exceptions for what a user can put right and for failed processes, and how what they quote is shown."""
 
 import re
 from collections.abc import Sequence
@@ -30,6 +30,10 @@ class UserError(Exception):
     def __init__(self, message: str) -> None:
         """Take the message; what it quotes may hold an address with a password, such as a tracker's."""
         super().__init__(without_users(message))
+
+
+class ProcessFailed(RuntimeError):  # noqa: N818 (named for what happened)
+    """A child process ended by an error of its own: a bug, and the last lines of its log are in the message."""
 
 
 def shown_columns(names: Sequence[object]) -> str:

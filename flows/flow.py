@@ -18,10 +18,10 @@ from prefect import flow
 from prefect.assets import Asset, materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.flow_runs import suspend_flow_run
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed
 
@@ -51,8 +51,11 @@ from flows.turn import turn
 def _run(pipeline: Pipeline, stage: Stage, force: bool, shown: Progress | None, deliver: Delivery) -> State[Any]:
     """Run a stage and say how it went as a Prefect state."""
     progress = PrefectProgress(stage, deliver)
+    # Prefect starts a run anew with the same id, and forces the same stages: after a pause, when a cluster took its
+    # node away, or when somebody presses Retry.
+    request = flow_run.id
     try:
-        result = pipeline.run_stage(stage, force=force, progress=both(progress, shown))
+        result = pipeline.run_stage(stage, force=force, request=request, progress=both(progress, shown))
     except UserError as error:
         return Failed(message=str(error), data=error)
     progress.finish()
@@ -119,13 +122,6 @@ _PAUSE = "before-train"
 """Prefect's key of the one pause of a run."""
 
 
-def _was_resumed() -> bool:
-    """Whether the current flow run was suspended before, so that this process is its second."""
-    context = FlowRunContext.get()
-    flow_run = None if context is None else context.flow_run
-    return flow_run is not None and _PAUSE in (flow_run.empirical_policy.pause_keys or ())
-
-
 def run_stages(
     config: str,
     overrides: list[str],
@@ -149,7 +145,8 @@ def run_stages(
         shown: a second place to show progress.
 
     Raises:
-        UserError: a stage failed for something that the user can put right, or `force` names one that does not run.
+        UserError: a stage failed for something that the user can put right, `force` names one that does not run, or,
+            when all are done, the remote store has not taken what was computed.
     """
     pipeline = Pipeline(load_config(config, overrides), checks=GreatExpectationsChecks())
     if share is not None and only != "score":
@@ -180,9 +177,6 @@ def run_stages(
             f"force names {idle[0]}, which is not among the stages of this run ({', '.join(stages)}): it would be left "
             "as it is. Run that stage, or all of them, or leave it out of force."
         )
-    if pause_before_train and _was_resumed():
-        # What somebody has looked at stays as it is.
-        force = [stage for stage in force if stage not in pipeline.inputs("train")]
 
     def away(message: str) -> None:
         get_run_logger().warning("%s", message)
@@ -208,6 +202,7 @@ def run_stages(
         if isinstance(result, BaseException):
             raise result
         results.append(result)
+    pipeline.require_pushed()
     return results
 
 

@@ -6,17 +6,25 @@ vain for minutes; and a run that is killed leaves it behind.
 """
 
 import atexit
+import socket
 import subprocess
+from pathlib import Path
 from typing import Any
 
+import psutil
 from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import PREFECT_HOME
+from prefect.settings import PREFECT_HOME, get_current_settings
 
 from bdpo.errors import UserError
 from bdpo.lifetime import end_with_parent
 from flows.up import own_pages_alone, wait_until_healthy
 
 _STARTS = 3
+_DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+_NETWORK = frozenset(
+    ("nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "ceph", "afs", "wekafs", "panfs", "orangefs", "9p")
+)
+"""File systems that hosts share; those of FUSE may be too."""
 
 
 class _Apart(SubprocessASGIServer):
@@ -49,13 +57,36 @@ class _Apart(SubprocessASGIServer):
         assert port is not None, "it is chosen before"
 
         def start(args: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
-            return plain(args, env=env | own_pages_alone(port), process_group=0, preexec_fn=end_with_parent)
+            added = own_pages_alone(port) | own_database()
+            return plain(args, env=env | added, process_group=0, preexec_fn=end_with_parent)
 
         subprocess.Popen = start  # type: ignore[assignment,misc]
         try:
             return super()._run_uvicorn_command()
         finally:
             subprocess.Popen = plain  # type: ignore[misc]
+
+
+def own_database() -> dict[str, str]:
+    """What to add to the server's environment, so that no other host writes to its database; nothing where none can.
+
+    Prefect has it in the home folder, which the nodes of a cluster often share, and SQLite's write-ahead log works
+    among the processes of one host only.  One that the user names is taken as it is.
+    """
+    configured, home = get_current_settings().server.database, PREFECT_HOME.value()
+    url = configured.connection_url
+    usual = url is not None and url.get_secret_value() == f"sqlite+aiosqlite:///{home}/prefect.db"
+    if "connection_url" in configured.model_fields_set or not usual or not _is_on_network(home):
+        return {}
+    return {_DATABASE: f"sqlite+aiosqlite:///{home}/temporary-{socket.gethostname()}.db"}
+
+
+def _is_on_network(folder: Path) -> bool:
+    """Whether other hosts may have the file system that a folder is on."""
+    place = folder.resolve()
+    mounts = {mount.mountpoint: mount.fstype for mount in psutil.disk_partitions(all=True)}
+    kind = next((mounts[str(at)] for at in (place, *place.parents) if str(at) in mounts), "")
+    return kind in _NETWORK or kind.startswith("fuse.")
 
 
 def start_temporary_server() -> None:

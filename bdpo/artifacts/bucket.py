@@ -5,6 +5,7 @@ and endpoints are whatever that package reads from the environment.
 """
 
 import errno
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -16,6 +17,8 @@ import fsspec
 from bdpo.errors import UserError
 
 _OWN_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_PAUSES_S = (2.0, 10.0)
+"""Between the tries of a download."""
 _OPTIONS: dict[str, dict[str, Any]] = {
     "file": {"auto_mkdir": True},
     "local": {"auto_mkdir": True},
@@ -78,13 +81,22 @@ class Bucket:
             self._system.put_file(str(file), self._path(*parts))
 
     def download(self, file: Path, *parts: str) -> bool:
-        """Write an object's content to a file; False where the object is missing."""
+        """Write an object's content to a file; False where the object is missing.
+
+        A connection that is lost amid a large object is no reason to lose a run: `s3fs` gives up at once there.
+        """
+        pauses = list(_PAUSES_S)
         with self._asked("read", parts):
-            try:
-                self._system.get_file(self._path(*parts), str(file))
-            except FileNotFoundError:
-                return False
-            return True
+            while True:
+                try:
+                    self._system.get_file(self._path(*parts), str(file))
+                    return True
+                except FileNotFoundError:
+                    return False
+                except Exception as error:
+                    if not pauses or isinstance(error, PermissionError) or _is_own_disk(error):
+                        raise
+                    time.sleep(pauses.pop(0))
 
     def delete(self, *parts: str) -> None:
         """Delete an object that is there."""
@@ -123,9 +135,13 @@ class Bucket:
         try:
             yield
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in _OWN_DISK:
+            if _is_own_disk(error):
                 raise
             raise UserError(f"{self.address(*parts)} cannot be {how}: {_reason(error)}{_remedy(error)}.") from error
+
+
+def _is_own_disk(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in _OWN_DISK
 
 
 def _reason(error: Exception) -> str:

@@ -55,6 +55,8 @@ class Manifest(BaseModel):
     """ISO 8601, UTC."""
     seconds: float
     """Time of the attempt that finished it."""
+    forced_by: str | None = None
+    """The request that forced it, such as a flow run: the same one, made again, finds it."""
 
 
 def list_files(folder: Path, *, without: str | None = None) -> dict[str, FileEntry]:

@@ -37,6 +37,8 @@ SCRATCH = "scratch"
 _PROGRESS = "progress.json"
 _INPUTS = "inputs.json"
 """In the scratch folder: the content of the artifacts that the work reads."""
+_FORCED_BY = "forced-by"
+"""There too: the request that forced the work."""
 
 
 class State(Enum):
@@ -67,6 +69,8 @@ class Identity:
     run: str
     reads: dict[str, Any]
     inputs: dict[str, str]
+    forced_by: str | None = None
+    """The request that forces it; one that is made again goes on with what it began."""
 
 
 class ArtifactStore:
@@ -143,6 +147,8 @@ class ArtifactStore:
             if workspace.exists():
                 shutil.rmtree(workspace)
             noted.parent.mkdir(parents=True)
+            if identity.forced_by is not None:
+                write_atomically(noted.with_name(_FORCED_BY), identity.forced_by)
             write_atomically(noted, inputs)
         for stray in workspace.glob(".*.tmp"):
             if stray.is_dir():
@@ -150,6 +156,12 @@ class ArtifactStore:
             else:
                 stray.unlink()
         return workspace
+
+    def was_begun(self, identity: Identity) -> bool:
+        """Whether the request that forces this work has begun it, and come so far that nothing older is in it."""
+        workspace = self.workspace(identity.stage, identity.fingerprint)
+        forced_by = _forced_by(workspace)
+        return forced_by is not None and forced_by == identity.forced_by and (workspace / _PROGRESS).exists()
 
     def commit(self, identity: Identity, summary: dict[str, Any], started: float) -> Manifest:
         """Write the manifest and rename the workspace into place.
@@ -175,6 +187,7 @@ class ArtifactStore:
             machine=describe_machine(),
             finished=datetime.now(UTC).isoformat(timespec="microseconds"),
             seconds=round(time.monotonic() - started, 3),
+            forced_by=_forced_by(workspace),
         )
         for name in files:
             sync(workspace / name)
@@ -217,6 +230,11 @@ class ArtifactStore:
         workspace.rename(folder)
         sync(folder.parent)
         shutil.rmtree(discarded, ignore_errors=True)
+
+
+def _forced_by(workspace: Path) -> str | None:
+    noted = workspace / SCRATCH / _FORCED_BY
+    return noted.read_text(encoding="utf-8") if noted.exists() else None
 
 
 def note_progress(workdir: Path, done: int, total: int, unit: str) -> None:

@@ -18,6 +18,9 @@ from bdpo.config.score import ScoreSettings
 from bdpo.config.section import ConfigPath, Section
 from bdpo.config.train import TrainSettings, ValidationMetric
 
+_PLAIN_ADDRESS = re.compile(r"file://[^@:?#\s](?:[^@:?#\s]| )*|[a-z][a-z0-9+.-]*://[^@:?#\s]+")
+"""Names of folders may have spaces."""
+
 
 class AblationSettings(Section):
     """What `bdpo ablate` trains and compares on the same pairs and scores; no stage reads it."""
@@ -75,13 +78,15 @@ class Config(Section):
     @field_validator("remote_artifacts")
     @classmethod
     def _address_without_secrets(cls, address: str | None) -> str | None:
-        if address is not None and re.fullmatch(r"[a-z][a-z0-9+.-]*://[^@:?#\s]+", address) is None:
-            # What is wrong may be that it holds a password, so the value is not repeated.
-            raise ValueError(
-                "this is not a plain address such as `s3://bucket/prefix`; credentials and endpoints come from the "
-                "environment"
-            )
-        return address
+        if address is None or _PLAIN_ADDRESS.fullmatch(address):
+            return address
+        # What is wrong may be that it holds a password, so the value is not repeated.
+        remedy = "credentials and endpoints come from the environment"
+        if address.startswith("/"):
+            remedy = "a folder's begins with `file://`, as in `file:///mnt/shared`"
+        elif address.startswith(("abfs://", "abfss://", "az://")):
+            remedy = "on Azure, write `az://container/prefix` and set AZURE_STORAGE_ACCOUNT_NAME in the environment"
+        raise ValueError(f"this is not a plain address such as `s3://bucket/prefix`; {remedy}")
 
     @model_validator(mode="after")
     def _quantized_weights_stay(self) -> "Config":

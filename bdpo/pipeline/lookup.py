@@ -39,7 +39,7 @@ class ArtifactLookup:
         self.store = ArtifactStore(config.artifacts)
         self.remote = RemoteStore(config.remote_artifacts) if config.remote_artifacts is not None else None
         self.store_is_away = False
-        """Whether the remote store did not answer when a cached artifact was held against it."""
+        """Whether the remote store did not answer, or took nothing, when a cached artifact was held against it."""
         self._remembered: dict[Stage, Manifest | None] | None = None
 
     @cached_property

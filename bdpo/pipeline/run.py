@@ -11,6 +11,7 @@ from typing import Any
 
 from bdpo.artifacts.disk import explain_disk_error
 from bdpo.artifacts.locks import own_folder
+from bdpo.artifacts.manifest import Manifest
 from bdpo.artifacts.store import Identity
 from bdpo.config import Config
 from bdpo.errors import UserError
@@ -61,6 +62,8 @@ class Pipeline:
         self._checks = checks
         self._lookup = ArtifactLookup(config)
         self._record = RunRecord(self._lookup)
+        self._unpushed: dict[Stage, str] = {}
+        """Stages that this run computed and could not push, and why."""
 
     @property
     def source(self) -> ModelSource:
@@ -128,27 +131,45 @@ class Pipeline:
             progress: where to show what happens; nowhere by default.
 
         Raises:
-            UserError: as for `run_stage`.
+            UserError: as for `run_stage` and, when all stages are done, `require_pushed`.
         """
         stages = self.stages if only is None else (only,)
         if only is None:
             self.require_files()
         self.require_packages(stages, force)
-        return [self.run_stage(stage, force=stage in force, progress=progress) for stage in stages]
+        results = [self.run_stage(stage, force=stage in force, progress=progress) for stage in stages]
+        self.require_pushed()
+        return results
 
-    def run_stage(self, stage: Stage, *, force: bool = False, progress: Progress | None = None) -> StageResult:
+    def require_pushed(self) -> None:
+        """See at the end of a run that the remote store took what was computed: a night's work goes on without it.
+
+        Raises:
+            UserError: it did not.
+        """
+        for stage, why in self._unpushed.items():
+            raise UserError(
+                f"Stage {stage} is finished, and its artifact here, but not in the remote store: {why} The same "
+                "command pushes it when it is run again."
+            )
+
+    def run_stage(
+        self, stage: Stage, *, force: bool = False, request: str | None = None, progress: Progress | None = None
+    ) -> StageResult:
         """Run one stage, or find that its artifact is whole.
 
         Args:
             stage: the stage; the artifacts that it is given must be whole.
             force: compute it though it is cached.
+            request: who forces it.  The same one again, as of a run that a cluster ended and starts anew, goes on with
+                what it began, and finds cached what it finished; without one, all begins anew each time.
             progress: where to show what happens; nowhere by default.
 
         Raises:
             UserError: an input is missing, or the user's data, settings or disk are at fault.
         """
         with self._explained(stage):
-            result = self._run_locked(stage, force, progress or Silent())
+            result = self._run_locked(stage, force, request, progress or Silent())
         self._record.stage_done(stage, cached=result.cached)
         return result
 
@@ -189,15 +210,15 @@ class Pipeline:
         finally:
             release_memory()
 
-    def _run_locked(self, stage: Stage, force: bool, progress: Progress) -> StageResult:
+    def _run_locked(self, stage: Stage, force: bool, request: str | None, progress: Progress) -> StageResult:
         store, fingerprint = self._lookup.store, self.fingerprints[stage]
         with store.lock(stage, fingerprint, lambda: transfer.say_waiting(stage, progress)):
             started = time.monotonic()
             store.recover(stage, fingerprint)
             inspection = self._lookup.inspect(stage)
             reasons = self._lookup.reasons(stage, inspection)
-            if force:
-                return self._compute(stage, reasons or ["forced"], progress, started, afresh=True)
+            if force and not self._was_forced(stage, inspection.manifest, request):
+                return self._compute(stage, reasons or ["forced"], progress, started, force=True, request=request)
             if inspection.manifest is not None and not reasons:
                 transfer.push(self._lookup, stage, inspection.manifest, progress)
                 summary, took = inspection.manifest.summary, time.monotonic() - started
@@ -217,7 +238,8 @@ class Pipeline:
         progress: Progress,
         started: float,
         *,
-        afresh: bool = False,
+        force: bool = False,
+        request: str | None = None,
         mend: bool = False,
     ) -> StageResult:
         """Compute a stage under its lock.
@@ -227,7 +249,8 @@ class Pipeline:
             reasons: why, one phrase each.
             progress: where to show what happens.
             started: `time.monotonic()` at the beginning.
-            afresh: keep nothing of an earlier attempt.
+            force: keep nothing of an earlier attempt, but of one by the same request.
+            request: who forces it.
             mend: replace what the remote store has, which is damaged.
         """
         lookup = self._lookup
@@ -240,7 +263,9 @@ class Pipeline:
             run=self.config.name,
             reads=lookup.reads[stage],
             inputs={above: lookup.whole(above).content for above in lookup.inputs[stage]},
+            forced_by=request,
         )
+        afresh = force and not lookup.store.was_begun(identity)
         context = self._context(stage, lookup.store.begin(identity, afresh=afresh), progress, afresh=afresh)
         summary = compute(stage, context)
         try:
@@ -256,8 +281,17 @@ class Pipeline:
             shutil.rmtree(context.workdir)
             raise
         manifest = lookup.store.commit(identity, summary, started)
-        transfer.push(lookup, stage, manifest, progress, computed=True, mend=mend)
+        unpushed = transfer.push(lookup, stage, manifest, progress, computed=True, mend=mend)
+        if unpushed is not None:
+            self._unpushed[stage] = unpushed
         return StageResult(stage, lookup.folder(stage), False, reasons, manifest.summary, manifest.seconds)
+
+    def _was_forced(self, stage: Stage, here: Manifest | None, request: str | None) -> bool:
+        """Whether a request that forces a stage has finished it before, by the artifact here or else the remote one."""
+        if request is None:
+            return False
+        manifest = here or self._lookup.elsewhere(stage)
+        return manifest is not None and manifest.forced_by == request
 
     def _score_share(self, share: str, progress: Progress) -> dict[str, int]:
         self._bring_inputs("score", progress)
@@ -272,7 +306,7 @@ class Pipeline:
                 f"Stage {stage} needs the artifact of {missing[0]}, which is not there for these settings: "
                 f"run {missing[0]} first, or ask for the missing stages to be run too."
             )
-        if self._lookup.remote is not None:
+        if self._lookup.remote is not None and not self._unpushed:
             self._lookup.remote.require_writable()
 
     def _context(self, stage: Stage, workdir: Path, progress: Progress, *, afresh: bool = False) -> StageContext:

@@ -66,11 +66,11 @@ def push(
     *,
     computed: bool = False,
     mend: bool = False,
-) -> None:
+) -> str | None:
     """Put a finished artifact into the remote store, unless an equal one is there that needs no mending.
 
-    Where the store cannot be asked, a cached artifact is used all the same, and once that is said: its run needs
-    nothing of the store.
+    Where the store cannot be asked, or takes nothing, that is said.  A cached artifact is used all the same, and no
+    other one tried: its run needs nothing of the store.
 
     Of two that differ, such as by rounding, the one that was finished last is the store's.  Else two machines would
     replace each other's at every run, and undo what was forced on one of them.
@@ -83,24 +83,25 @@ def push(
         computed: it was finished just now, whatever another machine's clock says.
         mend: replace what is there, which is damaged.
 
-    Raises:
-        UserError: the store cannot be written to, or be read for an artifact that was finished just now.
+    Returns:
+        Why an artifact that was finished just now is not there.
     """
     if lookup.remote is None or (lookup.store_is_away and not computed):
-        return
+        return None
     try:
         there = lookup.remote_manifest(stage)
+        differs = there is None or (there.content, there.inputs) != (manifest.content, manifest.inputs)
+        outdated = there is not None and there.finished > manifest.finished and not computed
+        if mend or (differs and not outdated):
+            progress.say(f"{stage}: pushing the artifact to {lookup.remote_folder(stage)}")
+            lookup.remote.push(lookup.folder(stage), manifest, progress)
     except UserError as error:
         if computed:
-            raise
+            progress.say(f"{stage}: finished, but not pushed to the remote store, and the run goes on: {error}")
+            return str(error)
         lookup.store_is_away = True
         progress.say(f"{stage}: what is cached here is used, and nothing of it pushed to the remote store: {error}")
-        return
-    differs = there is None or (there.content, there.inputs) != (manifest.content, manifest.inputs)
-    outdated = there is not None and there.finished > manifest.finished and not computed
-    if mend or (differs and not outdated):
-        progress.say(f"{stage}: pushing the artifact to {lookup.remote_folder(stage)}")
-        lookup.remote.push(lookup.folder(stage), manifest, progress)
+    return None
 
 
 def pieces(lookup: ArtifactLookup, name: str, folder: Path) -> Pieces | None:

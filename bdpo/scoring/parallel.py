@@ -24,7 +24,7 @@ from bdpo.artifacts.disk import full_disk_error
 from bdpo.artifacts.parquet import write_parquet
 from bdpo.artifacts.store import write_atomically
 from bdpo.config import ModelSettings
-from bdpo.errors import UserError
+from bdpo.errors import ProcessFailed, UserError
 from bdpo.lifetime import child_groups, guarded
 from bdpo.models.allocator import wants_memory
 from bdpo.models.gpus import count_gpus
@@ -119,7 +119,7 @@ def score_in_processes(
         BadLogprob: the model gives a log-prob that is none.
         UserError: there are too few GPUs, torch cannot use them, or a process was killed or stopped for something
             the user can put right.
-        RuntimeError: a process failed otherwise; the message ends with its log's last lines.
+        ProcessFailed: a process failed otherwise; the message ends with its log's last lines.
     """
     processes = job.processes
     gpus = count_gpus()
@@ -199,6 +199,6 @@ def _failure(folder: Path, number: int, code: int) -> Exception:
         )
     if code == -signal.SIGTERM:
         return UserError("Something ended a scoring process by SIGTERM; run again: what is scored is kept.")
-    return RuntimeError(
+    return ProcessFailed(
         f"a scoring process ended with code {code}; its log ends:\n" + "\n".join(log.splitlines()[-_TAIL_LINES:])
     )

@@ -36,7 +36,9 @@ def main() -> None:
     try:
         result = _score(job, number, path.parent, said)
     except Exception as error:
-        explained = error if isinstance(error, UserError) else explain_disk_error(error, job.shards)
+        # The shards lie in <artifacts>/cache/sequences/<scorer digest>.
+        artifacts = job.shards.parents[2]
+        explained = error if isinstance(error, UserError) else explain_disk_error(error, artifacts)
         if explained is None:
             raise
         result = {"error": str(explained)}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bdpo.artifacts.disk import full_disk_error
-from bdpo.errors import UserError
+from bdpo.errors import ProcessFailed, UserError
 from bdpo.lifetime import child_groups, guarded
 from bdpo.models.allocator import wants_memory
 from bdpo.training.machines import (
@@ -66,7 +66,7 @@ def launch(
     Raises:
         UserError: the training stopped for something that the user can put right.
         OSError: the disk is full.
-        RuntimeError: it failed otherwise; the message ends with the log's last lines.
+        ProcessFailed: it failed otherwise; the message ends with the log's last lines.
     """
     folder = job.parent
     if hostfile is not None:
@@ -178,7 +178,7 @@ def _failure(folder: Path, code: int, *, earlier: int, alone: bool) -> Exception
             "Training ended before it was done: something killed it or its launcher; run the same command again, and "
             f"it goes on from its last checkpoint; the log is {folder / _LOG_FILE}."
         )
-    return RuntimeError(
+    return ProcessFailed(
         f"the training process ended with code {code}; its log {folder / _LOG_FILE} ends:\n" + "\n".join(tail)
     )
 

@@ -49,7 +49,9 @@ def main() -> None:
             raise UserError(f"{job.model_folder}: on the machine {socket.gethostname()} there is no such folder.")
         Trainer(job).run()
     except Exception as error:
-        explained = error if isinstance(error, UserError) else explain_disk_error(error, Path(job.folder))
+        # The folder is the scratch folder of a workspace, <artifacts>/train/<fingerprint>.partial/scratch.
+        artifacts = Path(job.folder).parents[2]
+        explained = error if isinstance(error, UserError) else explain_disk_error(error, artifacts)
         if explained is not None:
             write_atomically(Path(job.folder) / ERROR_FILE, str(explained))
         raise

@@ -287,6 +287,22 @@ def test_an_address_with_a_secret_is_refused_and_not_repeated(tmp_path: Path, ad
     assert "password" not in message
 
 
+def test_a_folder_and_a_container_of_azure_are_told_how_to_be_written(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL)
+    assert refusal(path, "remote_artifacts=/mnt/shared").endswith(
+        "a folder's begins with `file://`, as in `file:///mnt/shared`."
+    )
+    assert refusal(path, "remote_artifacts=abfss://container@account.dfs.core.windows.net/x").endswith(
+        "on Azure, write `az://container/prefix` and set AZURE_STORAGE_ACCOUNT_NAME in the environment."
+    )
+
+
+def test_a_folder_of_artifacts_may_have_spaces_in_its_name(tmp_path: Path) -> None:
+    for address in ("file:///mnt/my share", "file:///mnt/my share/b-dpo runs"):
+        assert load_config(write(tmp_path, f"{MINIMAL}remote_artifacts: {address}\n")).remote_artifacts == address
+    assert "this is not a plain address" in refusal(tmp_path / "config.yaml", "remote_artifacts=s3://my bucket")
+
+
 @pytest.mark.parametrize("url", ["http://u:secret@h/v1", "http://h/v1?api-key=secret", "http://h/v1#secret"])
 def test_a_judges_address_with_a_secret_is_refused_and_not_repeated(tmp_path: Path, url: str) -> None:
     for message in (

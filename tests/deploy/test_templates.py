@@ -41,6 +41,12 @@ def test_gpus_are_limited_and_the_image_is_that_of_this_version() -> None:
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "{{ gpu_limit }}"
 
 
+def test_no_memory_limit_ends_a_training_unless_one_is_asked_for_and_the_readme_names_it() -> None:
+    for kind, name in (("docker", "mem_limit"), ("kubernetes", "memory_limit")):
+        assert template(kind)["variables"]["properties"][name]["default"] is None
+        assert f"`{name}`" in (DEPLOY / "README.md").read_text()
+
+
 def test_a_kubernetes_job_is_one_that_the_cluster_takes() -> None:
     worker = pytest.importorskip("prefect_kubernetes.worker", reason="pip install prefect-kubernetes")
     validate = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate")

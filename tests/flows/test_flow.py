@@ -2,6 +2,7 @@
 
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from prefect.states import Crashed
 
 from bdpo.errors import UserError
 from bdpo.fingerprints import Stage
-from bdpo.progress import Silent
-from flows.flow import run_here, run_stages
+from bdpo.progress import Progress, Silent
+from flows.delivery import Delivery
+from flows.flow import run_here, run_stages, train
 from tests.tiny_run import tiny_run
 
 
@@ -34,6 +36,21 @@ def test_a_share_is_of_the_scoring_alone(tmp_path: Path, only: Stage | None) -> 
 def test_a_share_cannot_be_forced(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^force names score, of which this run has only the share 1/2"):
         run_stages(str(tiny_run(tmp_path, num_pairs=20)), [], "score", ["score"], True, False, "1/2", None)
+
+
+def test_a_stage_is_forced_in_the_name_of_its_flow_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By which it is known when Prefect starts the run anew."""
+    asked: list[object] = []
+
+    def run_stage(stage: Stage, *, force: bool, request: str | None, progress: Progress) -> None:
+        asked.extend([stage, force, request])
+        raise UserError("it ends here")
+
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "0b1c")
+    monkeypatch.setattr("flows.flow.PrefectProgress", lambda *_: Silent())
+    work: Any = SimpleNamespace(run_stage=run_stage)
+    state = train(work, True, None, Delivery(pytest.fail))
+    assert (state.message, asked) == ("it ends here", ["train", True, "0b1c"])
 
 
 @pytest.mark.parametrize("raised", [True, False])

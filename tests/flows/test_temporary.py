@@ -8,14 +8,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import PREFECT_HOME, temporary_settings
+from prefect.settings import PREFECT_HOME, PREFECT_SERVER_DATABASE_CONNECTION_URL, temporary_settings
 
 from bdpo.errors import UserError
-from flows.temporary import start_temporary_server
+from flows.temporary import own_database, start_temporary_server
 from tests.cli.command import environment_of
 from tests.flows.origins import may_be_used_by
 from tests.flows.status_server import serving
@@ -75,6 +76,25 @@ def test_another_runs_server_at_the_port_is_not_taken_for_its_own(
         assert may_be_used_by("https://evil.example", server.api_url) is None
         assert may_be_used_by(f"http://localhost:{free}", server.api_url) == f"http://localhost:{free}"
         server.stop()
+
+
+def test_each_host_has_a_database_of_its_own_in_a_home_that_hosts_share(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def on(host: str, kind: str = "nfs4") -> dict[str, str]:
+        mounts = [SimpleNamespace(mountpoint="/", fstype="ext4"), SimpleNamespace(mountpoint=str(shared), fstype=kind)]
+        monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
+        monkeypatch.setattr(socket, "gethostname", lambda: host)
+        return own_database()
+
+    name, shared = "PREFECT_SERVER_DATABASE_CONNECTION_URL", tmp_path.resolve()
+    with temporary_settings({PREFECT_HOME: tmp_path}):
+        for host, kind in (("node-1", "nfs4"), ("node-2", "fuse.sshfs")):
+            assert on(host, kind) == {name: f"sqlite+aiosqlite:///{tmp_path}/temporary-{host}.db"}
+        assert on("node-1", "xfs") == {}, "no other host has it, and `bdpo up` shows its runs"
+        for own in ("sqlite+aiosqlite:////data/prefect.db", f"sqlite+aiosqlite:///{tmp_path}/prefect.db"):
+            with temporary_settings({PREFECT_SERVER_DATABASE_CONNECTION_URL: own}):
+                assert on("node-1") == {}, "the user's"
 
 
 @pytest.mark.usefixtures("own_home")

@@ -11,6 +11,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +240,26 @@ def test_a_run_waits_for_a_person_before_training_and_goes_on_when_resumed(up: U
     again = up.run("full", config=config, pause_before_train=True)
     assert again.returncode == 0
     assert set(up.states(up.last_run()).values()) == {"Cached"}
+
+
+@pytest.mark.slow
+def test_a_killed_run_that_is_started_anew_goes_on_with_what_it_forced(up: Up, tmp_path: Path) -> None:
+    """As after the loss of a node, or by Retry in the UI."""
+    config = tiny_run(tmp_path, num_pairs=20, train={"epochs": 2000, "checkpoint_every": 5, "eval_every": 10_000})
+    run = up.start("full", config=str(config), force=["score", "train"])
+    until(lambda: list((tmp_path / "artifacts").glob("train/*.partial/scratch/checkpoints/step-*/complete.json")))
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("PREFECT__FLOW_RUN_ID") == run:
+                process.kill()
+    until(lambda: up.read(run)["state_type"] == "CRASHED")
+    now = {"scheduled_time": datetime.now(UTC).isoformat()}
+    up.post(f"flow_runs/{run}/set_state", state={"type": "SCHEDULED", "name": "AwaitingRetry", "state_details": now})
+    until(lambda: any("going on from the checkpoint of step" in message for message in up.messages(run)))
+    scored = up.ask("task_runs", flow_runs={"id": {"any_": [run]}}, task_runs={"name": {"like_": "score"}})
+    assert sorted(task["state_name"] for task in scored) == ["Cached", "Completed"]
+    up.cancel(run)
+    until(lambda: up.read(run)["state_type"] == "CANCELLED")
 
 
 @pytest.mark.slow

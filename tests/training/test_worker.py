@@ -1,7 +1,9 @@
 """What a process of a training sets before it loads anything; trainings themselves are in test_processes.py."""
 
+import errno
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,13 +27,9 @@ def stop(*_: object) -> None:
     raise StoppedError
 
 
-def test_a_worker_has_its_gpu_before_the_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def begin(job: object) -> None:
-        seen.append("the model")
-        raise StoppedError
-
-    seen: list[object] = []
-    places = {"model_folder": str(tmp_path), "folder": str(tmp_path), "parent_place": "another machine"}
+def start(folder: Path, begin: Callable[[object], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker whose training is `begin`."""
+    places = {"model_folder": str(folder), "folder": str(folder), "parent_place": "another machine"}
     job = SimpleNamespace(**places, visible_gpus=None, seed=0, deterministic=False)
     monkeypatch.setattr(worker_files.Job, "read", lambda _: job)
     monkeypatch.setattr(worker, "die_unread", lambda _: None)
@@ -39,14 +37,36 @@ def test_a_worker_has_its_gpu_before_the_model_is_loaded(tmp_path: Path, monkeyp
     monkeypatch.setattr(reproducible, "make_reproducible", lambda *_, **__: None)
     monkeypatch.setattr(trainer, "Trainer", begin)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    for name, value in (("PATH", os.environ["PATH"]), ("RANK", "3"), ("LOCAL_RANK", "3"), ("WORLD_SIZE", "4")):
+        monkeypatch.setenv(name, value)
+    worker.main()
+
+
+def test_a_worker_has_its_gpu_before_the_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def begin(job: object) -> None:
+        seen.append("the model")
+        raise StoppedError
+
+    seen: list[object] = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", seen.append)
-    for name, value in (("PATH", os.environ["PATH"]), ("RANK", "3"), ("LOCAL_RANK", "3"), ("WORLD_SIZE", "4")):
-        monkeypatch.setenv(name, value)
     with pytest.raises(StoppedError):
-        worker.main()
+        start(tmp_path, begin, monkeypatch)
     assert seen == [3, "the model"]
+
+
+def test_a_full_disk_is_said_with_the_folder_that_the_settings_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(job: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    scratch = tmp_path / "train" / "0123.partial" / "scratch"
+    scratch.mkdir(parents=True)
+    with pytest.raises(OSError, match="No space left"):
+        start(scratch, begin, monkeypatch)
+    assert f"(`artifacts:` is {tmp_path})" in (scratch / worker_files.ERROR_FILE).read_text()
 
 
 _BOOT, _NAMESPACE = "0a84c7e0-5a0f-4d4c-8a39-6b5d7f1a2c33", "pid:[1]"
