@@ -233,7 +233,9 @@ def _valid(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _validate(array: pa.Array) -> None:
     array.validate()  # the sizes of its buffers and of what lies in it
     kind = array.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if isinstance(kind, pa.JsonType):
+        _validate(array.storage)
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         array.view(pa.binary() if pa.types.is_string(kind) else pa.large_binary()).validate(full=True)
     elif pa.types.is_list(kind):
         pa.ListArray.from_arrays(array.offsets, pa.nulls(len(array.values))).validate(full=True)
