@@ -110,6 +110,17 @@ def test_every_kind_of_file_gives_the_same_pairs(tmp_path: Path, suffix: str) ->
     assert [row["pair_id"] for row in found] == sorted(row["pair_id"] for row in found)
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["sep=;\nprompt;chosen;rejected\nQ;a;b\n", "prompt,chosen,rejected,,\nQ,a,b,,\n",
+     'prompt;chosen;rejected;"seen, or not"\nQ;a;b;\n'],
+    ids=["sep", "nameless", "comma in a name"],
+)  # fmt: skip
+def test_csv_of_spreadsheets_gives_pairs(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.csv").write_text(content)
+    assert run(tmp_path / "x.csv", tmp_path / "out", min_pairs=1)["pairs"] == 1
+
+
 def test_a_prompt_keeps_its_split_when_rows_are_added(tmp_path: Path) -> None:
     splits: list[dict[str, str]] = []
     for num in (60, 80):
