@@ -130,9 +130,10 @@ def _read_list(data: DataFile, file: TextIO) -> Iterator[RawRow]:
         for line, (value, text) in enumerate(_items(file), start=1):
             yield RawRow(data.name, line, dump_row(value), _not_utf8(text) or as_object(value))
     except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{data.path}: after {line} elements {json_reason(error)}; a list of objects is expected."
-        ) from error
+        wanted = "a list of objects is expected"
+        if not isinstance(error, json.JSONDecodeError):
+            wanted = "write the rows as JSON lines, where such a row alone is refused"
+        raise UserError(f"{data.path}: after {line} elements {json_reason(error)}; {wanted}.") from error
 
 
 def _not_utf8(text: str) -> RowProblem | None:

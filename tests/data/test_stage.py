@@ -41,6 +41,7 @@ def test_each_row_rule_by_its_name(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "x.jsonl", rows)
     with (tmp_path / "x.jsonl").open("ab") as file:
         file.write(b'{"prompt": \n\n{"chosen": "\xff"}\n{"prompt": "Q", "chosen": "\\ud800", "rejected": "x"}')
+        file.write(b'\n{"prompt": "R", "chosen": "yes<|im_end|>", "rejected": "no<|im_end|>"}')
     run(tmp_path / "x.jsonl", tmp_path / "out", max_chars=200, min_pairs=1)
     assert refusals(tmp_path / "out") == [
         (2, "blank_chosen"),
@@ -56,6 +57,7 @@ def test_each_row_rule_by_its_name(tmp_path: Path) -> None:
         (12, "broken_json"),
         (14, "invalid_utf8"),
         (15, "invalid_utf8"),
+        (16, "special_token"),
     ]
     kept = {row["line"]: row["row"] for row in pq.read_table(tmp_path / "out/quarantine.parquet").to_pylist()}
     assert kept[12] == b'{"prompt": '
