@@ -119,7 +119,10 @@ class ColumnBlock:
         """The rows, parsed."""
         line = self.start - 1
         for batch in self.batches:
-            readers = json_readers(batch.schema)
+            try:
+                readers = json_readers(batch.schema)
+            except UnicodeDecodeError as error:
+                raise self._broken(error) from error
             for row in self._values(batch):
                 line += 1
                 if isinstance(row, UnicodeDecodeError):
@@ -127,6 +130,9 @@ class ColumnBlock:
                     yield RawRow(self.file, line, row.object, problem)
                 else:
                     yield _over_long(RawRow(self.file, line, *_read_json(row, readers)))
+
+    def _broken(self, error: Exception) -> UserError:
+        return UserError(f"{self.path}: the file is broken ({error}); fetch or write it again.")
 
     def _values(self, batch: pa.RecordBatch) -> list[Any]:
         """The rows of a batch; for one that is no UTF-8, the error that says so."""
@@ -137,7 +143,7 @@ class ColumnBlock:
                 return [error]
             return [value for i in range(batch.num_rows) for value in self._values(batch.slice(i, 1))]
         except pa.ArrowException as error:
-            raise UserError(f"{self.path}: the file is broken ({error}); fetch or write it again.") from error
+            raise self._broken(error) from error
         except (OverflowError, ValueError, LookupError) as error:
             # What Arrow holds and Python does not: a day after the year 9999, a time zone that is not known here.
             name = next(name for name in batch.schema.names if not _is_readable(batch[name]))

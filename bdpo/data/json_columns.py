@@ -14,9 +14,12 @@ def json_readers(fields: pa.Schema | pa.StructType) -> dict[str, Reader]:
     """The fields in which there is JSON, and what reads it in a value as pyarrow gives it, as `datasets` does.
 
     A reader raises ValueError or RecursionError where a text is no JSON.
+
+    Raises:
+        UnicodeDecodeError: the name of such a field is not UTF-8; those of others are not looked at.
     """
-    readers = ((field.name, _reader(field.type)) for field in fields)
-    return {name: reader for name, reader in readers if reader is not None}
+    readers = ((field, _reader(field.type)) for field in fields)
+    return {field.name: reader for field, reader in readers if reader is not None}
 
 
 def _reader(kind: pa.DataType) -> Reader | None:

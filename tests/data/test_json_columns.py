@@ -13,6 +13,7 @@ import pytest
 from bdpo.data.files import DataFile, data_files
 from bdpo.data.readers import read_blocks, read_rows
 from bdpo.data.rows import Candidate, RawRow, RowProblem
+from bdpo.errors import UserError
 from tests.data.parsed import read_source_blocks
 
 SAID = 'say "hi"\nplease'
@@ -113,3 +114,20 @@ def test_json_that_is_not_utf8_is_refused_alone(tmp_path: Path) -> None:
     assert good.value == {"said": "a"}
     assert isinstance(refused.value, RowProblem)
     assert refused.value.rule == "invalid_utf8"
+
+
+def test_a_field_whose_name_is_not_utf8_is_told_in_a_sentence(tmp_path: Path) -> None:
+    """Of a field that holds no JSON each row is refused, for no row can be read without the name."""
+    for kind, texts in (("json", json_array(['"a"'])), ("text", pa.array(["a"]))):
+        inner = pa.StructArray.from_arrays([texts], names=["fieldname"])
+        with pa.ipc.new_stream(tmp_path / "x.arrow", pa.schema([("said", inner.type)])) as writer:
+            writer.write_batch(pa.record_batch([inner], names=["said"]))
+        content = (tmp_path / "x.arrow").read_bytes()
+        (tmp_path / "x.arrow").write_bytes(content.replace(b"fieldname", b"\xb2ieldname"))
+        if kind == "json":
+            with pytest.raises(UserError, match=r"x\.arrow: the file is broken \(.*invalid start byte\)"):
+                list(read_rows(DataFile(tmp_path / "x.arrow", "x")))
+        else:
+            (row,) = read_rows(DataFile(tmp_path / "x.arrow", "x"))
+            assert isinstance(row.value, RowProblem)
+            assert row.value.rule == "invalid_utf8"
