@@ -9,17 +9,33 @@ def is_transcript(value: str) -> bool:
     return HUMAN in value or ASSISTANT in value
 
 
+def as_written(value: str) -> str:
+    r"""A transcript with other line ends (`\r\n`) or other white space before its first turn as HH-RLHF writes it.
+
+    Any other text comes back as it is, such as one that says something before it shows a transcript.
+    """
+    written = value.replace("\r\n", "\n") if "\r\n\r\n" in value else value
+    begins = written.lstrip()
+    return f"\n\n{begins}" if begins_with_speaker(begins) and is_transcript(written) else value
+
+
+def begins_with_speaker(value: str) -> bool:
+    """Whether a text begins with the name of a speaker, after any white space."""
+    return value.lstrip().startswith((HUMAN.lstrip(), ASSISTANT.lstrip()))
+
+
 def begins_transcript(value: str) -> bool:
     """Whether a text begins with the user's turn of a transcript."""
-    return value.lstrip(" ").startswith(HUMAN)
+    return as_written(value).startswith(HUMAN)
 
 
 def open_turns(value: str) -> list[dict[str, str]] | None:
-    """The turns of a transcript that waits for the assistant's answer; None where a text is none."""
-    prompt, turn, answer = value.rpartition(ASSISTANT)
-    if not turn or answer.strip() or not begins_transcript(value):
+    """The turns of a transcript, less a last one that is the assistant's name alone; None where a text is none."""
+    written = as_written(value)
+    if not written.startswith((HUMAN, ASSISTANT)):
         return None
-    return turns_of(prompt)
+    turns = turns_of(written)
+    return turns[:-1] if turns[-1] == {"role": "assistant", "content": ""} else turns
 
 
 def turns_of(prompt: str) -> list[dict[str, str]]:

@@ -8,11 +8,11 @@
 
 Both sides score the embedded model on the same rows, in the same dtype, with the same `max_length`, each in a
 process of its own, one after the other, on all cores.  Rows are the first of HH-RLHF that fit `max_length`
-without a cut.  Loading, tokenising and compiling are not timed; forward passes and the writing of what they
-give are.  TRL has its defaults (8 pairs a batch, dataset order; under bfloat16 `bf16=True`, autocast over
-bfloat16 weights) and does no unconditional pass, so `pairs_per_s` is without it and `with_mi_pairs_per_s` with
-it.  Memory is the peak resident set of the process that scores.  On a CPU without bfloat16 instructions both
-sides multiply by `bdpo.models.products`.
+without a cut.  Loading, tokenising, compiling and the first passes are not timed; all other forward passes and
+the writing of what they give are.  TRL has its defaults (8 pairs a batch, dataset order; under bfloat16
+`bf16=True`, autocast over bfloat16 weights) and does no unconditional pass, so `pairs_per_s` is without it and
+`with_mi_pairs_per_s` with it.  Memory is the peak resident set of the process that scores.  On a CPU without
+bfloat16 instructions both sides multiply by `bdpo.models.products`.
 
 `gemm_fraction` is the rate of the floating-point operations that the method needs, of the rate of a large
 matrix product in the same process; some passes, spread over all, and products take turns for it, for a shared

@@ -23,9 +23,11 @@ class _Timed(DPOTrainer):  # type: ignore[misc]
 
     seconds = 0.0
 
-    def _precompute_ref_logps(self, *arguments: Any, **named: Any) -> Any:
+    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Any:
+        # One batch ahead, for the other side has computed too when its time begins: to check its layout.
+        super()._precompute_ref_logps(dataset.select(range(min(batch_size, len(dataset)))), name, batch_size)
         started = time.monotonic()
-        scored = super()._precompute_ref_logps(*arguments, **named)
+        scored = super()._precompute_ref_logps(dataset, name, batch_size)
         self.seconds = time.monotonic() - started
         return scored
 

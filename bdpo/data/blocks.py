@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -12,6 +12,7 @@ import orjson
 import pyarrow as pa
 
 from bdpo.data.batches import pieces
+from bdpo.data.json_columns import Reader, json_readers
 from bdpo.data.rows import RawRow, RowProblem, json_kind
 from bdpo.errors import UserError, first_line
 
@@ -118,13 +119,20 @@ class ColumnBlock:
         """The rows, parsed."""
         line = self.start - 1
         for batch in self.batches:
+            try:
+                readers = json_readers(batch.schema)
+            except UnicodeDecodeError as error:
+                raise self._broken(error) from error
             for row in self._values(batch):
                 line += 1
                 if isinstance(row, UnicodeDecodeError):
                     problem = RowProblem("invalid_utf8", f"a text of the row is not UTF-8 at byte {row.start}")
                     yield RawRow(self.file, line, row.object, problem)
                 else:
-                    yield _over_long(RawRow(self.file, line, dump_row(row), as_object(row)))
+                    yield _over_long(RawRow(self.file, line, *_read_json(row, readers)))
+
+    def _broken(self, error: Exception) -> UserError:
+        return UserError(f"{self.path}: the file is broken ({error}); fetch or write it again.")
 
     def _values(self, batch: pa.RecordBatch) -> list[Any]:
         """The rows of a batch; for one that is no UTF-8, the error that says so."""
@@ -135,7 +143,7 @@ class ColumnBlock:
                 return [error]
             return [value for i in range(batch.num_rows) for value in self._values(batch.slice(i, 1))]
         except pa.ArrowException as error:
-            raise UserError(f"{self.path}: the file is broken ({error}); fetch or write it again.") from error
+            raise self._broken(error) from error
         except (OverflowError, ValueError, LookupError) as error:
             # What Arrow holds and Python does not: a day after the year 9999, a time zone that is not known here.
             name = next(name for name in batch.schema.names if not _is_readable(batch[name]))
@@ -144,6 +152,15 @@ class ColumnBlock:
                 f"{self.path}: the column `{name}`, of {kind}, holds what cannot be read ({first_line(error)}); remove "
                 "it or write it as text."
             ) from error
+
+
+def _read_json(row: dict[str, Any], readers: Mapping[str, Reader]) -> tuple[bytes, dict[str, Any] | RowProblem]:
+    """A row as JSON, and its fields: those that hold JSON as values."""
+    try:
+        values = row | {name: read(row[name]) for name, read in readers.items()}
+        return dump_row(values), values
+    except (ValueError, RecursionError) as error:
+        return dump_row(row), RowProblem("broken_json", f"in a column of JSON: {json_reason(error)}")
 
 
 def _read_block(path: Path, file: str, start: int, stream: bytes) -> ColumnBlock:

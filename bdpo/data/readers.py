@@ -130,9 +130,10 @@ def _read_list(data: DataFile, file: TextIO) -> Iterator[RawRow]:
         for line, (value, text) in enumerate(_items(file), start=1):
             yield RawRow(data.name, line, dump_row(value), _not_utf8(text) or as_object(value))
     except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{data.path}: after {line} elements {json_reason(error)}; a list of objects is expected."
-        ) from error
+        wanted = "a list of objects is expected"
+        if not isinstance(error, json.JSONDecodeError):
+            wanted = "write the rows as JSON lines, where such a row alone is refused"
+        raise UserError(f"{data.path}: after {line} elements {json_reason(error)}; {wanted}.") from error
 
 
 def _not_utf8(text: str) -> RowProblem | None:
@@ -233,7 +234,9 @@ def _valid(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _validate(array: pa.Array) -> None:
     array.validate()  # the sizes of its buffers and of what lies in it
     kind = array.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if isinstance(kind, pa.JsonType):
+        _validate(array.storage)
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         array.view(pa.binary() if pa.types.is_string(kind) else pa.large_binary()).validate(full=True)
     elif pa.types.is_list(kind):
         pa.ListArray.from_arrays(array.offsets, pa.nulls(len(array.values))).validate(full=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from bdpo.config.ingest import DataFormat
 from bdpo.data.blocks import Block
+from bdpo.data.csv_rows import CSV_RULES
 from bdpo.data.formats import DESCRIPTIONS, PARSERS, detect_format
 from bdpo.data.formats.beavertails import Response, parse_beavertails
 from bdpo.data.formats.fields import check_text_only, check_unicode
@@ -202,10 +203,13 @@ def _find_format(origin: str, first: list[RawRow]) -> DataFormat:
     found = _columns(first)
     if not found:
         row = first[0]
-        reason = row.value.reason if isinstance(row.value, RowProblem) else "it has no fields"
+        problem = row.value if isinstance(row.value, RowProblem) else RowProblem("missing_field", "it has no fields")
+        wanted = ("a JSON object with fields", "an object a line, or in a .json file a list of objects")
+        if problem.rule in CSV_RULES:
+            wanted = ("a row of CSV", "a header that names the columns, and as many fields a row")
         raise UserError(
-            f"{origin}: none of the first {len(first)} rows is a JSON object with fields; "
-            f"{row.file}:{row.line}: {reason}; expected is an object a line, or in a .json file a list of objects."
+            f"{origin}: none of the first {len(first)} rows is {wanted[0]}; "
+            f"{row.file}:{row.line}: {problem.reason}; expected is {wanted[1]}."
         )
     raise UserError(
         f"{origin}: the columns {shown_columns(found)} are those of no known format; name those of prompt and "

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bdpo.errors import UserError
 from bdpo.layout.rendering import PROBE, Message, Untokenizable, encode, find_thoughts, render, why_not_prefix
+from bdpo.layout.spelled import find_spelled
 
 _PAIRS_AT_A_TIME = 256
 _Text = tuple[Sequence[Message], str, str]
@@ -71,8 +72,8 @@ def tokenize_pair(
         Untokenizable: the prompt's tokens are not a prefix of prompt plus response
             (`prompt_not_prefix`), a response has no token before its end-of-turn (`empty_response`),
             both responses have the same tokens (`identical_tokens`), a response has thoughts and the model
-            could have them too (`thoughts`), or the template raises an error for these messages
-            (`template_refuses`).
+            could have them too (`thoughts`), a text spells out a special token (`special_token`), or the
+            template raises an error for these messages (`template_refuses`).
     """
     (pair,) = tokenize_pairs(
         tokenizer, [(prompt, chosen, rejected)], max_length=max_length, max_prompt_length=max_prompt_length
@@ -117,6 +118,8 @@ def tokenize_pairs(
 def _render_pair(
     tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], chosen: str, rejected: str
 ) -> tuple[str, str, str] | Untokenizable:
+    if problem := find_spelled(tokenizer, prompt, chosen, rejected):
+        return problem
     try:
         before, first, second = _render_responses(tokenizer, prompt, (chosen, rejected))
         return before, first, second
@@ -207,7 +210,7 @@ def tokenize_responses(
         The whole prompt, and the responses as they follow it where it is cut to `max_prompt_length` tokens.
 
     Raises:
-        Untokenizable: as `tokenize_pair`, but for `identical_tokens`.
+        Untokenizable: as `tokenize_pair`, but for `identical_tokens` and `special_token`.
     """
     ids, *found = encode(tokenizer, *_render_responses(tokenizer, prompt, responses))
     numbered = enumerate(zip(responses, found, strict=True), start=1)

@@ -26,6 +26,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bdpo.layout.chat import end_of_turn, require_different, response_ids, tokenize_pair
 from bdpo.layout.rendering import Message, Untokenizable, encode, find_thoughts, render, why_not_prefix
+from bdpo.layout.spelled import find_spelled
 from bdpo.layout.templates import Copying, read_copying
 from bdpo.layout.words import first_word, lost_bytes, splits_at_spaces
 
@@ -102,9 +103,9 @@ class RefusalFinder:
         if len(self._words) > _REMEMBERED:
             self._words.clear()
         for i, pair in enumerate(pairs):
-            thoughts = find_thoughts(self._tokenizer, pair.chosen, pair.rejected)
-            if thoughts is not None:
-                undecided.append((i, thoughts))
+            problem = find_spelled(self._tokenizer, *pair) or find_thoughts(self._tokenizer, *pair[1:])
+            if problem is not None:
+                undecided.append((i, problem))
                 continue
             tail = self._tail(pair)
             chosen, rejected = (first_word(pair.chosen), first_word(pair.rejected)) if self._by_words else (None, None)

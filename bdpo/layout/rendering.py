@@ -53,7 +53,8 @@ _OF_TEMPLATES = (
 class Untokenizable(ValueError):  # noqa: N818 (named for what the row is)
     """A row that cannot be laid out.
 
-    `rule` is one of `prompt_not_prefix`, `empty_response`, `identical_tokens`, `template_refuses`, `thoughts`.
+    `rule` is one of `prompt_not_prefix`, `empty_response`, `identical_tokens`, `template_refuses`, `thoughts`,
+    `special_token`.
     """
 
     def __init__(self, rule: str, reason: str) -> None:

@@ -93,6 +93,10 @@ def test_hh_of_two_turns() -> None:
     start = "\n\nHuman: Hi\n\nAssistant: Yes?\n\nHuman: Q: a\n\nb"
     row = {"chosen": f"{start}\n\nAssistant: Good.", "rejected": f"{start}\n\nAssistant: Bad.\n"}
     assert parse_hh(row) == Candidate(said("Hi", "Yes?", "Q: a\n\nb"), "Good.", "Bad.")
+    for other in ({side: text.replace("\n", "\r\n") for side, text in row.items()},
+                  {side: text.strip() for side, text in row.items()}):  # fmt: skip
+        assert detect_format(other) == "hh"
+        assert parse_hh(other) == parse_hh(row)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +130,8 @@ def test_the_answer_of_a_transcript_does_not_begin_with_a_speaker() -> None:
     copy = {"prompt": start, "chosen": "b", "rejected": " Human: c"}
     assert refused(parse_preference, copy) == "malformed_transcript"
     assert refused(parse_preference, copy | {"chosen": "Human: b", "rejected": "c"}) == "malformed_transcript"
-    assert parse_preference(copy | {"prompt": "Write a dialogue."}).rejected == " Human: c"
+    assert refused(parse_preference, copy | {"prompt": "Write a dialogue."}) == "malformed_transcript"
+    assert refused(parse_preference, copy | {"prompt": said("Q")}) == "malformed_transcript"
 
 
 @pytest.mark.parametrize(
@@ -210,8 +215,49 @@ def test_a_prompt_that_is_a_transcript_up_to_the_answer_is_its_turns() -> None:
     assert detect_format(row) == "preference"
     turns = [*said("Q", "A"), *said("R")]
     assert parse_preference(row) == Candidate(turns, "a", "b")
-    for quoted in ("What follows\n\nHuman: Q\n\nAssistant:", "\n\nHuman: Q\n\nAssistant: A", "\n\nHuman: Q"):
+    for quoted in ("What follows\n\nHuman: Q\n\nAssistant:", "Humans: Q\n\nHuman: R", "Q, Human: R\nAssistant: A"):
         assert parse_preference(row | {"prompt": quoted}) == Candidate(said(quoted), " a", " b\n")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "chosen", "rejected"),
+    [
+        ("\n\nHuman: Q", "\n\nAssistant: a", "\n\nAssistant: b"),  # as TRL's script once cut them
+        ("Human: Q", "Assistant: a", "\n\nAssistant: b"),
+        ("Human: Q\n\nAssistant:", "a", "b"),
+        ("\n\nHuman: Q", " a", " b"),
+        ("\n\n\nHuman: Q\n\nAssistant: ", "a", "b"),
+        ("Human: Q\n\nAssistant:", "Human: Q\n\nAssistant: a", "\n\nHuman: Q\n\nAssistant: b"),
+    ],
+)
+@pytest.mark.parametrize("earlier", ["", "Human: P\n\nAssistant: A\n\n"])
+def test_a_transcript_cut_in_another_way_is_its_turns_too(
+    earlier: str, prompt: str, chosen: str, rejected: str
+) -> None:
+    texts = [text.replace("Human: Q", f"{earlier}Human: Q") for text in (prompt, chosen, rejected)]
+    row = dict(zip(("prompt", "chosen", "rejected"), texts, strict=True))
+    assert parse_preference(row) == Candidate(said("P", "A", "Q") if earlier else said("Q"), "a", "b")
+    crlf = {name: text.replace("\n", "\r\n") for name, text in row.items()}
+    assert parse_preference(crlf) == parse_preference(row)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "chosen", "rejected", "rule"),
+    [
+        ("\n\nHuman: Q\n\nAssistant: A", " a", " b", "roles_do_not_alternate"),
+        ("\n\nAssistant: A\n\nHuman: Q\n\nAssistant:", " a", " b", "roles_do_not_alternate"),
+        ("\n\nHuman: Q\n\nAssistant:", "\n\nAssistant: a", "\n\nAssistant: b", "malformed_transcript"),
+        ("\n\nHuman: Q", "\n\nAssistant: a", " b", "malformed_transcript"),
+        ("\n\nHuman: Q", "\n\nAssistant: Human: a", "\n\nAssistant: b", "malformed_transcript"),
+        ("Q", "\n\nAssistant: a", "\n\nAssistant: b", "malformed_transcript"),
+        ("Q", "Assistant: a", "\n\nHuman: b", "malformed_transcript"),
+        ("Human: Q", "a", "b", "malformed_transcript"),
+    ],
+)
+def test_a_transcript_of_which_it_cannot_be_told_who_speaks_is_refused(
+    prompt: str, chosen: str, rejected: str, rule: str
+) -> None:
+    assert refused(parse_preference, {"prompt": prompt, "chosen": chosen, "rejected": rejected}) == rule
 
 
 @pytest.mark.parametrize(
@@ -224,11 +270,7 @@ def test_whole_transcripts_beside_a_prompt_are_no_answers(prompt: str) -> None:
     assert refused(parse_preference, row | {"prompt": "A"}) == "prompts_differ"
     assert refused(parse_preference, row | {"rejected": "\n\nHuman: Q\n\nAssistant: b"}) == "prompts_differ"
     assert refused(parse_preference, row | {"prompt": None}) == "missing_field"
-    one_side = row | {"rejected": "b"}
-    if prompt in ("Q ", "R\n"):
-        assert parse_preference(one_side).chosen == row["chosen"]
-    else:
-        assert refused(parse_preference, one_side) == "malformed_transcript"
+    assert refused(parse_preference, row | {"rejected": "b"}) == "malformed_transcript"
 
 
 @pytest.mark.parametrize("turns", [["Q", "A", "R\n"], ["Q"]])

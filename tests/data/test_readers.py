@@ -83,14 +83,19 @@ def cut(content: bytes) -> bytes:
         ("x.csv", b"PK\x03\x04rest", "a zip archive, as a workbook is one"),
         ("x.jsonl.gz", gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0), "compressed by gzip; "),
         ("x.csv", b"a,b,a\n1,2,3\n", r"two columns are called `a`; rename or remove one\.$"),
+        ("x.csv", b",,\n1,2,3\n", r"two columns are called ``; rename or remove one\.$"),
         ("x.csv", "prompt;gewählt\nq;a\n".encode("latin-1"), r"the names of the columns are not UTF-8; write"),
-        ("x.json", b'[{"a": ' + b"9" * 5000 + b"}]", "after 0 elements a number has more than 4300 digits; a list"),
+        (
+            "x.json",
+            b'[{"a": ' + b"9" * 5000 + b"}]",
+            r"a number has more than 4300 digits; write the rows as JSON lines, where such a row alone is refused\.$",
+        ),
         (
             "x.json",
             b'[{"a": 1}, ' + b"[" * 100_000,
-            "after 1 elements nested too deeply; a list",
+            "after 1 elements nested too deeply; write the rows as JSON lines, where",
         ),
-        ("x.json", b'[{"a": 1}, {', "after 1 elements not valid JSON: Expecting property name"),
+        ("x.json", b'[{"a": 1}, {', "after 1 elements not valid JSON: Expecting property name.*; a list of objects is"),
         ("x.json", b'[{"a": 1}] {}', "after 1 elements not valid JSON: There is more after the list"),
     ],
 )
@@ -158,6 +163,14 @@ def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
         (b'a;b\n"x;y";"z\n"\n', [{"a": "x;y", "b": "z\n"}]),
         (b"a,b;c\nx,y;z\n", [{"a": "x", "b;c": "y;z"}]),
         (b"\n \r\na;b\n\n1;2\n", [{"a": "1", "b": "2"}]),
+        (b"a, b;c;d\nx,y;z;w\n", [{"a, b": "x,y", "c": "z", "d": "w"}]),
+        (b'a;"b, or c";"d"\nx;y;z\n', [{"a": "x", "b, or c": "y", "d": "z"}]),
+        (b'"a;b;c",d\nx,y\n', [{"a;b;c": "x", "d": "y"}]),
+        (b"sep=;\r\na;b,c,d\r\nx;y\r\n", [{"a": "x", "b,c,d": "y"}]),
+        (b"\xef\xbb\xbfSEP=\t\na\tb\nx\ty\n", [{"a": "x", "b": "y"}]),
+        (b"sep=|\na|b\nx|y\n", [{"a": "x", "b": "y"}]),
+        (b"a,b,,\nx,y,,\nz,w,, \n", [{"a": "x", "b": "y"}, {"a": "z", "b": "w"}]),
+        (b",a,\nx,y,\n", [{"": "x", "a": "y"}]),
         (b"", []),
         (b"a,b\n", []),
     ],
@@ -174,6 +187,17 @@ def test_an_element_of_a_list_that_is_not_utf8_is_refused_alone(tmp_path: Path) 
     assert isinstance(broken.value, RowProblem)
     assert (broken.line, broken.value.rule, broken.value.reason) == (2, "invalid_utf8", "not UTF-8 at byte 9")
     assert broken.raw == b'{"a": "\xc3\xa9\xe9"}'
+
+
+def test_a_field_that_the_header_has_no_name_for_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"sep=,\na,b,,\nx,y,,\nx,y,,z\nx,y\n")
+    good, more, fewer = read(tmp_path / "x.csv")
+    assert (good.line, good.value) == (3, {"a": "x", "b": "y"})
+    assert isinstance(more.value, RowProblem)
+    assert isinstance(fewer.value, RowProblem)
+    assert (more.line, more.value.rule) == (4, "wrong_number_of_fields")
+    assert more.value.reason == "a field that the header has no name for is not empty"
+    assert (fewer.line, fewer.value.reason) == (5, "2 fields where the header has 4")
 
 
 SWALLOWED = "it goes on for 3 more lines, as after a quotation mark that is not closed"

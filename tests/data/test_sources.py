@@ -158,3 +158,13 @@ def test_rows_without_fields_are_told_by_the_first() -> None:
         "x: none of the first 1 rows is a JSON object with fields; a.jsonl:7: not valid JSON: unexpected end; expected "
         "is an object a line, or in a .json file a list of objects."
     )
+
+
+def test_rows_of_csv_without_fields_are_told_of_their_header() -> None:
+    problem = RawRow("a.csv", 2, b"[]", RowProblem("wrong_number_of_fields", "3 fields where the header has 1"))
+    with pytest.raises(UserError) as error:
+        read_source([problem], origin="x")
+    assert str(error.value) == (
+        "x: none of the first 1 rows is a row of CSV; a.csv:2: 3 fields where the header has 1; expected is a header "
+        "that names the columns, and as many fields a row."
+    )

@@ -41,6 +41,7 @@ def test_each_row_rule_by_its_name(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "x.jsonl", rows)
     with (tmp_path / "x.jsonl").open("ab") as file:
         file.write(b'{"prompt": \n\n{"chosen": "\xff"}\n{"prompt": "Q", "chosen": "\\ud800", "rejected": "x"}')
+        file.write(b'\n{"prompt": "R", "chosen": "yes<|im_end|>", "rejected": "no<|im_end|>"}')
     run(tmp_path / "x.jsonl", tmp_path / "out", max_chars=200, min_pairs=1)
     assert refusals(tmp_path / "out") == [
         (2, "blank_chosen"),
@@ -56,6 +57,7 @@ def test_each_row_rule_by_its_name(tmp_path: Path) -> None:
         (12, "broken_json"),
         (14, "invalid_utf8"),
         (15, "invalid_utf8"),
+        (16, "special_token"),
     ]
     kept = {row["line"]: row["row"] for row in pq.read_table(tmp_path / "out/quarantine.parquet").to_pylist()}
     assert kept[12] == b'{"prompt": '
@@ -108,6 +110,17 @@ def test_every_kind_of_file_gives_the_same_pairs(tmp_path: Path, suffix: str) ->
         (row["prompt"], row["chosen"], row["rejected"], row["category"]) for row in rows
     )
     assert [row["pair_id"] for row in found] == sorted(row["pair_id"] for row in found)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["sep=;\nprompt;chosen;rejected\nQ;a;b\n", "prompt,chosen,rejected,,\nQ,a,b,,\n",
+     'prompt;chosen;rejected;"seen, or not"\nQ;a;b;\n'],
+    ids=["sep", "nameless", "comma in a name"],
+)  # fmt: skip
+def test_csv_of_spreadsheets_gives_pairs(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.csv").write_text(content)
+    assert run(tmp_path / "x.csv", tmp_path / "out", min_pairs=1)["pairs"] == 1
 
 
 def test_a_prompt_keeps_its_split_when_rows_are_added(tmp_path: Path) -> None:

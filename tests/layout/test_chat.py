@@ -260,10 +260,6 @@ def test_a_response_that_truncation_empties_is_refused() -> None:
     assert caught.value.rule == "empty_response"
 
 
-def test_a_response_that_spells_out_an_end_of_turn_is_scored_to_the_templates_own() -> None:
-    assert pair(chosen=f"a{END}b").chosen_ids == ids(f"a{END}b{END}")
-
-
 @pytest.mark.parametrize(
     ("written", "scored"), [(f" {END}\n", f" {END}"), ("\n\n", "\n\n"), (f".{START}{END}", f".{START}")]
 )
@@ -284,9 +280,10 @@ def test_an_end_of_turn_may_be_an_ordinary_token_that_the_tokenizer_calls_its_eo
     )
     tokenizer.eos_token = "~"
     found = tokenize_pair(
-        tokenizer, [*USER, {"role": "system", "content": "S"}], "Yes", "No", max_length=99, max_prompt_length=9
+        tokenizer, [*USER, {"role": "system", "content": "S"}], "Yes", "No~ or", max_length=99, max_prompt_length=9
     )
     assert found.chosen_ids == ids("assistant: Yes~")
+    assert found.rejected_ids == ids("assistant: No~ or~"), "the content may have it too, and the template's is the end"
 
 
 def test_a_prompt_that_is_no_prefix_is_refused() -> None:

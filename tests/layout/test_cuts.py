@@ -45,10 +45,14 @@ def test_where_no_token_ends_a_turn_a_response_is_all_that_the_template_writes()
     assert found(OPEN_ENDED).responses == 6
 
 
-@pytest.mark.parametrize("spelled", ["<|im_end|> and on", "on"])
+@pytest.mark.parametrize("spelled", ["~ and on", "on"])
 def test_an_end_that_the_text_spells_out_is_not_its_end(spelled: str) -> None:
-    pairs = [(asked(1), spelled, "n")]
-    (pair,) = tokenize_pairs(tiny_tokenizer(), pairs, max_length=SCAFFOLD + 1 + 2, max_prompt_length=SCAFFOLD + 1)
+    """As it may where an ordinary token is the end; a special one in a text is refused."""
+    tokenizer = tiny_tokenizer(CHATML.replace("<|im_end|>", "~"))
+    tokenizer.eos_token = "~"
+    (pair,) = tokenize_pairs(
+        tokenizer, [(asked(1), spelled, "n")], max_length=SCAFFOLD + 1 + 2, max_prompt_length=SCAFFOLD + 1
+    )
     assert isinstance(pair, TokenizedPair)
     assert (pair.prompt_is_cut, pair.cut_responses) == (False, 1)
 

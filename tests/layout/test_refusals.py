@@ -53,9 +53,12 @@ TOKENIZERS: dict[str, Any] = {
     "stripping": with_token(rstrip=True),
     "as text": reads_specials_as_text(),
 }
-PIECES = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|im_", "start|>", "x", "a", "zz", " ", "\n", "é", "\u3000",
-          "assistant\n", "user", "word", "</think>", "\x04", "e\u0301"]  # fmt: skip
+PIECES = ["<|im_", "start|>", "x", "a", "zz", " ", "\n", "é", "\u3000", "assistant\n", "user", "word", "</think>",
+          "\x04", "e\u0301"]  # fmt: skip
+SPECIAL = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"]
 TEXT = st.lists(st.sampled_from(PIECES), max_size=6).map("".join) | st.text(max_size=12)
+SPELLED = st.lists(st.sampled_from(PIECES + SPECIAL), max_size=6).map("".join)
+"""With special tokens, for which most tokenizers refuse it."""
 ALIKE = st.builds(
     lambda begin, times, ends: Sides(
         [{"role": "user", "content": "Q"}], *((begin or "a") * times + end for end in ends)
@@ -65,14 +68,20 @@ ALIKE = st.builds(
     st.tuples(TEXT, TEXT),
 )
 """Responses that begin alike, and may be cut before they differ."""
-PAIR = ALIKE | st.builds(
-    lambda turns, chosen, rejected: Sides(
-        [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)], chosen, rejected
-    ),
-    st.lists(TEXT, min_size=1, max_size=3),
-    TEXT,
-    TEXT,
-)
+
+
+def said(texts: st.SearchStrategy[str]) -> st.SearchStrategy[Sides]:
+    return st.builds(
+        lambda turns, chosen, rejected: Sides(
+            [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)], chosen, rejected
+        ),
+        st.lists(texts, min_size=1, max_size=3),
+        texts,
+        texts,
+    )
+
+
+PAIR = ALIKE | said(TEXT) | said(SPELLED)
 
 
 def slow(tokenizer: Any, pair: Sides, lengths: dict[str, int]) -> tuple[str, str] | None:
@@ -116,6 +125,8 @@ def test_every_rule_is_found() -> None:
     assert rule("refusing", "a", "zz") == "template_refuses"
     assert rule("no prefix", "a", "b") == "prompt_not_prefix"
     assert rule("thinking", "a", "b</think>") == "thoughts"
+    assert rule("tiny", "a", "b<|im_end|>") == "special_token"
+    assert rule("as text", "a", "b<|im_end|>") is None
 
 
 def test_where_a_pair_is_cut_depends_on_its_prompt() -> None:

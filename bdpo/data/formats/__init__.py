@@ -11,7 +11,7 @@ from bdpo.data.formats.preference import holds_messages, parse_preference
 from bdpo.data.formats.sharegpt import parse_sharegpt
 from bdpo.data.formats.ultrafeedback import parse_ultrafeedback
 from bdpo.data.rows import Candidate
-from bdpo.transcripts import is_transcript
+from bdpo.transcripts import as_written, is_transcript
 
 DESCRIPTIONS: Mapping[DataFormat, str] = {
     "hh": "`chosen` and `rejected` as whole '\\n\\nHuman: ... \\n\\nAssistant: ...' transcripts",
@@ -56,5 +56,5 @@ def detect_format(row: Mapping[str, Any]) -> DataFormat | None:
     if isinstance(chosen, dict):
         return "sharegpt" if "conversations" in row or "messages" in row else None
     if isinstance(chosen, str):
-        return "hh" if is_transcript(chosen) else "alpaca" if "instruction" in row else None
+        return "hh" if is_transcript(as_written(chosen)) else "alpaca" if "instruction" in row else None
     return None

@@ -5,7 +5,7 @@ from typing import Any
 
 from bdpo.data.formats.fields import text
 from bdpo.data.rows import Candidate, RowProblem
-from bdpo.transcripts import ASSISTANT, HUMAN, turns_of
+from bdpo.transcripts import ASSISTANT, HUMAN, as_written, begins_with_speaker, turns_of
 
 
 def parse_hh(row: Mapping[str, Any]) -> Candidate:
@@ -15,7 +15,7 @@ def parse_hh(row: Mapping[str, Any]) -> Candidate:
         RowProblem: a field is missing, a transcript has no such turns, an answer is none (`check_answer`), or the
             prompts differ.
     """
-    chosen, rejected = text(row, "chosen"), text(row, "rejected")
+    chosen, rejected = as_written(text(row, "chosen")), as_written(text(row, "rejected"))
     (prompt, answer), (other_prompt, other_answer) = _part(chosen, "chosen"), _part(rejected, "rejected")
     turns = turns_of(prompt)
     if prompt != other_prompt and turns != turns_of(other_prompt):
@@ -31,13 +31,13 @@ def check_answer(answer: str, name: str) -> None:
     name would be learned as how to begin.
 
     Args:
-        answer: the last turn of a transcript.
+        answer: the last turn of a transcript, or a plain text.
         name: the field, for the reason of a refusal.
 
     Raises:
         RowProblem: it begins so (`malformed_transcript`).
     """
-    if answer.lstrip().startswith((HUMAN.lstrip(), ASSISTANT.lstrip())):
+    if begins_with_speaker(answer):
         raise RowProblem("malformed_transcript", f"the answer of `{name}` begins with 'Human:' or 'Assistant:' itself")
 
 

@@ -9,7 +9,7 @@ from bdpo.data.formats.fields import is_gap, labelled, optional_text, required, 
 from bdpo.data.formats.hh import check_answer, parse_hh
 from bdpo.data.formats.turns import read_messages, user, with_system
 from bdpo.data.rows import Candidate, Message, RowProblem
-from bdpo.transcripts import begins_transcript, open_turns
+from bdpo.transcripts import ASSISTANT, begins_transcript, begins_with_speaker, open_turns
 
 _MESSAGES_AS_TEXT = re.compile(r"\s*\[\s*\{")
 """How a list of messages begins that a file without lists holds as text, perhaps indented."""
@@ -29,12 +29,13 @@ def parse_preference(row: Mapping[str, Any]) -> Candidate:
     The columns and the implicit prompt, what both lists begin with, are those of TRL (huggingface/trl,
     docs/source/dataset_formats.md and trl/data_utils.py); a response is one message here.  A `system` field opens the
     prompt where its first message does not.  A prompt of plain text that is a transcript of HH-RLHF up to the answer,
-    as copies of that dataset have it, is its turns.  Where both sides are whole conversations, a prompt beside them has
-    to begin them, or as plain text to be the last thing asked: what they say is read, as TRL does.
+    as copies of that dataset have it, is its turns, with the assistant's name at its end, before both answers or left
+    out.  Where both sides are whole conversations, a prompt beside them has to begin them, or as plain text to be the
+    last thing asked: what they say is read, as TRL does.
 
     Raises:
-        RowProblem: a field is missing, has another type, the sides answer different prompts, or the answer of a
-            transcript is none (`check_answer`).
+        RowProblem: a field is missing, has another type, the sides answer different prompts, or of plain texts an
+            answer is none (`check_answer`), or the prompt begins as a transcript does and is none.
     """
     chosen, rejected = _unpacked(row, "chosen"), _unpacked(row, "rejected")
     prompt = row.get("prompt")
@@ -60,18 +61,37 @@ def parse_preference(row: Mapping[str, Any]) -> Candidate:
 def _of_texts(row: Mapping[str, Any], chosen: str, rejected: str) -> tuple[list[Message], tuple[str, str]]:
     """The prompt and the two answers of a row whose sides are plain texts."""
     prompt = row.get("prompt")
-    turns = open_turns(prompt) if isinstance(prompt, str) else None
-    given = turns or _prompt(row)
+    turns = None
+    if isinstance(prompt, str):
+        turns, chosen, rejected = _open_turns(prompt, chosen, rejected)
+    given = _prompt(row) if turns is None else turns
     if begins_transcript(chosen) and begins_transcript(rejected):
         whole = parse_hh({"chosen": chosen, "rejected": rejected})
         if not _asks(whole.prompt, given, is_text=isinstance(prompt, str)):
             raise RowProblem("prompts_differ", "`prompt` is not how `chosen` and `rejected` begin")
         return whole.prompt, (whole.chosen, whole.rejected)
-    if turns is None:
-        return given, (chosen, rejected)
     check_answer(chosen, "chosen")
     check_answer(rejected, "rejected")
-    return given, (chosen.strip(), rejected.strip())
+    if turns is not None:
+        return turns, (chosen.strip(), rejected.strip())
+    if isinstance(prompt, str) and begins_with_speaker(prompt):
+        raise RowProblem(
+            "malformed_transcript",
+            "`prompt` begins with 'Human:' or 'Assistant:', and no turn after a blank line tells whether it is a "
+            "transcript; give messages",
+        )
+    return given, (chosen, rejected)
+
+
+def _open_turns(prompt: str, chosen: str, rejected: str) -> tuple[list[Message] | None, str, str]:
+    """The turns of a prompt that is a transcript, and the answers without the assistant's name that belongs to it."""
+    name = ASSISTANT.lstrip()
+    sides = chosen.lstrip(), rejected.lstrip()
+    if all(side.startswith(name) for side in sides):
+        turns = open_turns(f"{prompt}{ASSISTANT}")
+        if turns and turns[-1]["role"] == "user":  # else the name stands at the end of the prompt too
+            return turns, sides[0].removeprefix(name), sides[1].removeprefix(name)
+    return open_turns(prompt), chosen, rejected
 
 
 def _asks(said: list[Message], given: list[Message], *, is_text: bool) -> bool:
