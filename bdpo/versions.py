@@ -8,4 +8,4 @@ from typing import Final
 
 LOGPROBS: Final = "9"
 GENERATION: Final = "5"
-STAGES: Final = {"ingest": "12", "score": "6", "train": "8", "evaluate": "16"}
+STAGES: Final = {"ingest": "12", "score": "6", "train": "9", "evaluate": "16"}
