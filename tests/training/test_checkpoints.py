@@ -63,6 +63,12 @@ def test_a_save_that_was_cut_short_is_not_seen_and_done_again(tmp_path: Path) ->
     assert latest_step(tmp_path) == 2
 
 
+def test_a_save_that_was_cut_short_takes_no_room_once_another_step_is_saved(tmp_path: Path) -> None:
+    (begin_checkpoint(tmp_path, 4) / "half").write_bytes(b"x")
+    save(tmp_path, 3)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
+
+
 @pytest.mark.parametrize("damage", ["missing file", "short file", "no marker"])
 def test_a_damaged_one_gives_way_to_the_one_before(tmp_path: Path, damage: str) -> None:
     save(tmp_path, 1)
