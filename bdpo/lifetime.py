@@ -22,15 +22,22 @@ _PATIENCE_S = 30.0
 _PR_SET_PDEATHSIG = 1
 """From Linux's <sys/prctl.h>."""
 _OFFSPRING = "offspring-of"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_OWN_NUMBERS = Path("/proc/self/ns/pid")
 
 
 def pid_place() -> str:
     """Where the process numbers that this process sees hold: in its container of this machine since that was booted.
 
-    Two machines may have one host name, as may two containers.
+    Two machines may have one host name, as may two containers.  What a system does not tell, as gVisor has no boot
+    number, is left out.
     """
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
+    boot = container = ""
+    with suppress(OSError):
+        boot = _BOOT_ID.read_text(encoding="ascii").strip()
+    with suppress(OSError):
+        container = str(_OWN_NUMBERS.readlink())
+    return f"{socket.gethostname()} {boot} {container}"
 
 
 def start_ticks(pid: int) -> int:

@@ -12,7 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from bdpo.lifetime import child_groups, guarded, start_ticks
+from bdpo import lifetime
+from bdpo.lifetime import child_groups, guarded, pid_place, start_ticks
 from tests.paths import ROOT
 
 _CHILD = """
@@ -29,6 +30,14 @@ def test_a_start_is_counted_from_the_boot() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         seconds = start_ticks(process.pid) / os.sysconf("SC_CLK_TCK")
         assert before - 0.1 <= seconds <= time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def test_a_place_is_named_where_the_system_tells_little_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As gVisor, which has no boot number."""
+    assert len(set(pid_place().split(" "))) == 3
+    for told in ("_BOOT_ID", "_OWN_NUMBERS"):
+        monkeypatch.setattr(lifetime, told, tmp_path / "missing")
+    assert pid_place() == f"{socket.gethostname()}  "
 
 
 @pytest.mark.parametrize("later", [False, True])
