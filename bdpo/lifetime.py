@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -209,16 +209,34 @@ def _uninterrupted() -> Iterator[None]:
             handler = signal.getsignal(number)
             # One that is ignored or was not set from Python stays: children inherit that a signal is ignored.
             if handler not in (signal.SIG_IGN, None):
-                before[number] = signal.signal(number, note)
+                # Before it is changed, for the other may act, and raise, as soon as it is.
+                before[number] = handler
+                signal.signal(number, note)
         yield
     finally:
-        # What comes between the two would leave the second as it is.
-        masked = signal.pthread_sigmask(signal.SIG_BLOCK, before)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
-        for noted in dict.fromkeys(came):
-            signal.raise_signal(noted)
+        try:
+            _set_handlers(before)
+        finally:
+            for noted in dict.fromkeys(came):
+                signal.raise_signal(noted)
+
+
+def _set_handlers(handlers: Mapping[signal.Signals, Any]) -> None:
+    """Set all of them, though one that is set may act, and raise, before the next one is.
+
+    Blocking the signals meanwhile would not do: any other thread of the process takes them, for this one to act on.
+    """
+    left = list(handlers.items())
+    raised: BaseException | None = None
+    while left:
+        try:
+            while left:  # within, for a handler may act between two turns, too
+                signal.signal(*left[-1])
+                left.pop()
+        except BaseException as error:
+            raised = error
+    if raised is not None:
+        raise raised
 
 
 def kill_group(leader: int) -> None:
