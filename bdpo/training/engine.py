@@ -221,8 +221,8 @@ def join_processes() -> None:
     """Meet the other processes of the training; to be called once, before anything takes time.
 
     Within DeepSpeed's ten minutes, which `DEEPSPEED_TIMEOUT` changes, so that a wrong address is not waited for long.
-    From then on they wait three hours for each other: one of them writes a checkpoint and reads it again, at 12 bytes
-    a weight, or merges adapters, while the others have nothing to do.
+    From then on they wait three hours for each other: one of them writes a checkpoint and reads it again, at 12 to 16
+    bytes a weight, or merges adapters, while the others have nothing to do.
     """
     accelerator = deepspeed.get_accelerator()
     if accelerator.device_name() == "cpu":

@@ -112,7 +112,7 @@ def test_the_best_one_is_kept_beside_them(tmp_path: Path) -> None:
 def test_a_training_keeps_the_best_one_only_where_the_policy_may_be_its(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: int | None, kept: list[str]
 ) -> None:
-    """A checkpoint of a 7B model takes 91 GB; without early stopping the policy is the last step's."""
+    """A checkpoint of a 7B model takes 91 GB or more; without early stopping the policy is the last step's."""
     monkeypatch.setattr(trainer, "barrier", lambda: None)
     half: Any = object.__new__(trainer.Trainer)
     half.job = SimpleNamespace(
