@@ -20,7 +20,7 @@ from tests.training.engine_trial import LEARNING_RATES, MAX_GRAD_NORM, model_in,
 
 CONFIGS = ("zero0", "zero1", "zero2", "zero3", "zero2-offload", "zero3-offload")
 DTYPES = ("float32", "bfloat16")
-VARIANTS = ("tied", "checkpointed", "adapted")
+VARIANTS = ("tied", "checkpointed", "adapted", "experts")
 """Of the model at ZeRO 3, which gathers each weight where it is used."""
 MIXED = ("zero1", "zero3")
 """Which train a model that is partly in float32 beside bfloat16."""
