@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -22,15 +22,22 @@ _PATIENCE_S = 30.0
 _PR_SET_PDEATHSIG = 1
 """From Linux's <sys/prctl.h>."""
 _OFFSPRING = "offspring-of"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_OWN_NUMBERS = Path("/proc/self/ns/pid")
 
 
 def pid_place() -> str:
     """Where the process numbers that this process sees hold: in its container of this machine since that was booted.
 
-    Two machines may have one host name, as may two containers.
+    Two machines may have one host name, as may two containers.  What a system does not tell, as gVisor has no boot
+    number, is left out.
     """
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
+    boot = container = ""
+    with suppress(OSError):
+        boot = _BOOT_ID.read_text(encoding="ascii").strip()
+    with suppress(OSError):
+        container = str(_OWN_NUMBERS.readlink())
+    return f"{socket.gethostname()} {boot} {container}"
 
 
 def start_ticks(pid: int) -> int:
@@ -222,16 +229,34 @@ def _uninterrupted() -> Iterator[None]:
             handler = signal.getsignal(number)
             # One that is ignored or was not set from Python stays: children inherit that a signal is ignored.
             if handler not in (signal.SIG_IGN, None):
-                before[number] = signal.signal(number, note)
+                # Before it is changed, for the other may act, and raise, as soon as it is.
+                before[number] = handler
+                signal.signal(number, note)
         yield
     finally:
-        # What comes between the two would leave the second as it is.
-        masked = signal.pthread_sigmask(signal.SIG_BLOCK, before)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
-        for noted in dict.fromkeys(came):
-            signal.raise_signal(noted)
+        try:
+            _set_handlers(before)
+        finally:
+            for noted in dict.fromkeys(came):
+                signal.raise_signal(noted)
+
+
+def _set_handlers(handlers: Mapping[signal.Signals, Any]) -> None:
+    """Set all of them, though one that is set may act, and raise, before the next one is.
+
+    Blocking the signals meanwhile would not do: any other thread of the process takes them, for this one to act on.
+    """
+    left = list(handlers.items())
+    raised: BaseException | None = None
+    while left:
+        try:
+            while left:  # within, for a handler may act between two turns, too
+                signal.signal(*left[-1])
+                left.pop()
+        except BaseException as error:
+            raised = error
+    if raised is not None:
+        raise raised
 
 
 def kill_group(leader: int) -> None:

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from bdpo.lifetime import child_groups, guarded, run_guarded, start_ticks
+from bdpo import lifetime
+from bdpo.lifetime import _uninterrupted, child_groups, guarded, pid_place, run_guarded, start_ticks
 from tests.paths import ROOT
 
 _CHILD = """
@@ -29,6 +31,14 @@ def test_a_start_is_counted_from_the_boot() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         seconds = start_ticks(process.pid) / os.sysconf("SC_CLK_TCK")
         assert before - 0.1 <= seconds <= time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def test_a_place_is_named_where_the_system_tells_little_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As gVisor, which has no boot number."""
+    assert len(set(pid_place().split(" "))) == 3
+    for told in ("_BOOT_ID", "_OWN_NUMBERS"):
+        monkeypatch.setattr(lifetime, told, tmp_path / "missing")
+    assert pid_place() == f"{socket.gethostname()}  "
 
 
 @pytest.mark.parametrize("later", [False, True])
@@ -86,6 +96,40 @@ def test_an_interrupt_at_a_childs_start_or_end_leaves_nothing_running(number: si
         assert signal.signal(number, before) is act
     assert len(started) == 2
     assert not psutil.wait_procs(started, timeout=0)[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("when", range(4))
+def test_whenever_an_interrupt_comes_both_have_their_handlers_again(
+    number: signal.Signals, when: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right behind each of the four changes of a handler, and by another thread, which no mask of this one stops."""
+    changes = iter(range(4))
+    change = signal.signal
+
+    def interrupt() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])  # a thread begins with its creator's mask
+        signal.raise_signal(number)
+
+    def changed(changed_number: Any, handler: Any) -> Any:
+        before = change(changed_number, handler)
+        if next(changes, None) == when:
+            thread = threading.Thread(target=interrupt)
+            thread.start()
+            thread.join()
+        return before
+
+    def act(number: int, _frame: object) -> None:
+        raise InterruptedError(number)
+
+    before = {each: change(each, act) for each in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr(signal, "signal", changed)
+    try:
+        with pytest.raises(InterruptedError), _uninterrupted():
+            pass
+    finally:
+        monkeypatch.undo()
+        assert [signal.signal(each, handler) for each, handler in before.items()] == [act, act]
 
 
 def test_an_interrupt_is_not_lost_where_a_child_does_not_start() -> None:

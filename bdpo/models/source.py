@@ -10,7 +10,7 @@ from bdpo.artifacts.digest import digest_files, digest_value
 from bdpo.errors import UserError, first_line
 from bdpo.models.embedded import embedded_model
 
-_TOKENIZER_FILES = (
+TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
@@ -84,7 +84,7 @@ def resolve_model(
         )
     if not config.is_file():
         raise UserError(f"{field} {path!r}: the folder {folder} holds no config.json.")
-    tokenizer = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+    tokenizer = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
     if not any(p.name in ("tokenizer.json", "tokenizer.model", "vocab.json") for p in tokenizer):
         raise UserError(f"{field} {path!r}: the folder {folder} holds no tokenizer (tokenizer.json).")
     code = sorted(folder.glob("*.py"))

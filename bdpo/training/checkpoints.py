@@ -26,9 +26,13 @@ class Checkpoint(NamedTuple):
 
 
 def begin_checkpoint(root: Path, step: int) -> Path:
-    """An empty folder to save the checkpoint of `step` in; call on one process."""
+    """An empty folder to save the checkpoint of `step` in; call on one process.
+
+    What was not finished goes, of whatever step: a run that goes on may save at others (`train.checkpoint_every`).
+    """
+    for unfinished in root.glob("step-*.tmp"):
+        shutil.rmtree(unfinished)
     folder = root / f"{_name(step)}.tmp"
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
 

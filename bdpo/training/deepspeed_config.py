@@ -11,7 +11,10 @@ _OWNED = {
     "train_batch_size": "train.batch_size",
     "train_micro_batch_size_per_gpu": "train.token_budget",
     "gradient_accumulation_steps": "train.token_budget",
+    "managed_gradient_accumulation": "train.token_budget",
+    "gradient_allreduce_op": "train.batch_size, over which gradients are averaged",
     "gradient_clipping": "train.max_grad_norm",
+    "zero_optimization.compute_grad_norm": "train.max_grad_norm",
     "optimizer": "train.learning_rate and train.weight_decay",
     "scheduler": "train.schedule",
     "bf16": "model.dtype",
@@ -20,16 +23,25 @@ _OWNED = {
     "amp": "model.dtype",
     "torch_autocast": "model.dtype",
     "data_types": "model.dtype",
+    "zero_optimization.load_from_fp32_weights": "how a training is carried on",
+    "checkpoint.load_universal": "how a training is carried on",
 }
+"""By name, behind a dot within another field, what decides it."""
 _FREE = frozenset(
     {
         *("activation_checkpointing", "aio", "autotuning", "checkpoint", "comet", "comms_logger", "compile"),
         *("communication_data_type", "csv_monitor", "data_efficiency", "dataloader_drop_last", "datastates_ckpt"),
         *("disable_allgather", "disable_python_gc", "dump_state", "expert_parallel", "flops_profiler"),
-        *("gradient_allreduce_op", "gradient_predivide_factor", "hybrid_engine", "log_level"),
-        *("managed_gradient_accumulation", "memory_breakdown", "pipeline", "prescale_gradients"),
-        *("seq_parallel_communication_data_type", "steps_per_print", "tensor_parallel", "tensorboard", "timers"),
-        *("use_data_before_expert_parallelism", "vocabulary_size", "wall_clock_breakdown", "wandb"),
+        *("gradient_predivide_factor", "hybrid_engine", "log_level", "memory_breakdown", "pipeline"),
+        *("prescale_gradients", "seq_parallel_communication_data_type", "steps_per_print", "tensor_parallel"),
+        *(
+            "tensorboard",
+            "timers",
+            "use_data_before_expert_parallelism",
+            "vocabulary_size",
+            "wall_clock_breakdown",
+            "wandb",
+        ),
         *("weight_quantization", "zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer", "zero_optimization"),
     }
 )
@@ -55,8 +67,9 @@ def read_deepspeed_config(path: Path | None, *, world: int) -> dict[str, Any]:
         raise UserError(f"{path}: not a DeepSpeed config: {error}; a JSON object is expected.") from error
     if not isinstance(config, dict):
         raise UserError(f"{path}: not a DeepSpeed config: a JSON object is expected, not {type(config).__name__}.")
+    within = {f"{name}.{field}" for name, value in config.items() if isinstance(value, dict) for field in value}
     for name, setting in _OWNED.items():
-        if name in config:
+        if name in config.keys() | within:
             raise UserError(f"{path}: field `{name}` is decided by {setting}; remove it from this file.")
     for name in sorted(config.keys() - _FREE):
         close = difflib.get_close_matches(name, _FREE, n=1)

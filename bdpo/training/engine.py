@@ -62,7 +62,7 @@ class Engine:
             model: in `dtype`, dropout off; what is trained of it in another is brought to it.
             dtype: `bfloat16` keeps float32 master weights and gradient sums beside the model's bfloat16
                 weights, at every ZeRO stage (0 is run as 1).
-            weight_decay: AdamW's decay of matrices; vectors (biases, norms) are spared.
+            weight_decay: AdamW's decay of matrices; biases and norms are spared.
             max_grad_norm: gradients are clipped to this norm.
             deepspeed_config: what `read_deepspeed_config` gave.
 
@@ -73,12 +73,8 @@ class Engine:
         self._max_grad_norm = max_grad_norm
         parameters = [p for p in model.parameters() if p.requires_grad]
         self._has_frozen = len(parameters) < len(list(model.parameters()))
-        groups = [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
         # DeepSpeed may take a trial step at its start; at a learning rate of 0 it changes nothing.
-        optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0, fused=True)
+        optimizer = torch.optim.AdamW(_groups(model, weight_decay), lr=0.0, fused=True)
         exact: list[tuple[nn.Parameter, Tensor]] = []
         zero = {"stage": 0, **deepspeed_config.get("zero_optimization", {})}
         if dtype == "bfloat16":
@@ -196,6 +192,20 @@ class Engine:
         return [float(value) for value in tensor]
 
 
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """What is trained of a model, by whether it decays; no group is empty."""
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            owner, _, own = name.rpartition(".")
+            # The biases of all experts are a matrix, and so are the norms of all heads.
+            is_weight = p.ndim >= 2 and not own.endswith("bias") and not owner.endswith("norm")
+            (decayed if is_weight else spared).append(p)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
 def _share_out(policy: nn.Module, config: dict[str, Any], dtype: torch.dtype) -> None:
     """Give each process its share of every parameter, one parameter after the other on the device.
 
@@ -211,8 +221,8 @@ def join_processes() -> None:
     """Meet the other processes of the training; to be called once, before anything takes time.
 
     Within DeepSpeed's ten minutes, which `DEEPSPEED_TIMEOUT` changes, so that a wrong address is not waited for long.
-    From then on they wait three hours for each other: one of them writes a checkpoint and reads it again, at 12 bytes
-    a weight, or merges adapters, while the others have nothing to do.
+    From then on they wait three hours for each other: one of them writes a checkpoint and reads it again, at 12 to 16
+    bytes a weight, or merges adapters, while the others have nothing to do.
     """
     accelerator = deepspeed.get_accelerator()
     if accelerator.device_name() == "cpu":

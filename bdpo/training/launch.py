@@ -103,8 +103,12 @@ def launch(
 
 def launch_command(job: Path, *, processes: int, hostfile: Path | None, launcher_args: Sequence[str]) -> list[str]:
     """The launcher's command line; arguments as `launch`."""
-    # Without `--force_multi` the processes of a hostfile with one machine are started here, whichever it names.
-    place = ["--master_addr", LOOPBACK] if hostfile is None else ["--force_multi", "--hostfile", str(hostfile)]
+    if hostfile is None:
+        # Left to itself the launcher looks for machines in /job/hostfile; what is no regular file it passes over.
+        place = ["--master_addr", LOOPBACK, "--hostfile", os.devnull]
+    else:
+        # Without `--force_multi` the processes of a hostfile with one machine are started here, whichever it names.
+        place = ["--force_multi", "--hostfile", str(hostfile)]
     return [
         sys.executable, "-m", "deepspeed.launcher.runner",
         "--num_gpus", str(processes),

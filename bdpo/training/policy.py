@@ -12,8 +12,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from bdpo.errors import UserError, first_line
 from bdpo.models.allocator import release_memory
-from bdpo.models.loading import load_model, load_tokenizer
+from bdpo.models.loading import load_model
 from bdpo.models.quantized import dequantized
+from bdpo.models.source import TOKENIZER_FILES
 
 _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
 """What a model that takes more than text says of how that is prepared; other programs ask for it with the weights."""
@@ -136,21 +137,27 @@ def save_policy(
     base: Path,
     trust_remote_code: bool,
 ) -> None:
-    """Write a standard model folder: safetensors, configs, tokenizer and chat template, and its base's processor.
+    """Write a standard model folder: safetensors, configs, and its base's tokenizer, chat templates and processor.
 
     Args:
         folder: to write, afresh.
         model: the trained model, whose config counts.
         state: its whole state dict.
         base: the folder that the policy started from.
-        trust_remote_code: of its tokenizer.
+        trust_remote_code: Python code of the base was run, and is needed to load the policy too.
     """
     shutil.rmtree(folder, ignore_errors=True)
     model.save_pretrained(folder, state_dict=dict(state))
-    load_tokenizer(base, trust_remote_code=trust_remote_code).save_pretrained(folder)
-    for name in _PROCESSOR_FILES:
-        if (base / name).is_file():
-            shutil.copyfile(base / name, folder / name)
+    # As they are: what `transformers` 5 would write, its version 4 and the programs built on that cannot read.
+    unchanged = [base / name for name in (*TOKENIZER_FILES, *_PROCESSOR_FILES)]
+    unchanged += base.glob("additional_chat_templates/*.jinja")
+    if trust_remote_code:
+        unchanged += base.glob("*.py")
+    for file in unchanged:
+        if file.is_file():
+            copy = folder / file.relative_to(base)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, copy)
 
 
 def _let_go_of_frozen(model: nn.Module) -> None:
@@ -208,7 +215,7 @@ def save_adapters(
         dtype: of the merged weights, those apart that `transformers` loads in float32 whatever is asked.
         quantization: of the model that the adapters were trained on.
         attention: of the model.
-        trust_remote_code: of model and tokenizer.
+        trust_remote_code: as in `save_policy`.
     """
     from peft import PeftModel
     from peft.tuners.lora import LoraLayer

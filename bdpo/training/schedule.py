@@ -55,7 +55,7 @@ class Pass(NamedTuple):
     pairs: list[int]
     """Whose chosen and rejected responses the rows hold, in order."""
     rows: list[Row]
-    """A prompt and the responses of all its pairs a row."""
+    """A prompt and the responses of all its pairs a row; where nothing is packed, of one pair."""
     counts: bool
     """False for a pass that only keeps step with the other processes."""
 
@@ -70,7 +70,7 @@ def micro_batches(
         rows: all pairs.
         rank: this process.
         world: number of processes.
-        token_budget: most tokens of a pass.
+        token_budget: most tokens of a pass, padding included; a longer pair goes alone.
         layout: how rows are laid out.
 
     Returns:
@@ -80,7 +80,7 @@ def micro_batches(
     shares = [list(indices[r::world]) or [indices[0]] for r in range(world)]
     grouped: list[list[Pass]] = []
     for r, share in enumerate(shares):
-        shared = _share_prompts(share, rows, token_budget)
+        shared = _share_prompts(share, rows, token_budget) if layout is Layout.PACKED else [[i] for i in share]
         merged = [
             Row(rows[pairs[0]].prompt_ids, tuple(s for i in pairs for s in rows[i].responses)) for pairs in shared
         ]

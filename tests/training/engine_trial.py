@@ -31,6 +31,8 @@ from tests.tiny import tiny_model
 LEARNING_RATES = (1e-3, 5e-4, 2e-3)
 WEIGHT_DECAY = 0.1
 MAX_GRAD_NORM = 0.5
+ADAPTED = ("adapted", "experts")
+"""The variants of which adapters alone are trained."""
 ROWS = [Row((5 + i, 6, 7 + i), ((9, 10 + i, 11) * (1 + 4 * (i % 2)), (12 + i, 13))) for i in range(4)]
 """A step's pairs: two passes of two pairs each with one process, one pass of two pairs with two, where one process has
 34 response tokens and the other 10."""
@@ -46,7 +48,8 @@ def model_in(dtype: str, variant: str = "") -> PreTrainedModel:
     """The tiny model, its weights rounded to bfloat16 so that every dtype starts at the same numbers.
 
     `tied` has one weight for both embeddings, `checkpointed` computes its layers twice, and `adapted` does so too and
-    trains adapters alone; `mixed` has experts, whose routers and frozen biases stay in float32 as if it was loaded.
+    trains adapters alone, as does `experts`, some of whose adapters are on experts; `mixed` has experts, whose routers
+    and frozen biases stay in float32 as if it was loaded.
     """
     if variant == "mixed":
         model = tiny_model("ernie4_5_moe").bfloat16().to(getattr(torch, dtype))
@@ -54,12 +57,14 @@ def model_in(dtype: str, variant: str = "") -> PreTrainedModel:
             if name.endswith(("gate.weight", "e_score_correction_bias")):
                 p.data = p.data.float()
         model.model.layers[1].mlp.gate.moe_statics.e_score_correction_bias.data[:] = 6.9 + 0.001 * torch.arange(4)
+    elif variant == "experts":
+        model = tiny_model("deepseek_v3").bfloat16().to(getattr(torch, dtype))
     else:
         model = tiny_model(tie_word_embeddings=variant == "tied").bfloat16().to(getattr(torch, dtype))
     use_packed_attention(model)
-    if variant == "adapted":
+    if variant in ADAPTED:
         add_adapters(model, rank=4, alpha=8, target_modules=["all-linear"], seed=0)
-    if variant in ("checkpointed", "adapted"):
+    if variant in ("checkpointed", *ADAPTED):
         checkpoint_activations(model)
     return model
 
@@ -127,7 +132,7 @@ def _engine_steps(folder: Path, name: str, dtype: str, variant: str) -> None:
             loss = loss_of(engine.logps(collate(rows, Layout.PACKED))) * world
             engine.accumulate(loss, last=number == len(passes) - 1)
         norms.append(engine.step(rate))
-    state = engine.gather_state(without_frozen=variant == "adapted")
+    state = engine.gather_state(without_frozen=variant in ADAPTED)
     if rank == 0:
         made = f"{name}-{dtype}{variant}"
         # The two names of a tied weight are one tensor, which safetensors does not take.

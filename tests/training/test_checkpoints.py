@@ -63,6 +63,12 @@ def test_a_save_that_was_cut_short_is_not_seen_and_done_again(tmp_path: Path) ->
     assert latest_step(tmp_path) == 2
 
 
+def test_a_save_that_was_cut_short_takes_no_room_once_another_step_is_saved(tmp_path: Path) -> None:
+    (begin_checkpoint(tmp_path, 4) / "half").write_bytes(b"x")
+    save(tmp_path, 3)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
+
+
 @pytest.mark.parametrize("damage", ["missing file", "short file", "no marker"])
 def test_a_damaged_one_gives_way_to_the_one_before(tmp_path: Path, damage: str) -> None:
     save(tmp_path, 1)
@@ -106,7 +112,7 @@ def test_the_best_one_is_kept_beside_them(tmp_path: Path) -> None:
 def test_a_training_keeps_the_best_one_only_where_the_policy_may_be_its(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: int | None, kept: list[str]
 ) -> None:
-    """A checkpoint of a 7B model takes 91 GB; without early stopping the policy is the last step's."""
+    """A checkpoint of a 7B model takes 91 GB or more; without early stopping the policy is the last step's."""
     monkeypatch.setattr(trainer, "barrier", lambda: None)
     half: Any = object.__new__(trainer.Trainer)
     half.job = SimpleNamespace(

@@ -25,12 +25,32 @@ def test_the_files_of_the_project_are_what_they_are_called() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["train_batch_size", "gradient_accumulation_steps", "gradient_clipping", "optimizer", "scheduler", "bf16"]
+    "name",
+    [
+        *("train_batch_size", "gradient_accumulation_steps", "gradient_clipping", "optimizer", "scheduler", "bf16"),
+        *("gradient_allreduce_op", "managed_gradient_accumulation"),
+    ],
 )
 def test_what_the_settings_own_is_refused_by_name(tmp_path: Path, name: str) -> None:
     path = write(tmp_path, {name: 1, "zero_optimization": {"stage": 1}})
     with pytest.raises(UserError, match=f"ds.json: field `{name}` is decided by "):
         read_deepspeed_config(path, world=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "decides"),
+    [
+        ("zero_optimization", "compute_grad_norm", r"train\.max_grad_norm"),
+        # Master weights would begin anew at the rounded ones after each restart.
+        ("zero_optimization", "load_from_fp32_weights", "how a training is carried on"),
+        ("checkpoint", "load_universal", "how a training is carried on"),
+    ],
+)
+def test_what_they_own_within_another_field_too(tmp_path: Path, name: str, field: str, decides: str) -> None:
+    path = write(tmp_path, {name: {field: True}})
+    with pytest.raises(UserError, match=rf"field `{name}\.{field}` is decided by {decides}; remove it from this file"):
+        read_deepspeed_config(path, world=1)
+    assert read_deepspeed_config(write(tmp_path, {name: {}}), world=1) == {name: {}}
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,14 @@ import torch
 from deepspeed.accelerator import cuda_accelerator
 from safetensors.torch import load_file
 
-from bdpo.training.engine import _leave_nvml_out
+from bdpo.training.engine import _groups, _leave_nvml_out
 from tests.paths import ROOT
+from tests.tiny import tiny_model
 from tests.training.engine_trial import LEARNING_RATES, MAX_GRAD_NORM, model_in, plain_steps
 
 CONFIGS = ("zero0", "zero1", "zero2", "zero3", "zero2-offload", "zero3-offload")
 DTYPES = ("float32", "bfloat16")
-VARIANTS = ("tied", "checkpointed", "adapted")
+VARIANTS = ("tied", "checkpointed", "adapted", "experts")
 """Of the model at ZeRO 3, which gathers each weight where it is used."""
 MIXED = ("zero1", "zero3")
 """Which train a model that is partly in float32 beside bfloat16."""
@@ -139,6 +140,23 @@ def test_the_trial_would_see_master_weights_missing() -> None:
     without, _ = plain_steps("bfloat16", masters_in="bfloat16")
     differ = torch.cat([(with_masters[name] != without[name]).flatten() for name in with_masters])
     assert differ.float().mean() > 0.01
+
+
+def test_biases_and_norms_do_not_decay_whatever_their_shape() -> None:
+    """gpt-oss has the biases of a layer's experts in one matrix, Cohere the norms of its heads."""
+    model = tiny_model("gpt_oss", layers=1)
+    model.model.layers[0].self_attn.q_norm = torch.nn.Linear(8, 4, bias=False)  # of the shape that Cohere's has
+    model.model.layers[0].self_attn.k_proj.weight.requires_grad = False
+    names = {id(p): name.removeprefix("model.layers.0.") for name, p in model.named_parameters()}
+    found = {group["weight_decay"]: {names[id(p)] for p in group["params"]} for group in _groups(model, 0.1)}
+    assert found[0.1] == {
+        *("model.embed_tokens.weight", "lm_head.weight", "mlp.router.weight"),
+        *("self_attn.q_proj.weight", "self_attn.v_proj.weight", "self_attn.o_proj.weight"),
+        *("mlp.experts.gate_up_proj", "mlp.experts.down_proj"),
+    }
+    assert {"mlp.experts.gate_up_proj_bias", "mlp.experts.down_proj_bias", "self_attn.q_norm.weight"} < found[0.0]
+    assert len(found[0.1]) + len(found[0.0]) == len(names) - 1
+    assert [group["weight_decay"] for group in _groups(model.lm_head, 0.1)] == [0.1]
 
 
 def test_gpus_may_be_visible_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:

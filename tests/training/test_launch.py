@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deepspeed.launcher.runner import fetch_hostfile
 
 from bdpo.errors import UserError
 from bdpo.training.launch import _failure, _follow, _whole_lines, launch_command
@@ -21,6 +22,8 @@ from tests.paths import ROOT
 def test_on_this_machine_nothing_else_is_reached() -> None:
     command = launch_command(Path("job.json"), processes=2, hostfile=None, launcher_args=[])
     assert command[3:7] == ["--num_gpus", "2", "--master_addr", "127.0.0.1"]
+    # DeepSpeed reads /job/hostfile where none is named, which some clusters put there.
+    assert fetch_hostfile(command[command.index("--hostfile") + 1]) is None
     assert command[-3:] == ["--module", "bdpo.training.worker", "job.json"]
 
 

@@ -1,5 +1,6 @@
 """Activation checkpointing leaves log-probs and gradients as they are; adapters start at the model."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from bdpo.errors import UserError
 from bdpo.layout.rows import Layout, Row, collate
 from bdpo.logprobs.forward import response_logps
 from bdpo.logprobs.proof import choose_layout
-from bdpo.models.loading import load_model
+from bdpo.models.loading import load_model, load_tokenizer
 from bdpo.training.policy import (
     add_adapters,
     checkpoint_activations,
@@ -264,6 +265,41 @@ def test_what_a_model_ties_is_saved_once(tmp_path: Path, tied: bool) -> None:
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "policy").state_dict()
     assert loaded.keys() == model.state_dict().keys()
     assert all(value.equal(loaded[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("trust_remote_code", [False, True])
+def test_a_policy_has_the_tokenizer_of_its_base_to_the_byte(tmp_path: Path, trust_remote_code: bool) -> None:
+    """As `transformers` 4 wrote it, which cannot read how version 5 would write it again."""
+    base = save_tiny(tmp_path / "base")
+    settings = {
+        **{"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, "add_bos_token": False},
+        **{"additional_special_tokens": ["<|endoftext|>"], "eos_token": "<|im_end|>", "pad_token": "<|im_end|>"},
+    }
+    (base / "tokenizer_config.json").write_text(json.dumps(settings, indent=4))
+    (base / "additional_chat_templates").mkdir()
+    more = {
+        **{"special_tokens_map.json": '{"pad_token": "<|im_end|>"}', "added_tokens.json": '{"<|im_end|>": 2}'},
+        **{"tokenizer.model": "pieces", "vocab.json": "{}", "merges.txt": "#version: 0.2\n"},
+        **{"additional_chat_templates/tool_use.jinja": "{{ tools }}", "tokenization_own.py": "OWN = 1\n"},
+    }
+    for name, content in more.items():
+        (base / name).write_text(content)
+    expected = {path.relative_to(base): path.read_bytes() for path in base.rglob("*") if path.is_file()}
+    for name in ("config.json", "generation_config.json", "model.safetensors"):
+        del expected[Path(name)]
+    if not trust_remote_code:
+        del expected[Path("tokenization_own.py")]
+    model = tiny_model()
+    policy = tmp_path / "policy"
+    save_policy(policy, model, model.state_dict(), base=base, trust_remote_code=trust_remote_code)
+    found = {path.relative_to(policy): path.read_bytes() for path in policy.rglob("*") if path.is_file()}
+    assert {Path("tokenizer.json"), Path("chat_template.jinja")} < expected.keys() < found.keys()
+    assert {name: found[name] for name in expected} == expected
+    assert len(found) == len(expected) + 3
+    turns = [{"role": "user", "content": "a"}]
+    loaded = [load_tokenizer(folder) for folder in (base, policy)]
+    assert loaded[0].apply_chat_template(turns) == loaded[1].apply_chat_template(turns)
+    assert loaded[1].pad_token == "<|im_end|>"
 
 
 def test_a_policy_has_the_processor_of_its_base(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bdpo.pipeline import StageResult
 from tests.paths import ROOT
-from tests.training.stage_runs import metric, same, train
+from tests.training.stage_runs import metric, pipeline, same, train
 
 _SSH = """#!/bin/sh
 # Runs on this machine what ssh would run on another.
@@ -72,10 +72,13 @@ def test_two_processes_in_bfloat16_train_as_one_does(config: Path, stage: int) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_two_processes_killed_carry_on(run: Any, config: Path, stage: int) -> None:
+@pytest.mark.parametrize(
+    ("stage", "dtype"), [*((stage, "float32") for stage in range(4)), *((stage, "bfloat16") for stage in (1, 2, 3))]
+)
+def test_two_processes_killed_carry_on(run: Any, config: Path, stage: int, dtype: str) -> None:
     """With ZeRO each process saves a part of its own; two processes add up in one order, so bit for bit too."""
-    zero = (f"train.deepspeed={ROOT}/configs/deepspeed/zero{stage}.json", "train.processes=2")
+    zero = (f"train.deepspeed={ROOT}/configs/deepspeed/zero{stage}.json", "train.processes=2", f"model.dtype={dtype}")
+    pipeline(config, *zero).run_stage("score")
     shutil.copytree(config.parent, config.parent.parent / "other")
     expected = train(config.parent.parent / "other" / "config.yaml", *zero)
     once = run(*zero)

@@ -11,7 +11,7 @@ import pytest
 
 from bdpo.errors import UserError
 from bdpo.pipeline import StageResult
-from tests.training.stage_runs import Run, same, train
+from tests.training.stage_runs import Run, pipeline, same, train
 
 
 def test_killed_again_and_again_it_ends_as_if_undisturbed(run: Any, config: Path, undisturbed: StageResult) -> None:
@@ -42,6 +42,20 @@ def stopped_while_writing(training: Run) -> bool:
         worker.resume()
         return False
     return True
+
+
+@pytest.mark.slow
+def test_in_bfloat16_a_killed_training_carries_on(run: Any, config: Path) -> None:
+    """The default dtype, whose float32 weights and sums are beside the model's own in a checkpoint."""
+    pipeline(config, "model.dtype=bfloat16").run_stage("score")
+    shutil.copytree(config.parent, config.parent.parent / "other")
+    expected = train(config.parent.parent / "other" / "config.yaml", "model.dtype=bfloat16")
+    once = run("model.dtype=bfloat16")
+    once.wait_for(lambda: once.steps() >= 10, "step 10")
+    once.kill("worker")
+    result = train(config, "model.dtype=bfloat16")
+    assert result.summary["resumed_from_step"] >= 8
+    assert same(result, expected)
 
 
 @pytest.mark.slow

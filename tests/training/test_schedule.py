@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdpo.config.train import Schedule
-from bdpo.layout.rows import Layout, Row
+from bdpo.layout.rows import Layout, Row, collate
 from bdpo.training.schedule import learning_rate, micro_batches, pairs_until, step_indices
 
 
@@ -71,6 +71,7 @@ def test_ranks_share_a_batch_and_make_equally_many_passes(
     for one in (one for share in shares for one in share):
         responses = [response for row in one.rows for response in row.responses]
         assert responses == [response for i in one.pairs for response in rows[i].responses]
+        assert len(one.pairs) == 1 or collate(one.rows, layout).input_ids.numel() <= token_budget
 
 
 def passes(rows: list[Row], *, rank: int, world: int, token_budget: int = 40) -> list[tuple[list[int], bool]]:

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from bdpo.errors import UserError
 from bdpo.pipeline import StageResult
+from tests.paths import ROOT
 from tests.training.stage_runs import curve, metric, same, train, weights
 
 
@@ -118,10 +119,13 @@ def test_every_method_lowers_its_loss(config: Path, method: str) -> None:
 
 
 @pytest.mark.slow
-def test_early_stopping_gives_the_best_evaluation(config: Path) -> None:
+@pytest.mark.parametrize(
+    "how", [(), ("model.dtype=bfloat16", "train.processes=2", f"train.deepspeed={ROOT}/configs/deepspeed/zero3.json")]
+)
+def test_early_stopping_gives_the_best_evaluation(config: Path, how: tuple[str, ...]) -> None:
     """At this rate the tiny model overfits soon; the policy is the best evaluation's, as a shorter run ends with it."""
     fast = ("train.learning_rate=2e-2", "train.schedule=constant", "train.warmup_ratio=0", "train.epochs=40")
-    often = (*fast, "train.eval_every=2")
+    often = (*how, *fast, "train.eval_every=2")
     result = train(config, *often, "train.early_stopping.patience=2")
     losses = metric(result, "eval_loss")
     best = losses.index(min(losses))
