@@ -21,6 +21,7 @@ from bdpo.layout.rows import Layout, Row, collate
 from bdpo.logprobs import head
 from bdpo.logprobs.attention import use_packed_attention
 from bdpo.logprobs.forward import response_logps, sum_logps
+from bdpo.models.products import prepare_bfloat16_products
 from bdpo.training import engine as engine_module
 from bdpo.training.deepspeed_config import read_deepspeed_config
 from bdpo.training.engine import Engine, barrier, join_processes, rank_and_world
@@ -61,6 +62,8 @@ def model_in(dtype: str, variant: str = "") -> PreTrainedModel:
         model = tiny_model("deepseek_v3").bfloat16().to(getattr(torch, dtype))
     else:
         model = tiny_model(tie_word_embeddings=variant == "tied").bfloat16().to(getattr(torch, dtype))
+    if dtype == "bfloat16":
+        prepare_bfloat16_products()  # as loading does, and so may have done in the test's own process by now
     use_packed_attention(model)
     if variant in ADAPTED:
         add_adapters(model, rank=4, alpha=8, target_modules=["all-linear"], seed=0)
