@@ -8,12 +8,12 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from jinja2 import Environment, TemplateError, TemplateSyntaxError, nodes
-from jinja2.ext import loopcontrols
+from jinja2 import TemplateError, TemplateSyntaxError, nodes
 from jinja2.meta import find_undeclared_variables
 from transformers import PreTrainedTokenizerBase
 
 from bdpo.errors import UserError
+from bdpo.layout.templates import parse_template
 
 Message = Mapping[str, str]
 """`{"role": ..., "content": ...}`."""
@@ -118,9 +118,9 @@ def _switch(template: str) -> str | None:
 def _begins_with(template: str, switch: str) -> bool:
     """Whether a template takes a switch from nowhere but itself, and turns it on first (Nemotron's)."""
     try:
-        tree = Environment(extensions=[loopcontrols], autoescape=False).parse(template)  # noqa: S701 - never rendered
+        tree = parse_template(template)
     except TemplateSyntaxError:
-        return False  # a block of `transformers`' own
+        return False
     if switch in find_undeclared_variables(tree):
         return False
     values = (_value(node, switch) for node in tree.find_all(nodes.Node))
@@ -163,8 +163,9 @@ def require_answers_follow(tokenizer: PreTrainedTokenizerBase) -> None:
         UserError: what it writes up to an answer to come does not begin what it writes with an answer, or has the
             model think, whatever it is told.
     """
-    switch = _switch(str(tokenizer.get_chat_template()))
-    if switch and _begins_with(str(tokenizer.get_chat_template()), switch):
+    template = str(tokenizer.get_chat_template())
+    switch = _switch(template)
+    if switch and _begins_with(template, switch):
         raise UserError(
             f"The tokenizer in {tokenizer.name_or_path}: its chat template turns `{switch}` on whatever it is told, "
             f"and so has its model think; copy the model's folder, set it to {_NO_THINKING[switch]} there in "
@@ -199,13 +200,12 @@ def find_thoughts(tokenizer: PreTrainedTokenizerBase, *responses: str) -> Untoke
         if not found:
             continue
         if _switch(str(tokenizer.get_chat_template())):
-            return Untokenizable(
-                "thoughts", f"a response has thoughts ({found[0]}), and the model is trained and asked without them"
-            )
-        if _leaves_out(tokenizer, response, response[: found.end()]):
-            return Untokenizable(
-                "thoughts", f"a response has thoughts ({found[0]}), and the chat template leaves them out"
-            )
+            why = "the model is trained and asked without them"
+        elif _leaves_out(tokenizer, response, response[: found.end()]):
+            why = "the chat template leaves them out"
+        else:
+            continue
+        return Untokenizable("thoughts", f"a response has thoughts ({found[0]}), and {why}")
     return None
 
 

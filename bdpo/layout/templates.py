@@ -47,10 +47,18 @@ def read_copying(template: str) -> Copying | None:
         What contents it holds for; None where it is not shown.
     """
     try:
-        tree = Environment(extensions=[loopcontrols], autoescape=False).parse(template)  # noqa: S701 - never rendered
-        return _Reader().read(tree)
+        return _Reader().read(parse_template(template))
     except (TemplateSyntaxError, RecursionError, _Looks):
         return None
+
+
+def parse_template(template: str) -> nodes.Template:
+    """A chat template's syntax tree, which is only looked at.
+
+    Raises:
+        TemplateSyntaxError: it has an error, or a block of `transformers`' own.
+    """
+    return Environment(extensions=[loopcontrols], autoescape=False).parse(template)  # noqa: S701 - never rendered
 
 
 class _Reader:

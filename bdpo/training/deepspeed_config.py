@@ -34,15 +34,9 @@ _FREE = frozenset(
         *("disable_allgather", "disable_python_gc", "dump_state", "expert_parallel", "flops_profiler"),
         *("gradient_predivide_factor", "hybrid_engine", "log_level", "memory_breakdown", "pipeline"),
         *("prescale_gradients", "seq_parallel_communication_data_type", "steps_per_print", "tensor_parallel"),
-        *(
-            "tensorboard",
-            "timers",
-            "use_data_before_expert_parallelism",
-            "vocabulary_size",
-            "wall_clock_breakdown",
-            "wandb",
-        ),
-        *("weight_quantization", "zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer", "zero_optimization"),
+        *("tensorboard", "timers", "use_data_before_expert_parallelism", "vocabulary_size", "wall_clock_breakdown"),
+        *("wandb", "weight_quantization", "zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer"),
+        "zero_optimization",
     }
 )
 """What else DeepSpeed 0.19 reads; it passes over the rest in silence, a misspelt `zero_optimization` too."""
